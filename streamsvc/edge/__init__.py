@@ -1,0 +1,1 @@
+"""WebRTC: our layer over aiortc."""

@@ -1,0 +1,1 @@
+"""Which worker, on which host: started, watched, replaced."""

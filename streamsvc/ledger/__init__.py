@@ -1,0 +1,1 @@
+"""Say what it cost: records, sinks, report. Imports nothing of ours."""

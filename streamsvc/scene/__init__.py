@@ -1,0 +1,1 @@
+"""People and rooms rendered into calibrated cameras, for peer, probe, demo and tests."""

@@ -1,0 +1,1 @@
+"""HTTP, WebSocket, rooms, auth, limits."""

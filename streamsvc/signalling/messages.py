@@ -1,0 +1,311 @@
+"""The wire: every message that crosses the signalling WebSocket or a data channel, as tagged structs with `v: 1`.
+
+JSON, at most `MAX_MESSAGE_BYTES` a message. `decode` never lets a library's exception out: what is unknown, oversize or
+malformed raises `SignallingError`, whose code and message are what the other side is told.
+
+A session on the WebSocket: client `join` -> server `joined`; client `offer` -> server `answer`; `candidate` either way;
+`configure` at any time -> `configured`; `leave`. `peers` and `notice` come from the server unasked. Data channels,
+opened by the client: `viewpoint` (unordered, no retransmits), `captions` (ordered), `ledger` (unordered).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from streamsvc.errors import StreamsvcError
+
+MAX_MESSAGE_BYTES = 262_144
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Token = Annotated[str, msgspec.Meta(max_length=2048)]
+Eye = tuple[float, float, float]
+
+
+class SignallingError(StreamsvcError):
+    """`code` is for programs (kebab-case, stable), the message for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Wire(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="type",
+    omit_defaults=False,
+):
+    """What all messages have: a type and the version of this protocol."""
+
+    v: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
+
+
+class CameraTrack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which SDP media section (`mid`) carries which camera of the rig."""
+
+    name: Name
+    mid: Annotated[str, msgspec.Meta(max_length=16)]
+
+
+class SpeechSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How the participant's own voice is interpreted; None leaves a setting as it is."""
+
+    enabled: bool | None = None
+    policy: Annotated[str, msgspec.Meta(max_length=32)] | None = None
+    parameters: dict[str, float] | None = None
+    source: Annotated[str, msgspec.Meta(max_length=8)] | None = None
+    target: Annotated[str, msgspec.Meta(max_length=8)] | None = None
+
+
+class ViewSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the participant wants to see: size of the picture, latency budget, an upper rung; None leaves it."""
+
+    width: Annotated[int, msgspec.Meta(ge=64, le=2048)] | None = None
+    height: Annotated[int, msgspec.Meta(ge=64, le=2048)] | None = None
+    budget_ms: Annotated[float, msgspec.Meta(ge=20, le=5000)] | None = None
+    rung: Annotated[str, msgspec.Meta(max_length=32)] | None = None
+
+
+class Join(Wire, frozen=True, kw_only=True, tag="join"):
+    """Enter a room. `rig` is a rig.json document and belongs to this participant; without one the picture of the
+    first camera passes through. A `mirror` room shows one participant to themselves."""
+
+    room: Name
+    name: Name
+    token: Token | None = None
+    mirror: bool = False
+    rig: dict[str, Any] | None = None
+    speech: SpeechSettings = SpeechSettings()
+    view: ViewSettings = ViewSettings()
+
+
+class Joined(Wire, frozen=True, kw_only=True, tag="joined"):
+    """Accepted. `policies` is the declared parameter table (name -> parameters with default, range, meaning), `rungs`
+    the ladder, `screen` the viewer's window in the *shown* person's rig, or null until one is known."""
+
+    session: str
+    room: str
+    peers: list[str]
+    ice_servers: list[dict[str, Any]]
+    policies: list[dict[str, Any]]
+    rungs: list[dict[str, Any]]
+    settings: dict[str, Any]
+
+
+class Offer(Wire, frozen=True, kw_only=True, tag="offer"):
+    """An SDP offer from the client; `cameras` maps its video sections to the rig, in rig order when empty."""
+
+    sdp: Annotated[str, msgspec.Meta(max_length=200_000)]
+    cameras: Annotated[list[CameraTrack], msgspec.Meta(max_length=16)] = []
+
+
+class Answer(Wire, frozen=True, kw_only=True, tag="answer"):
+    """The SDP answer."""
+
+    sdp: str
+
+
+class Candidate(Wire, frozen=True, kw_only=True, tag="candidate"):
+    """A trickled ICE candidate (RFC 8838); a null candidate ends the list."""
+
+    candidate: Annotated[str, msgspec.Meta(max_length=1024)] | None
+    sdp_mid: Annotated[str, msgspec.Meta(max_length=16)] | None = None
+
+
+class Configure(Wire, frozen=True, kw_only=True, tag="configure"):
+    """Change settings in mid-call."""
+
+    speech: SpeechSettings = SpeechSettings()
+    view: ViewSettings = ViewSettings()
+
+
+class Configured(Wire, frozen=True, kw_only=True, tag="configured"):
+    """The settings in force after a `configure`."""
+
+    settings: dict[str, Any]
+
+
+class Leave(Wire, frozen=True, kw_only=True, tag="leave"):
+    """Goodbye."""
+
+
+class Peers(Wire, frozen=True, kw_only=True, tag="peers"):
+    """Who is in the room now (names, without yourself), and the window through which the other is seen."""
+
+    peers: list[str]
+    screen: dict[str, Any] | None = None
+
+
+class Notice(Wire, frozen=True, kw_only=True, tag="notice"):
+    """Something the user should be told: `code` stable, `message` plain words."""
+
+    code: str
+    message: str
+
+
+class Error(Wire, frozen=True, kw_only=True, tag="error"):
+    """The answer to a message that could not be taken; the connection stays open unless the code says otherwise."""
+
+    code: str
+    message: str
+
+
+ClientMessage = Join | Offer | Candidate | Configure | Leave
+ServerMessage = Joined | Answer | Candidate | Configured | Peers | Notice | Error
+
+
+# Data channels.
+
+
+class ViewpointMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Channel `viewpoint`, client to server, newest wins: eyes in world metres of the shown person's rig."""
+
+    t_us: int
+    eyes: Annotated[list[Eye], msgspec.Meta(min_length=1, max_length=2)]
+
+
+class Caption(msgspec.Struct, frozen=True, kw_only=True, tag="commit", omit_defaults=True):
+    """Channel `captions`, server to client: text that is final. Times are ms since the speaker's microphone began."""
+
+    id: int
+    speaker: str
+    text: str
+    source_start_ms: float
+    source_end_ms: float
+    wall_ms: float
+
+
+class Tentative(msgspec.Struct, frozen=True, kw_only=True, tag="tentative"):
+    """Channel `captions`: what may come next; replaces the tentative text before it."""
+
+    speaker: str
+    text: str
+
+
+class Ping(msgspec.Struct, frozen=True, kw_only=True, tag="ping"):
+    """Channel `ledger`, client to server: `sent_ns` on the client's monotonic clock; `wall_ns` the client's wall clock
+    (Unix time, the clock of its RTCP sender reports) at the same instant."""
+
+    sent_ns: int
+    wall_ns: int
+
+
+class Pong(msgspec.Struct, frozen=True, kw_only=True, tag="pong"):
+    """Channel `ledger`, server to client: the ping's `sent_ns`, and the server's monotonic clock when it came."""
+
+    sent_ns: int
+    server_ns: int
+
+
+class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag="clocks"):
+    """Channel `ledger`, client to server: the best offset so far, server = client wall clock + offset_ns +- error_ns."""
+
+    offset_ns: int
+    error_ns: int
+
+
+class Shown(msgspec.Struct, frozen=True, kw_only=True, tag="shown"):
+    """Channel `ledger`, client to server: pictures that were displayed, [RTP timestamp, server clock in ns]."""
+
+    frames: Annotated[list[tuple[int, int]], msgspec.Meta(max_length=64)]
+    error_ns: int = 0
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
+    """Channel `ledger`, server to client, twice a second: the figures of the last seconds of what you see and hear."""
+
+    latency_ms: float | None
+    goodput: float | None
+    fps: float
+    rung: str | None
+    budget_ms: float
+    cameras: int
+    speech_lag_ms: float | None
+    dropped: dict[str, int]
+
+
+LedgerUp = Ping | Clocks | Shown
+LedgerDown = Pong | Live
+CaptionsDown = Caption | Tentative
+
+_client = msgspec.json.Decoder(ClientMessage)
+_server = msgspec.json.Decoder(ServerMessage)
+_viewpoint = msgspec.json.Decoder(ViewpointMessage)
+_ledger_up = msgspec.json.Decoder(LedgerUp)
+_ledger_down = msgspec.json.Decoder(LedgerDown)
+_captions = msgspec.json.Decoder(CaptionsDown)
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], data: bytes | str, limit: int = MAX_MESSAGE_BYTES) -> Any:
+    size = len(data) if isinstance(data, bytes) else len(data.encode("utf-8", "surrogatepass"))
+    if size > limit:
+        raise SignallingError("too-large", f"the message has {size} bytes; at most {limit} are accepted")
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as e:
+        raise SignallingError("bad-message", f"the message is not accepted: {e}") from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as e:
+        raise SignallingError("not-json", f"the message is not JSON: {e}") from None
+
+
+def encode(message: msgspec.Struct) -> str:
+    """Return the JSON text of any message of this module."""
+    return msgspec.json.encode(message).decode()
+
+
+def decode_client(data: bytes | str) -> ClientMessage:
+    """Return what a client said; raises SignallingError (codes too-large, not-json, bad-message)."""
+    message: ClientMessage = _decode(_client, data)
+    return message
+
+
+def decode_server(data: bytes | str) -> ServerMessage:
+    """Return what the server said; raises SignallingError."""
+    message: ServerMessage = _decode(_server, data)
+    return message
+
+
+def decode_viewpoint(data: bytes | str) -> ViewpointMessage:
+    """Return one viewpoint; raises SignallingError."""
+    message: ViewpointMessage = _decode(_viewpoint, data, 4096)
+    return message
+
+
+def decode_ledger_up(data: bytes | str) -> LedgerUp:
+    """Return one client report; raises SignallingError."""
+    message: LedgerUp = _decode(_ledger_up, data, 8192)
+    return message
+
+
+def decode_ledger_down(data: bytes | str) -> LedgerDown:
+    """Return one server report; raises SignallingError."""
+    message: LedgerDown = _decode(_ledger_down, data, 8192)
+    return message
+
+
+def decode_captions(data: bytes | str) -> CaptionsDown:
+    """Return one caption; raises SignallingError."""
+    message: CaptionsDown = _decode(_captions, data, 65_536)
+    return message
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of every message, by direction and channel."""
+    unions = {
+        "client": ClientMessage,
+        "server": ServerMessage,
+        "viewpoint": ViewpointMessage,
+        "ledger_up": LedgerUp,
+        "ledger_down": LedgerDown,
+        "captions": CaptionsDown,
+    }
+    schemas, components = msgspec.json.schema_components(unions.values(), ref_template="#/$defs/{name}")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "streamsvc wire, version 1",
+        "properties": dict(zip(unions, schemas, strict=True)),
+        "$defs": components,
+    }

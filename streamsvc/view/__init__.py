@@ -1,0 +1,1 @@
+"""Frame sets to a novel view."""
