@@ -101,7 +101,7 @@ clean: ## remove everything that make made
 
 # torch comes first and through pip, which finds a CPU wheel where the machine's own configuration offers one; uv,
 # which does the rest several times faster, then leaves it as it is.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED):
 	@python="$$($(find_python))"; \
 	  if [ -z "$$python" ]; then \
 	    $(call debian,python3-venv,false); python="$$($(find_python))"; \
