@@ -1,4 +1,4 @@
-"""The root of every error that bad input may raise; each room derives its own and none reaches a user as a traceback."""
+"""The root of every error that bad input may raise; rooms derive their own, none reaches a user as a traceback."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ Pure: every time comes in as an argument. Two sources, the first preferred:
 
 * `ping(sent, server, received)`: the other side asked, we answered, it measured. The sample with the shortest round
   trip in the window wins; the error is half that round trip (RFC 5905, section 8, without the asymmetry filter).
-* `arrival(sender_ns, arrived_ns)`: nothing arrives before it was sent, so the smallest difference bounds the offset from
-  above; the error is the spread we can't see, stated as `ARRIVAL_ERROR_NS`.
+* `arrival(sender_ns, arrived_ns)`: nothing arrives before it was sent, so the smallest difference bounds the offset
+  from above; the error is the spread we can't see, stated as `ARRIVAL_ERROR_NS`.
 """
 
 from __future__ import annotations

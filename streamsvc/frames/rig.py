@@ -67,7 +67,7 @@ class Camera:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Screen:
-    """The rectangle the viewer looks through: `centre` and the half-extents `right` and `up`, each (3,) world metres."""
+    """The rectangle the viewer looks through: `centre`, half-extents `right` and `up`, each (3,) world metres."""
 
     centre: Matrix
     right: Matrix

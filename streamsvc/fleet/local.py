@@ -1,0 +1,258 @@
+"""A worker on this host: started, fed, watched, and replaced when it dies or hangs, without the sessions noticing more
+than a pause.
+
+The edge side of `frames.link`. Invariants: a stream that is open stays open across replacements (its `Open...` message,
+with the settings of later `Configure...` messages folded in, is replayed); nothing here blocks the loop; slots of a
+dead worker's ring are never reused, because a new worker gets a new ring.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from streamsvc.budget import Clock
+from streamsvc.errors import StreamsvcError
+from streamsvc.frames import link
+from streamsvc.frames.ring import Ring, Slots
+
+log = logging.getLogger(__name__)
+
+READY_TIMEOUT_S = 180.0
+BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0)
+STEADY_S = 30.0
+SEND_LIMIT = 8 * 1024 * 1024
+
+Listener = Callable[[link.FromWorker], None]
+
+
+class WorkerError(StreamsvcError):
+    """The worker could not be started."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatistics:
+    """`restarts` counts replacements; `load` is the busy share of all lanes, 0 to 1."""
+
+    up: bool
+    restarts: int
+    load: float
+    waiting: int
+    resident_bytes: int
+
+
+class LocalWorker:
+    """One worker process and the ring to it."""
+
+    def __init__(self, settings: link.WorkerSettings, clock: Clock, *, hang_s: float = 2.0) -> None:
+        self._settings, self._clock, self._hang_s = settings, clock, hang_s
+        self._opens: dict[str, link.OpenView | link.OpenSpeech] = {}
+        self._listeners: dict[str, Listener] = {}
+        self._state_listeners: list[Callable[[bool], None]] = []
+        self._process: asyncio.subprocess.Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._runner: asyncio.Task[None] | None = None
+        self._beat: link.Beat | None = None
+        self._beat_ns = 0
+        self._restarts = 0
+        self._up = asyncio.Event()
+        self.ready: link.Ready | None = None
+        self.ring: Ring | None = None
+        self.slots = Slots(range(0))
+
+    @property
+    def up(self) -> bool:
+        """True while a warm worker is connected."""
+        return self._up.is_set()
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id."""
+        return None if self._process is None else self._process.pid
+
+    async def start(self) -> link.Ready:
+        """Start the first worker and wait until it is warm; raises WorkerError when it ends or takes over 3 minutes."""
+        self._runner = asyncio.create_task(self._run(), name="worker-supervisor")
+        up = asyncio.create_task(self._up.wait())
+        done, _ = await asyncio.wait({up, self._runner}, return_when=asyncio.FIRST_COMPLETED)
+        if self._runner in done:
+            up.cancel()
+            self._runner.result()
+        assert self.ready is not None
+        return self.ready
+
+    async def stop(self) -> None:
+        """End the worker; it has a second to go by itself."""
+        if self._runner is not None:
+            self._runner.cancel()
+            with contextlib.suppress(asyncio.CancelledError, WorkerError):
+                await self._runner
+        await self._end_process(1.0)
+
+    def on_state(self, listener: Callable[[bool], None]) -> None:
+        """Call `listener(up)` whenever a worker is lost or back."""
+        self._state_listeners.append(listener)
+
+    def open(self, message: link.OpenView | link.OpenSpeech, listener: Listener) -> None:
+        """Open a stream (or open it anew with other settings); its messages go to `listener`."""
+        self._opens[message.stream] = message
+        self._listeners[message.stream] = listener
+        self._send(message)
+
+    def configure(self, message: link.ConfigureSpeech) -> None:
+        """Change an open speaker's settings, now and for every later worker."""
+        old = self._opens.get(message.stream)
+        if not isinstance(old, link.OpenSpeech):
+            return
+        changes = {
+            name: value
+            for name in ("policy", "parameters", "source", "target")
+            if (value := getattr(message, name)) is not None
+        }
+        self._opens[message.stream] = msgspec.structs.replace(old, **changes)
+        self._send(message)
+
+    def close(self, stream: str) -> None:
+        """End a stream."""
+        if self._opens.pop(stream, None) is not None:
+            self._listeners.pop(stream, None)
+            self._send(link.Close(stream=stream))
+
+    def send(self, message: link.SetIn | link.SoundIn | link.GiveOut) -> bool:
+        """Pass a message on; False when no worker is up or it does not read, and then the message is lost."""
+        return self.up and self._send(message)
+
+    def statistics(self) -> WorkerStatistics:
+        """Return the state with the figures of the last heartbeat."""
+        beat = self._beat
+        if beat is None:
+            return WorkerStatistics(self.up, self._restarts, 0.0, 0, 0)
+        return WorkerStatistics(self.up, self._restarts, beat.load, beat.waiting, beat.resident_bytes)
+
+    def _send(self, message: link.Message) -> bool:
+        writer = self._writer
+        if writer is None or writer.is_closing() or writer.transport.get_write_buffer_size() > SEND_LIMIT:
+            return False
+        writer.write(link.encode(message))
+        return True
+
+    def _tell_state(self, up: bool) -> None:
+        for listener in self._state_listeners:
+            listener(up)
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            started = self._clock.now_ns()
+            try:
+                await self._one_life()
+            except WorkerError:
+                if self.ready is None:
+                    raise
+            except (OSError, ValueError, msgspec.MsgspecError):
+                log.exception("the link to the worker broke")
+            finally:
+                was_up = self.up
+                self._up.clear()
+                self._writer = None
+                await self._end_process(0.0)
+                if was_up:
+                    self._tell_state(False)
+            self._restarts += 1
+            steady = self._clock.now_ns() - started > STEADY_S * 1e9
+            failures = 0 if steady else failures + 1
+            delay = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
+            log.warning("the worker ended; a new one starts in %.1f s", delay)
+            await asyncio.sleep(delay)
+
+    async def _one_life(self) -> None:
+        self.ring = Ring.create()
+        self.slots = Slots(self.ring.inward)
+        ours, theirs = socket.socketpair()
+        fds = (theirs.fileno(), self.ring.fd)
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "streamsvc.worker",
+                *("--control-fd", str(fds[0]), "--ring-fd", str(fds[1])),
+                *("--settings", msgspec.json.encode(self._settings).decode()),
+                pass_fds=fds,
+                stdin=asyncio.subprocess.DEVNULL,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
+                start_new_session=True,
+            )
+        finally:
+            theirs.close()
+            self.ring.close()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        watchdog = asyncio.create_task(self._watch(), name="worker-watchdog")
+        try:
+            await self._read(reader, writer)
+        finally:
+            watchdog.cancel()
+            writer.close()
+        if not self.up:
+            code = await self._process.wait()
+            raise WorkerError(f"the worker process ended with status {code} before it was ready; its log says why")
+
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        unframer = link.Unframer()
+        self._beat_ns = self._clock.now_ns()
+        while data := await reader.read(1 << 18):
+            for body in unframer.feed(data):
+                self._handle(link.decode_from_worker(body), writer)
+
+    def _handle(self, message: link.FromWorker, writer: asyncio.StreamWriter) -> None:
+        match message:
+            case link.GiveIn(slots=slots):
+                self.slots.give(slots)
+            case link.Beat():
+                self._beat, self._beat_ns = message, self._clock.now_ns()
+            case link.Ready():
+                self.ready, self._writer, self._beat_ns = message, writer, self._clock.now_ns()
+                for open_message in self._opens.values():
+                    self._send(open_message)
+                self._up.set()
+                self._tell_state(True)
+            case _:
+                listener = self._listeners.get(message.stream)
+                if listener is not None:
+                    listener(message)
+                elif isinstance(message, link.ViewOut):
+                    self._send(link.GiveOut(slots=[message.slot]))
+
+    async def _watch(self) -> None:
+        limit = self._hang_s * 1e9
+        while True:
+            await asyncio.sleep(0.1)
+            silent = self._clock.now_ns() - self._beat_ns
+            hung = self._beat is not None and self.up and self._beat.slice_ns > limit
+            if hung or silent > (limit if self.up else READY_TIMEOUT_S * 1e9):
+                log.error("the worker hangs (%s); it is replaced", "in a slice" if hung else "no heartbeat")
+                await self._end_process(0.0)
+                return
+
+    async def _end_process(self, grace_s: float) -> None:
+        process, self._beat = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        if self._writer is not None:
+            self._writer.close()
+        if grace_s:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), grace_s)
+        if process.returncode is None:
+            # The worker leads its own process group, so its voice processes go with it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()

@@ -1,0 +1,252 @@
+"""What the edge and a worker say to each other over their socket: small msgpack messages, four bytes of length first.
+
+Pictures are named by ring slot, never sent. Sound and text are small enough to travel inside. Both ends run the same
+version, so an unknown message is a programming error and ends the worker.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+HEADER = struct.Struct("<I")
+MAX_BYTES = 16 * 1024 * 1024
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=True):
+    """What all messages have in common."""
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a worker is started with. `extra_stage_ms` adds an idle stage to every view, for load tests."""
+
+    device: str = "cpu"
+    lanes: int = 2
+    speech: bool = True
+    speech_device: str = "cpu"
+    model: str | None = None
+    voice: str | None = None
+    extra_stage_ms: float = 0.0
+    log_level: str = "info"
+
+
+class OpenView(Message, frozen=True, kw_only=True):
+    """A stream of views of one participant for one viewer. `rig` is a rig.json document; None: the picture passes."""
+
+    stream: str
+    rig: dict[str, Any] | None
+    width: int
+    height: int
+
+
+class PictureIn(msgspec.Struct, frozen=True, array_like=True):
+    """One camera's picture in an inward slot."""
+
+    camera: str
+    slot: int
+    width: int
+    height: int
+    capture_ns: int
+
+
+class SetIn(Message, frozen=True, kw_only=True):
+    """One frame set. `eyes` are world metres (the newest viewpoint, None: the default eye); `rung` caps the ladder."""
+
+    stream: str
+    id: int
+    capture_ns: int
+    deadline_ns: int
+    period_ns: int
+    pictures: list[PictureIn]
+    eyes: list[tuple[float, float, float]] | None = None
+    rung: str | None = None
+
+
+class OpenSpeech(Message, frozen=True, kw_only=True):
+    """A speaker. Fields as in SpeechSettings of the wire; `voice` asks for spoken English beside the captions."""
+
+    stream: str
+    policy: str | None = None
+    parameters: dict[str, float] = {}
+    source: str = "auto"
+    target: str = "en"
+    voice: bool = True
+
+
+class ConfigureSpeech(Message, frozen=True, kw_only=True):
+    """Change the settings of an open speaker; None leaves one as it is."""
+
+    stream: str
+    policy: str | None = None
+    parameters: dict[str, float] | None = None
+    source: str | None = None
+    target: str | None = None
+
+
+class SoundIn(Message, frozen=True, kw_only=True):
+    """16 kHz mono float32 samples (little endian) of a speaker; `end_ns` is the capture instant of the block's end."""
+
+    stream: str
+    samples: bytes
+    end_ns: int
+
+
+class Close(Message, frozen=True, kw_only=True):
+    """The stream is over; what it still holds is dropped."""
+
+    stream: str
+
+
+class GiveOut(Message, frozen=True, kw_only=True):
+    """Outward slots that the edge has read."""
+
+    slots: list[int]
+
+
+class Ready(Message, frozen=True, kw_only=True):
+    """The worker is warm. `rungs` and `policies` are tables for the clients; `notes` say what is missing and why."""
+
+    device: str
+    rungs: list[dict[str, Any]]
+    policies: list[dict[str, Any]]
+    notes: list[str]
+
+
+class GiveIn(Message, frozen=True, kw_only=True):
+    """Inward slots that the worker has read."""
+
+    slots: list[int]
+
+
+class StageSpan(msgspec.Struct, frozen=True, array_like=True):
+    """One slice that ran."""
+
+    name: str
+    start_ns: int
+    end_ns: int
+
+
+class ViewOut(Message, frozen=True, kw_only=True):
+    """A finished view in an outward slot."""
+
+    stream: str
+    id: int
+    slot: int
+    width: int
+    height: int
+    rung: str
+    quality: float
+    predicted_ns: int
+    stages: list[StageSpan]
+
+
+class ViewLost(Message, frozen=True, kw_only=True):
+    """A frame set that will not be shown: "superseded", "hopeless", "closed", "no-slot" or "failed"."""
+
+    stream: str
+    id: int
+    reason: str
+    stages: list[StageSpan]
+
+
+class Said(Message, frozen=True, kw_only=True):
+    """Committed text of a speaker; times are ms of the speaker's audio."""
+
+    stream: str
+    id: int
+    text: str
+    source_start_ms: float
+    source_end_ms: float
+    audio_ms: float
+
+
+class Maybe(Message, frozen=True, kw_only=True):
+    """Tentative text of a speaker, replacing what was tentative before."""
+
+    stream: str
+    text: str
+
+
+class SoundOut(Message, frozen=True, kw_only=True):
+    """Synthesised speech: 48 kHz mono float32, the commits it says."""
+
+    stream: str
+    ids: list[int]
+    samples: bytes
+
+
+class PassDone(Message, frozen=True, kw_only=True):
+    """One speech pass, for the ledger: `audio_end_ns` is the capture instant of the last sample it read."""
+
+    stream: str
+    id: int
+    audio_end_ns: int
+    deadline_ns: int
+    text: str
+    stages: list[StageSpan]
+
+
+class Trouble(Message, frozen=True, kw_only=True):
+    """Something the participant should be told."""
+
+    stream: str
+    code: str
+    message: str
+
+
+class Beat(Message, frozen=True, kw_only=True):
+    """Four times a second: how long the oldest running slice has been running, how busy the lanes are, memory."""
+
+    slice_ns: int
+    load: float
+    waiting: int
+    resident_bytes: int
+
+
+ToWorker = OpenView | SetIn | OpenSpeech | ConfigureSpeech | SoundIn | Close | GiveOut
+FromWorker = Ready | GiveIn | ViewOut | ViewLost | Said | Maybe | SoundOut | PassDone | Trouble | Beat
+
+_encoder = msgspec.msgpack.Encoder()
+_to_worker = msgspec.msgpack.Decoder(ToWorker)
+_from_worker = msgspec.msgpack.Decoder(FromWorker)
+
+
+def encode(message: Message) -> bytes:
+    """Return the framed bytes of a message."""
+    body = _encoder.encode(message)
+    return HEADER.pack(len(body)) + body
+
+
+class Unframer:
+    """Cuts a byte stream into message bodies; raises ValueError on a length over 16 MiB."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take bytes and yield every body that is complete."""
+        self._buffer += data
+        while len(self._buffer) >= HEADER.size:
+            (size,) = HEADER.unpack_from(self._buffer)
+            if size > MAX_BYTES:
+                raise ValueError(f"a message of {size} bytes; at most {MAX_BYTES} are accepted")
+            if len(self._buffer) < HEADER.size + size:
+                return
+            body = bytes(self._buffer[HEADER.size : HEADER.size + size])
+            del self._buffer[: HEADER.size + size]
+            yield body
+
+
+def decode_to_worker(body: bytes) -> ToWorker:
+    """Return what the edge said; raises msgspec.MsgspecError."""
+    message: ToWorker = _to_worker.decode(body)
+    return message
+
+
+def decode_from_worker(body: bytes) -> FromWorker:
+    """Return what a worker said; raises msgspec.MsgspecError."""
+    message: FromWorker = _from_worker.decode(body)
+    return message

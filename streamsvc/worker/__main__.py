@@ -1,0 +1,137 @@
+"""The worker process: a reader over the edge's socket, lanes, and a heartbeat. Ends when the socket does.
+
+Started by `fleet.local` as `python -m streamsvc.worker --control-fd N --ring-fd M --settings JSON`. It warms every
+stage up before it says `Ready`, so that the first call pays for no compilation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import resource
+import socket
+import threading
+import time
+
+import msgspec
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+
+from streamsvc.budget import MonotonicClock
+from streamsvc.errors import StreamsvcError
+from streamsvc.frames import link
+from streamsvc.frames.ring import Ring
+from streamsvc.worker.lanes import Lanes
+from streamsvc.worker.speakers import Speakers
+from streamsvc.worker.views import Views
+from streamsvc.worker.warm import load_speech, warm_views
+
+log = logging.getLogger("streamsvc.worker")
+
+BEAT_S = 0.25
+
+
+class Channel:
+    """The socket to the edge: framed messages, sent whole from any thread."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._lock = threading.Lock()
+
+    def send(self, message: link.Message) -> None:
+        """Send one message; when the edge is gone the process ends, because nobody is left to serve."""
+        data = link.encode(message)
+        try:
+            with self._lock:
+                self._socket.sendall(data)
+        except OSError:
+            os._exit(0)
+
+    def receive(self) -> bytes:
+        """Return some bytes, empty when the edge closed."""
+        try:
+            return self._socket.recv(1 << 18)
+        except OSError:
+            return b""
+
+
+def resident_bytes() -> int:
+    """Return the resident set of this process."""
+    with open("/proc/self/statm") as f:  # noqa: PTH123 - a kernel file, read four times a second
+        return int(f.read().split()[1]) * resource.getpagesize()
+
+
+def beat(channel: Channel, lanes: Lanes) -> None:
+    """Send the heartbeat for ever."""
+    while True:
+        channel.send(
+            link.Beat(
+                slice_ns=lanes.longest_slice_ns(),
+                load=lanes.load(),
+                waiting=lanes.waiting(),
+                resident_bytes=resident_bytes(),
+            )
+        )
+        time.sleep(BEAT_S)
+
+
+def handle(message: link.ToWorker, views: Views, speakers: Speakers) -> None:
+    """Do what the edge asks."""
+    match message:
+        case link.SetIn():
+            views.submit(message)
+        case link.SoundIn():
+            speakers.sound(message)
+        case link.GiveOut(slots=slots):
+            views.give(slots)
+        case link.OpenView():
+            views.open(message)
+        case link.OpenSpeech():
+            speakers.open(message)
+        case link.ConfigureSpeech():
+            speakers.configure(message)
+        case link.Close(stream=stream):
+            views.close(stream)
+            speakers.close(stream)
+
+
+def serve(channel: Channel, ring: Ring, settings: link.WorkerSettings) -> None:
+    """Run until the edge closes the socket."""
+    clock = MonotonicClock()
+    lanes = Lanes(settings.lanes, clock)
+    views = Views(ring, lanes, clock, channel.send, device=settings.device, extra_stage_ms=settings.extra_stage_ms)
+    rungs = warm_views(settings)
+    speech = load_speech(settings)
+    speakers = Speakers(speech.translator, speech.voice, lanes, clock, channel.send)
+    lanes.start()
+    channel.send(link.Ready(device=settings.device, rungs=rungs, policies=speech.policies, notes=speech.notes))
+    threading.Thread(target=beat, args=(channel, lanes), name="beat", daemon=True).start()
+    unframer = link.Unframer()
+    while data := channel.receive():
+        for body in unframer.feed(data):
+            try:
+                handle(link.decode_to_worker(body), views, speakers)
+            except StreamsvcError as e:
+                log.warning("%s", e)
+    speakers.close_all()
+    lanes.stop()
+
+
+def main() -> None:
+    """Parse the arguments that `fleet` passes and serve."""
+    parser = argparse.ArgumentParser(prog="streamsvc.worker")
+    parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--ring-fd", type=int, required=True)
+    parser.add_argument("--settings", required=True)
+    arguments = parser.parse_args()
+    settings = msgspec.json.decode(arguments.settings, type=link.WorkerSettings)
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    channel = Channel(socket.socket(fileno=arguments.control_fd))
+    serve(channel, Ring(arguments.ring_fd), settings)
+    os._exit(0)  # a hung lane is a daemon thread that must not hold the process
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Lanes: threads that run slices one at a time, as the dispatcher decides.
+
+Promises: `on_end` of a job is called exactly once, on some thread, whatever happens to it; a job that raises ends
+alone; deciding is done under one lock and computing outside of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from streamsvc.budget import Clock, Dispatcher, Dropped, Job, Slices
+from streamsvc.errors import StreamsvcError
+from streamsvc.frames.link import StageSpan
+
+log = logging.getLogger(__name__)
+
+Work = Callable[[], Slices[None]]
+OnEnd = Callable[[str | None, list[StageSpan]], None]
+"""Called with None when the job ran to its end, else why it did not ("superseded", "hopeless", "closed", "failed",
+"out-of-memory"), and the slices that ran."""
+
+
+@dataclass(slots=True)
+class _Running:
+    work: Work
+    on_end: OnEnd
+    slices: Slices[None] | None = None
+    spans: list[StageSpan] = field(default_factory=list)
+
+
+class Lanes:
+    """`count` threads over one dispatcher; at most one of them runs speech."""
+
+    def __init__(self, count: int, clock: Clock) -> None:
+        self._clock = clock
+        self._dispatcher = Dispatcher(count, speech_lanes=1)
+        self._changed = threading.Condition()
+        self._jobs: dict[int, _Running] = {}
+        self._busy_since: list[int | None] = [None] * count
+        self._busy_ns = 0
+        self._load_mark = (clock.now_ns(), 0)
+        self._next_id = 0
+        self._stopping = False
+        self._threads = [threading.Thread(target=self._run, args=(i,), name=f"lane-{i}") for i in range(count)]
+
+    def start(self) -> None:
+        """Start the threads; they are daemons, so a hung slice can't keep the process alive."""
+        for thread in self._threads:
+            thread.daemon = True
+            thread.start()
+
+    def stop(self) -> None:
+        """Let the lanes end after their present slice, and wait for that for at most a second each."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(1.0)
+
+    def next_id(self) -> int:
+        """Return a job id that was not used before."""
+        with self._changed:
+            self._next_id += 1
+            return self._next_id
+
+    def submit(self, job: Job, work: Work, on_end: OnEnd) -> None:
+        """Queue a job; `work()` is called on a lane when it starts."""
+        with self._changed:
+            dropped = self._dispatcher.submit(job)
+            self._jobs[job.id] = _Running(work, on_end)
+            ended = self._take_out(dropped)
+            self._changed.notify()
+        self._tell(ended)
+
+    def close_stream(self, stream: str) -> None:
+        """Drop what the stream has waiting; a running job ends by itself."""
+        with self._changed:
+            ended = self._take_out(self._dispatcher.close_stream(stream))
+        self._tell(ended)
+
+    def waiting(self) -> int:
+        """How many jobs wait for a lane."""
+        with self._changed:
+            return self._dispatcher.statistics().waiting
+
+    def longest_slice_ns(self) -> int:
+        """How long the oldest slice that runs now has been running; 0 when none does."""
+        starts = [s for s in self._busy_since if s is not None]
+        return self._clock.now_ns() - min(starts) if starts else 0
+
+    def load(self) -> float:
+        """Return the busy share of all lanes since the last call, 0 to 1."""
+        now, busy = self._clock.now_ns(), self._busy_ns
+        then, before = self._load_mark
+        self._load_mark = (now, busy)
+        return min(1.0, (busy - before) / max(1, (now - then) * len(self._threads)))
+
+    def _take_out(self, dropped: list[Dropped]) -> list[tuple[_Running, str]]:
+        return [(self._jobs.pop(d.job.id), d.reason) for d in dropped if d.job.id in self._jobs]
+
+    @staticmethod
+    def _tell(ended: list[tuple[_Running, str]]) -> None:
+        for running, reason in ended:
+            if running.slices is not None:
+                running.slices.close()
+            running.on_end(reason, running.spans)
+
+    def _run(self, lane: int) -> None:
+        while True:
+            with self._changed:
+                job, dropped = self._dispatcher.pick(lane, self._clock.now_ns())
+                ended = self._take_out(dropped)
+                if job is None and not ended:
+                    if self._stopping:
+                        return
+                    self._changed.wait()
+                    continue
+            self._tell(ended)
+            if job is not None:
+                self._slice(lane, job)
+
+    def _slice(self, lane: int, job: Job) -> None:
+        running = self._jobs[job.id]
+        start = self._clock.now_ns()
+        self._busy_since[lane] = start
+        outcome: str | None = None
+        over = False
+        name = "finish"
+        try:
+            if running.slices is None:
+                running.slices = running.work()
+            name = next(running.slices)
+        except StopIteration:
+            over = True
+        except MemoryError:
+            log.error("out of memory in a %s job of %s", job.kind.value, job.stream)
+            over, outcome, name = True, "out-of-memory", "failed"
+        except StreamsvcError as e:
+            log.warning("a %s job of %s was given up: %s", job.kind.value, job.stream, e)
+            over, outcome, name = True, "failed", "failed"
+        except Exception:
+            log.exception("a %s job of %s failed", job.kind.value, job.stream)
+            over, outcome, name = True, "failed", "failed"
+        end = self._clock.now_ns()
+        self._busy_since[lane] = None
+        running.spans.append(StageSpan(name, start, end))
+        with self._changed:
+            self._busy_ns += end - start
+            if over:
+                self._dispatcher.finished(job.id)
+                self._jobs.pop(job.id, None)
+            else:
+                self._dispatcher.yielded(job.id)
+            self._changed.notify()
+        if over:
+            running.on_end(outcome, running.spans)

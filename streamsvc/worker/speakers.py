@@ -1,0 +1,207 @@
+"""Speech streams of one worker: sound in, passes queued, captions and a voice out. Knows no WebRTC."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from streamsvc.budget import Class, Clock, Job, Slices
+from streamsvc.errors import StreamsvcError
+from streamsvc.frames.link import (
+    ConfigureSpeech,
+    FromWorker,
+    Maybe,
+    OpenSpeech,
+    PassDone,
+    Said,
+    SoundIn,
+    SoundOut,
+    StageSpan,
+    Trouble,
+)
+from streamsvc.speech import Commit, Interpreter, InterpretSettings, Pass, PassResult, SpeechChunk, Translator, Voice
+from streamsvc.worker.lanes import Lanes
+
+log = logging.getLogger(__name__)
+
+PASS_BUDGET_NS = 700_000_000
+"""A pass should be over this long after the sound it reads; orders speech among views."""
+
+
+class Speaker:
+    """One voice being interpreted. `sound` and `configure` come from the reader thread, passes run on lanes."""
+
+    def __init__(
+        self,
+        message: OpenSpeech,
+        translator: Translator,
+        voice: Voice | None,
+        lanes: Lanes,
+        clock: Clock,
+        send: Callable[[FromWorker], None],
+    ) -> None:
+        self.name = message.stream
+        self._lanes, self._clock, self._send = lanes, clock, send
+        self._lock = threading.Lock()
+        self._passes = 0
+        self._samples = 0
+        self._end_ns = clock.now_ns()
+        self._voice = voice
+        settings = InterpretSettings(
+            policy=message.policy, parameters=message.parameters, source=message.source, target=message.target
+        )
+        self._interpreter = Interpreter(translator, settings)
+
+    def sound(self, message: SoundIn) -> None:
+        """Take sound and queue the pass that it makes due."""
+        samples = np.frombuffer(message.samples, "<f4").astype(np.float32, copy=False)
+        with self._lock:
+            self._interpreter.feed(samples)
+            self._samples += len(samples)
+            self._end_ns = message.end_ns
+        self._queue()
+
+    def configure(self, message: ConfigureSpeech) -> None:
+        """Change settings; raises StreamsvcError when they are not accepted, and then changes nothing."""
+        with self._lock:
+            self._interpreter.configure(
+                policy=message.policy, parameters=message.parameters, source=message.source, target=message.target
+            )
+
+    def close(self) -> None:
+        """End the voice."""
+        if self._voice is not None:
+            self._voice.close()
+
+    def _queue(self) -> None:
+        with self._lock:
+            due = self._interpreter.next_pass()
+            if due is None:
+                return
+            self._passes += 1
+            number, end_ns = self._passes, self._end_ns
+        deadline = end_ns + PASS_BUDGET_NS
+        texts: list[str] = []
+
+        def work() -> Slices[None]:
+            result: PassResult = yield from due.slices()
+            texts.extend(self._finish(due, result))
+
+        def on_end(reason: str | None, spans: list[StageSpan]) -> None:
+            if reason is not None:
+                with self._lock:
+                    self._interpreter.abandon(due)
+                if reason != "closed":
+                    self._send(
+                        Trouble(stream=self.name, code="pass-failed", message=f"a speech pass was lost: {reason}")
+                    )
+            self._send(
+                PassDone(
+                    stream=self.name,
+                    id=number,
+                    audio_end_ns=end_ns,
+                    deadline_ns=deadline,
+                    text=" ".join(texts),
+                    stages=spans,
+                )
+            )
+            if reason != "closed":
+                self._queue()
+
+        self._lanes.submit(Job(self._lanes.next_id(), self.name, Class.SPEECH, deadline), work, on_end)
+
+    def _finish(self, due: Pass, result: PassResult) -> list[str]:
+        with self._lock:
+            events = self._interpreter.finish(due, result)
+        texts = []
+        for event in events:
+            if isinstance(event, Commit):
+                texts.append(event.text)
+                self._send(
+                    Said(
+                        stream=self.name,
+                        id=event.id,
+                        text=event.text,
+                        source_start_ms=event.source_start_ms,
+                        source_end_ms=event.source_end_ms,
+                        audio_ms=event.audio_ms,
+                    )
+                )
+                if self._voice is not None:
+                    self._voice.say(event.id, event.text)
+            else:
+                self._send(Maybe(stream=self.name, text=event.text))
+        return texts
+
+
+class Speakers:
+    """All speech streams of the worker, over one model instance. `translator` None: speech is unavailable here."""
+
+    def __init__(
+        self,
+        translator: Translator | None,
+        voice: Callable[[Callable[[SpeechChunk], None], Callable[[str], None]], Voice] | None,
+        lanes: Lanes,
+        clock: Clock,
+        send: Callable[[FromWorker], None],
+    ) -> None:
+        self._translator, self._make_voice = translator, voice
+        self._lanes, self._clock, self._send = lanes, clock, send
+        self._speakers: dict[str, Speaker] = {}
+
+    def open(self, message: OpenSpeech) -> None:
+        """Start or restart a speaker; settings that aren't accepted are reported and the defaults used."""
+        self.close(message.stream)
+        if self._translator is None:
+            note = "speech translation is not available on this worker; the original voice is passed through"
+            self._send(Trouble(stream=message.stream, code="no-speech", message=note))
+            return
+        stream = message.stream
+        voice = None
+        if message.voice and self._make_voice is not None:
+            voice = self._make_voice(
+                lambda chunk: self._send(SoundOut(stream=stream, ids=list(chunk.ids), samples=_bytes(chunk))),
+                lambda why: self._send(Trouble(stream=stream, code="voice-failed", message=why)),
+            )
+        try:
+            speaker = Speaker(message, self._translator, voice, self._lanes, self._clock, self._send)
+        except StreamsvcError as e:
+            self._send(Trouble(stream=stream, code="bad-settings", message=str(e)))
+            defaults = OpenSpeech(stream=stream, voice=message.voice)
+            speaker = Speaker(defaults, self._translator, voice, self._lanes, self._clock, self._send)
+        self._speakers[stream] = speaker
+
+    def configure(self, message: ConfigureSpeech) -> None:
+        """Change a speaker's settings, or say why not."""
+        speaker = self._speakers.get(message.stream)
+        if speaker is None:
+            return
+        try:
+            speaker.configure(message)
+        except StreamsvcError as e:
+            self._send(Trouble(stream=message.stream, code="bad-settings", message=str(e)))
+
+    def sound(self, message: SoundIn) -> None:
+        """Take a block of sound; of a stream that isn't open it is dropped."""
+        speaker = self._speakers.get(message.stream)
+        if speaker is not None:
+            speaker.sound(message)
+
+    def close(self, stream: str) -> None:
+        """End a speaker."""
+        speaker = self._speakers.pop(stream, None)
+        if speaker is not None:
+            self._lanes.close_stream(stream)
+            speaker.close()
+
+    def close_all(self) -> None:
+        """End every speaker, so that no voice process is left behind."""
+        for stream in list(self._speakers):
+            self.close(stream)
+
+
+def _bytes(chunk: SpeechChunk) -> bytes:
+    return np.ascontiguousarray(chunk.samples, "<f4").tobytes()

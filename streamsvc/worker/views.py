@@ -1,0 +1,160 @@
+"""View streams of one worker: frame sets in, rungs chosen, views out. Knows the ring; knows no WebRTC."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from streamsvc.budget import Class, Clock, CostTracker, Job, Rung, RungChooser, Slices
+from streamsvc.errors import StreamsvcError
+from streamsvc.frames import Frame, FrameSet, Viewpoint, parse_rig
+from streamsvc.frames.link import FromWorker, GiveIn, OpenView, SetIn, StageSpan, Trouble, ViewLost, ViewOut
+from streamsvc.frames.ring import Ring, Slots
+from streamsvc.view import ViewSynthesizer
+from streamsvc.worker.lanes import Lanes
+
+log = logging.getLogger(__name__)
+
+LOAD_LIMIT = 0.85
+
+
+class ViewStream:
+    """One participant seen by one viewer."""
+
+    def __init__(self, message: OpenView, synthesizer: ViewSynthesizer) -> None:
+        self.name = message.stream
+        self.synthesizer = synthesizer
+        self.tracker = CostTracker(synthesizer.ladder)
+        self.chooser = RungChooser(synthesizer.ladder, self.tracker)
+        self.told: set[str] = set()
+
+
+class Views:
+    """All view streams; `send` may be called from any thread."""
+
+    def __init__(
+        self,
+        ring: Ring,
+        lanes: Lanes,
+        clock: Clock,
+        send: Callable[[FromWorker], None],
+        *,
+        device: str = "cpu",
+        extra_stage_ms: float = 0.0,
+    ) -> None:
+        self._ring, self._lanes, self._clock, self._send = ring, lanes, clock, send
+        self._device = device
+        self._extra_stage_ms = extra_stage_ms
+        self._out = Slots(ring.outward)
+        self._out_lock = threading.Lock()
+        self._streams: dict[str, ViewStream] = {}
+
+    def open(self, message: OpenView) -> None:
+        """Start or restart a stream; a rig that can't be used is reported and the picture passes through."""
+        try:
+            rig = None if message.rig is None else parse_rig(message.rig)
+            synthesizer = ViewSynthesizer(rig, message.width, message.height, device=self._device)
+        except StreamsvcError as e:
+            self._send(Trouble(stream=message.stream, code="bad-rig", message=str(e)))
+            synthesizer = ViewSynthesizer(None, message.width, message.height, device=self._device)
+        self._streams[message.stream] = ViewStream(message, synthesizer)
+
+    def close(self, stream: str) -> None:
+        """End a stream."""
+        self._streams.pop(stream, None)
+        self._lanes.close_stream(stream)
+
+    def give(self, slots: list[int]) -> None:
+        """Take outward slots back from the edge."""
+        with self._out_lock:
+            self._out.give(slots)
+
+    def submit(self, message: SetIn) -> None:
+        """Queue a frame set."""
+        stream = self._streams.get(message.stream)
+        if stream is None:
+            self._lost(message, "closed", [])
+            return
+        floor = stream.tracker.mean_ns(stream.chooser.floor.name)
+        job = Job(self._lanes.next_id(), message.stream, Class.VIEW, message.deadline_ns, floor)
+
+        def on_end(reason: str | None, spans: list[StageSpan]) -> None:
+            if reason is not None:
+                self._lost(message, reason, spans)
+
+        self._lanes.submit(job, lambda: self._work(stream, message), on_end)
+
+    def _lost(self, message: SetIn, reason: str, spans: list[StageSpan]) -> None:
+        self._send(GiveIn(slots=[p.slot for p in message.pictures]))
+        self._send(ViewLost(stream=message.stream, id=message.id, reason=reason, stages=spans))
+
+    def _frame_set(self, message: SetIn) -> FrameSet:
+        frames = tuple(
+            Frame(p.camera, self._ring.pixels(p.slot, p.width, p.height), p.capture_ns) for p in message.pictures
+        )
+        return FrameSet(message.stream, message.id, message.capture_ns, message.deadline_ns, frames)
+
+    def _work(self, stream: ViewStream, message: SetIn) -> Slices[None]:
+        share = LOAD_LIMIT / max(1, len(self._streams))
+        rung = stream.chooser.choose(self._clock.now_ns(), message.deadline_ns, message.period_ns, share, message.rung)
+        predicted = stream.tracker.mean_ns(rung.name)
+        spans: list[StageSpan] = []
+        start = self._clock.now_ns()
+        eyes = None if message.eyes is None else Viewpoint(0, tuple(message.eyes))
+        slices = stream.synthesizer.slices(self._frame_set(message), stream.synthesizer.view_camera(eyes), rung.name)
+        while True:
+            try:
+                name = next(slices)
+            except StopIteration as stop:
+                view = stop.value
+                break
+            except StreamsvcError as e:
+                self._tell_once(stream, "view-failed", str(e))
+                raise
+            now = self._clock.now_ns()
+            spans.append(StageSpan(name, start, now))
+            yield name
+            start = self._clock.now_ns()
+        if self._extra_stage_ms:
+            time.sleep(self._extra_stage_ms / 1000)
+            spans.append(StageSpan("extra", start, self._clock.now_ns()))
+            yield "extra"
+        stream.tracker.observe(rung.name, sum(s.end_ns - s.start_ns for s in spans))
+        self._deliver(message, rung, predicted, spans, view.pixels)
+
+    def _deliver(
+        self, message: SetIn, rung: Rung, predicted: int, spans: list[StageSpan], pixels: np.ndarray[Any, Any]
+    ) -> None:
+        height, width = pixels.shape[:2]
+        with self._out_lock:
+            slots = self._out.take()
+        if slots is None:
+            self._lost(message, "no-slot", spans)
+            return
+        start = self._clock.now_ns()
+        np.copyto(self._ring.pixels(slots[0], width, height), pixels)
+        spans.append(StageSpan("copy", start, self._clock.now_ns()))
+        self._send(GiveIn(slots=[p.slot for p in message.pictures]))
+        self._send(
+            ViewOut(
+                stream=message.stream,
+                id=message.id,
+                slot=slots[0],
+                width=width,
+                height=height,
+                rung=rung.name,
+                quality=rung.quality,
+                predicted_ns=predicted,
+                stages=spans,
+            )
+        )
+
+    def _tell_once(self, stream: ViewStream, code: str, message: str) -> None:
+        if message not in stream.told:
+            stream.told.add(message)
+            self._send(Trouble(stream=stream.name, code=code, message=message))

@@ -1,0 +1,129 @@
+"""The dispatcher: earliest deadline first, hopeless views dropped, speech never, best effort last."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamsvc.budget import Class, Dispatcher, Job
+
+MS = 1_000_000
+
+
+def view(id: int, deadline_ms: int, floor_ms: int = 5, stream: str = "v") -> Job:
+    return Job(id, stream, Class.VIEW, deadline_ms * MS, floor_ms * MS)
+
+
+def speech(id: int, deadline_ms: int, stream: str = "s") -> Job:
+    return Job(id, stream, Class.SPEECH, deadline_ms * MS)
+
+
+def test_the_earliest_deadline_runs_first() -> None:
+    d = Dispatcher(1)
+    for job in (view(1, 90), view(2, 40, stream="w"), speech(3, 60)):
+        d.submit(job)
+    order = []
+    for _ in range(3):
+        job, _ = d.pick(0, 0)
+        assert job is not None
+        order.append(job.id)
+        d.finished(job.id)
+    assert order == [2, 3, 1]
+
+
+def test_a_more_urgent_job_takes_the_lane_at_the_next_slice() -> None:
+    d = Dispatcher(1)
+    d.submit(view(1, 90))
+    assert d.pick(0, 0)[0] == view(1, 90)
+    d.submit(view(2, 30, stream="w"))
+    d.yielded(1)
+    job, _ = d.pick(0, 10 * MS)
+    assert job is not None and job.id == 2
+
+
+def test_a_third_waiting_frame_set_displaces_the_oldest_of_its_stream() -> None:
+    d = Dispatcher(1)
+    assert d.submit(view(1, 50)) == [] and d.submit(view(2, 80)) == []
+    dropped = d.submit(view(3, 110))
+    assert [(x.job.id, x.reason) for x in dropped] == [(1, "superseded")]
+    assert d.submit(view(4, 50, stream="other")) == []
+
+
+def test_a_view_that_cannot_make_it_even_at_its_floor_is_never_started() -> None:
+    d = Dispatcher(1)
+    d.submit(view(1, 20, floor_ms=15))
+    job, dropped = d.pick(0, 6 * MS)
+    assert job is None and [(x.job.id, x.reason) for x in dropped] == [(1, "hopeless")]
+
+
+def test_a_view_that_was_started_is_not_abandoned() -> None:
+    d = Dispatcher(1)
+    d.submit(view(1, 20, floor_ms=15))
+    assert d.pick(0, 0)[0] is not None
+    d.yielded(1)
+    assert d.pick(0, 19 * MS) == (view(1, 20, floor_ms=15), [])
+
+
+def test_late_speech_still_runs() -> None:
+    d = Dispatcher(1)
+    d.submit(speech(1, 10))
+    assert d.pick(0, 5000 * MS)[0] == speech(1, 10)
+
+
+def test_at_most_one_lane_runs_speech() -> None:
+    d = Dispatcher(2)
+    d.submit(speech(1, 10))
+    d.submit(speech(2, 10, stream="t"))
+    assert d.pick(0, 0)[0] is not None
+    assert d.pick(1, 0)[0] is None
+    d.finished(1)
+    assert d.pick(1, 0)[0] is not None
+
+
+def test_best_effort_runs_only_when_nothing_live_can() -> None:
+    d = Dispatcher(1)
+    d.submit(Job(1, "b", Class.BEST_EFFORT, 0))
+    d.submit(view(2, 500))
+    assert d.pick(0, 0)[0] == view(2, 500)
+    d.finished(2)
+    job, _ = d.pick(0, 0)
+    assert job is not None and job.id == 1
+
+
+def test_closing_a_stream_forgets_what_no_lane_runs() -> None:
+    d = Dispatcher(1)
+    d.submit(view(1, 50))
+    d.submit(view(2, 60))
+    d.pick(0, 0)
+    assert [x.job.id for x in d.close_stream("v")] == [2]
+    assert d.statistics().running == 1
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 200), st.integers(1, 40), st.sampled_from(["view", "speech"])),
+        max_size=30,
+    ),
+    st.integers(1, 3),
+)
+def test_every_job_ends_exactly_once_and_no_job_is_on_two_lanes(
+    spec: list[tuple[int, int, int, str]], lanes: int
+) -> None:
+    d = Dispatcher(lanes)
+    ended: list[int] = []
+    for i, (stream, deadline, floor, kind) in enumerate(spec):
+        job = view(i, deadline, floor, f"v{stream}") if kind == "view" else speech(i, deadline, f"s{stream}")
+        ended += [x.job.id for x in d.submit(job)]
+    now = 0
+    running: dict[int, int] = {}
+    for _ in range(3 * len(spec) + lanes):
+        for lane in range(lanes):
+            if lane in running:
+                d.finished(running.pop(lane))
+            job, dropped = d.pick(lane, now)
+            ended += [x.job.id for x in dropped]
+            if job is not None:
+                assert job.id not in running.values()
+                assert job.kind is Class.SPEECH or now + job.floor_ns <= job.deadline_ns
+                running[lane] = job.id
+                ended.append(job.id)
+        now += 7 * MS
+    assert sorted(ended) == list(range(len(spec)))
