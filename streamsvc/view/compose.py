@@ -1,0 +1,47 @@
+"""Sources to a view: the steps after geometry is known, the same for disparity and for given depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streamsvc.budget.slices import Slices
+from streamsvc.frames import Camera, Pixels
+from streamsvc.view.blend import blend, fill_holes
+from streamsvc.view.geometry import Source, project
+from streamsvc.view.rectify import shrunk
+from streamsvc.view.splat import Splats, splat
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A novel view: `pixels` (H, W, 3) uint8 RGB; `inverse_depth` (H, W) float32 along the view's z in 1/m, 0 where
+    unknown; `coverage` (H, W) float32 in [0, 1], how much of a pixel the cameras saw (the rest was filled in)."""
+
+    pixels: Pixels
+    inverse_depth: NDArray[np.float32]
+    coverage: NDArray[np.float32]
+
+
+def compose(sources: Sequence[Source], view: Camera, side: float, k: float) -> Slices[View]:
+    """Splat all sources into `view` together and blend; yields "splat" and "blend".
+
+    `side` bounds the splat's resolution (that of a 4:3 picture so wide), `k` is the splat's fade in 1/m.
+    """
+    small = shrunk(view, side)
+    parts = [project(source, small) for source in sources]
+    together = Splats(np.concatenate([p.geometry for p in parts]), np.concatenate([p.features for p in parts]))
+    splatted = splat(together, small.width, small.height, k)
+    yield "splat"
+    fill_holes(splatted.features, splatted.coverage)
+    pixels, inverse = blend(splatted.features, view, sources)
+    coverage = splatted.coverage
+    if (small.width, small.height) != (view.width, view.height):
+        coverage = np.asarray(cv2.resize(coverage, (view.width, view.height)), dtype=np.float32)
+    result = View(pixels, inverse, coverage)
+    yield "blend"
+    return result

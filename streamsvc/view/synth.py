@@ -1,0 +1,199 @@
+"""The view room's door: frame sets and an eye in, a novel view out, one slice at a time.
+
+A `ViewSynthesizer` belongs to one stream. Per pair it rectifies, matches both ways and makes two `Source`s; all
+sources are splatted into the view together and blended from the two that fit each pixel best. With fewer than two
+usable cameras the picture passes through. State is a cache of rectification maps per pair, picture size and rung, and
+the estimated depth ranges; it is guarded, so slices of one stream's jobs may run on different threads.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from streamsvc.budget.rung import Rung
+from streamsvc.budget.slices import Slices
+from streamsvc.frames import Camera, FrameSet, Pixels, Rig, Viewpoint, default_screen, off_axis_camera
+from streamsvc.frames.rig import MAX_SIDE, Matrix
+from streamsvc.view.compose import View, compose
+from streamsvc.view.depthrange import estimate_depth_range
+from streamsvc.view.disparity import finish, match_left, match_right
+from streamsvc.view.errors import ViewError
+from streamsvc.view.geometry import Source
+from streamsvc.view.passthrough import MIN_SIDE, check_frame, pass_through
+from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk
+from streamsvc.view.rungs import levels_for, rung_for
+
+DEFAULT_RANGE = (0.3, math.inf)
+TOLERANCE_PX = 1.5
+"""Disparities this close, in grid pixels, are one surface."""
+
+FADE_PX = 1.0
+"""Depth behind the nearest surface, as disparity in grid pixels, at which a splat's weight is down to 1/e."""
+
+CACHED_PAIRS = 32
+
+
+def convergence(cameras: Sequence[Camera]) -> float | None:
+    """Return how far ahead of the cameras' mean centre their axes meet, in metres; None when they run parallel."""
+    axes = [c.R[2] for c in cameras]
+    A = sum((np.eye(3) - np.outer(z, z) for z in axes), np.zeros((3, 3)))
+    if np.linalg.eigvalsh(A)[0] < 1e-3:
+        return None
+    point = np.linalg.solve(A, sum(((np.eye(3) - np.outer(c.R[2], c.R[2])) @ c.centre for c in cameras), np.zeros(3)))
+    mean = np.mean(axes, axis=0)
+    ahead = float((point - np.mean([c.centre for c in cameras], axis=0)) @ mean / np.linalg.norm(mean))
+    return ahead if ahead > 0.1 else None
+
+
+def check_view(view: Camera) -> None:
+    """Raise ViewError unless `view` is a camera without distortion and skew, of a usable size."""
+    if not all(1 <= side <= MAX_SIDE for side in (view.width, view.height)):
+        raise ViewError(f"a view must be 1 to {MAX_SIDE} pixels a side, got {view.width} x {view.height}")
+    if not all(np.isfinite(m).all() for m in (view.K, view.R, view.t)) or min(view.K[0, 0], view.K[1, 1]) <= 0:
+        raise ViewError("a view needs finite K, R and t and positive focal lengths")
+    if view.dist.any() or view.K[0, 1] != 0:
+        raise ViewError("a view has no distortion and no skew: 'dist' and K[0][1] must be zero")
+
+
+class ViewSynthesizer:
+    """Makes novel views for one stream; see `slices`.
+
+    `rig` None means that pictures pass through; `width` and `height` are the size `view_camera` makes views for.
+    `device` is "cpu". Raises ViewError for a device or a pair of the rig that can't be used.
+    """
+
+    def __init__(self, rig: Rig | None, width: int, height: int, *, device: str = "cpu") -> None:
+        if device != "cpu":
+            raise ViewError(f"device {device!r}: the classical view runs on 'cpu' only")
+        if not all(MIN_SIDE <= side <= MAX_SIDE for side in (width, height)):
+            raise ViewError(f"a view must be {MIN_SIDE} to {MAX_SIDE} pixels a side, got {width} x {height}")
+        self.rig = rig
+        self.width, self.height = width, height
+        self._lock = threading.Lock()
+        self._pairs: dict[tuple[object, ...], RectifiedPair] = {}
+        self._ranges: dict[tuple[str, str], tuple[float, float]] = {}
+        if rig is not None:
+            for a, b in rig.pairs:
+                rectify_pair(rig.camera(a), rig.camera(b), rig.depth_range or DEFAULT_RANGE)
+        self._levels = {level.name: level for level in levels_for(rig)}
+        self.ladder: tuple[Rung, ...] = tuple(rung_for(v, rig, width, height) for v in self._levels.values())
+
+    def view_camera(self, viewpoint: Viewpoint | None) -> Camera:
+        """Return the off-axis view from between the viewer's eyes through the rig's screen, `width` x `height`.
+
+        Without a viewpoint, or when it isn't finite, the eye is where the cameras' middle is. A rig without a screen
+        gets the plane through the subject: where the cameras' axes meet, else the middle of the depth range, else 1 m
+        ahead.
+        """
+        if self.rig is None:
+            focal = 0.8 * self.width
+            K = np.array([[focal, 0, (self.width - 1) / 2], [0, focal, (self.height - 1) / 2], [0, 0, 1]])
+            return Camera("view", self.width, self.height, K, np.zeros(5), np.eye(3), np.zeros(3))
+        screen = self.rig.screen or default_screen(self.rig, self._subject_distance(), self.width / self.height)
+        eye: Matrix = np.mean([c.centre for c in self.rig.cameras], axis=0)
+        if viewpoint is not None and viewpoint.eyes:
+            asked = np.mean(np.asarray(viewpoint.eyes, np.float64), axis=0)
+            if asked.shape == (3,) and np.isfinite(asked).all():
+                eye = np.clip(asked, -100, 100)
+        return off_axis_camera(screen, eye, self.width, self.height)
+
+    def _subject_distance(self) -> float:
+        assert self.rig is not None
+        met = convergence(self.rig.cameras)
+        if met is not None:
+            return met
+        near, far = self.rig.depth_range or next(iter(self._ranges.values()), (1.0, 1.0))
+        return 2 / (1 / near + 1 / far)
+
+    def slices(self, frames: FrameSet, view: Camera, rung: str) -> Slices[View]:
+        """Make `view` (any size, no distortion) from `frames` on the named rung; yields each slice's stage.
+
+        Per complete pair: "rectify", "disparity" (one slice a direction); then "splat" (one a source) and "blend"; or
+        "pass" alone when no pair of the rig is complete. Pictures may have other sizes than the rig's cameras, and the
+        sizes may change between sets. Raises ViewError for an unknown rung, a set without pictures, or a picture
+        that is none.
+        """
+        level = self._levels.get(rung)
+        if level is None:
+            raise ViewError(f"unknown rung {rung!r}; there are {', '.join(self._levels)}")
+        check_view(view)
+        pictures = {frame.camera: check_frame(frame) for frame in frames.frames}
+        if not pictures:
+            raise ViewError("a frame set without pictures shows nothing")
+        pairs = [p for p in self.rig.pairs if p[0] in pictures and p[1] in pictures] if self.rig else []
+        if not pairs:
+            passed = pass_through(pictures[self._nearest(list(pictures), view)], view.width, view.height)
+            yield "pass"
+            return passed
+        sources: list[Source] = []
+        fades = []
+        for names in pairs:
+            a, b = (self._camera(name, pictures[name]) for name in names)
+            pair = self._rectified(a, b, pictures, level.side)
+            cameras = {a.name: a, b.name: b}
+            sides = (pair.left, pair.right)
+            colours = [side.rectify(pictures[side.source.name]) for side in sides]
+            left, right = (np.asarray(cv2.cvtColor(c, cv2.COLOR_RGB2GRAY), dtype=np.uint8) for c in colours)
+            yield "rectify"
+            forward = match_left(pair, left, right)
+            yield "disparity"
+            found = finish(pair, forward, match_right(pair, left, right))
+            geometry = ((found.left, found.left_confidence), (found.right, found.right_confidence))
+            for side, colour, (inverse, confidence) in zip(sides, colours, geometry, strict=True):
+                name = side.source.name
+                sources.append(
+                    Source(
+                        camera=cameras[name],
+                        pixels=pictures[name],
+                        grid=side.grid,
+                        rays=side.rays,
+                        inverse_depth=inverse,
+                        confidence=confidence,
+                        colour=colour,
+                        tolerance=TOLERANCE_PX / pair.fb,
+                        relative_tolerance=0.0,
+                    )
+                )
+            middle = (pair.shift + pair.disparities / 2) / pair.fb
+            fades.append(pair.fb * middle**2 / FADE_PX)
+            yield "disparity"
+        result = yield from compose(sources, view, level.side, float(np.mean(fades)))
+        return result
+
+    def _camera(self, name: str, pixels: Pixels) -> Camera:
+        assert self.rig is not None
+        camera = self.rig.camera(name)
+        return camera.resized(pixels.shape[1], pixels.shape[0])
+
+    def _nearest(self, names: list[str], view: Camera) -> str:
+        """The camera whose direction and place are most like the view's; the first one where there is no rig."""
+        cameras = [c for c in self.rig.cameras if c.name in names] if self.rig else []
+        if not cameras:
+            return names[0]
+        return min(cameras, key=lambda c: float(np.linalg.norm(c.centre - view.centre) - c.R[2] @ view.R[2])).name
+
+    def _rectified(self, a: Camera, b: Camera, pictures: dict[str, Pixels], side: int) -> RectifiedPair:
+        assert self.rig is not None
+        names = a.name, b.name
+        depth_range = self.rig.depth_range or self._ranges.get(names)
+        if depth_range is None:
+            depth_range = estimate_depth_range(a, pictures[a.name], b, pictures[b.name])
+            if depth_range is not None:
+                with self._lock:
+                    self._ranges[names] = depth_range
+        depth_range = depth_range or DEFAULT_RANGE
+        key = (*names, a.width, a.height, b.width, b.height, side, *depth_range)
+        with self._lock:
+            pair = self._pairs.get(key)
+        if pair is None:
+            pair = rectify_pair(shrunk(a, side), shrunk(b, side), depth_range)
+            with self._lock:
+                while len(self._pairs) >= CACHED_PAIRS:
+                    self._pairs.pop(next(iter(self._pairs)))
+                self._pairs[key] = pair
+        return pair
