@@ -1,0 +1,184 @@
+"""Headless Chromium with two fake cameras and a fake microphone, and the service that it joins.
+
+The service is a process behind `Service`, so that it can be killed and come back on its port. Nothing here waits for a
+fixed time: a page is asked until it says what is expected, or the test fails.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+HERE = Path(__file__).parent
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-device-for-media-stream=device-count=2",
+    "--disable-features=WebRtcHideLocalIpsWithMdns",
+]
+# Counts what leaves on each data channel, and refuses nothing: read with page.evaluate("window.__sent").
+TAP = """
+window.__sent = {};
+const send = RTCDataChannel.prototype.send;
+RTCDataChannel.prototype.send = function (data) {
+  (window.__sent[this.label] ??= []).push(JSON.parse(data));
+  return send.call(this, data);
+};
+"""
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody listens on now."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+class Service:
+    """The service under test as a process on one port: `url`, `start()`, `kill()`."""
+
+    def __init__(self, *, token: str | None = None, host: str = "127.0.0.1") -> None:
+        self.port = free_port()
+        self.host = host
+        self.token = token
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The page's address on this machine."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        """Return what is run."""
+        more = ["--token", self.token] if self.token else []
+        return [sys.executable, str(HERE / "fake_server.py"), "--host", self.host, "--port", str(self.port), *more]
+
+    def start(self) -> Service:
+        """Start and wait until it answers."""
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
+        self.process = subprocess.Popen(self.command(), env=env)
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.url}/healthz", timeout=2).close()
+                return self
+            except OSError:
+                assert self.process.poll() is None, "the service ended"
+                assert time.monotonic() < deadline, "the service did not answer in 30 s"
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End it without goodbye."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Callable[..., Service]]:
+    """Return a function that starts a service; all end with the session."""
+    started: list[Service] = []
+
+    def start(**options: str) -> Service:
+        started.append(Service(**options))
+        return started[-1].start()
+
+    yield start
+    for s in started:
+        s.kill()
+
+
+@pytest.fixture(scope="session")
+def service(services: Callable[..., Service]) -> Service:
+    """The service that most tests share."""
+    return services()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One browser for all tests."""
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path="/usr/bin/chromium", args=[*FLAGS, "--headless=new"])
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """A page, its console errors and its requests."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.context = context
+        context.add_init_script(TAP)
+        self.page: Page = context.new_page()
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
+        self.page.on("request", lambda r: self.requests.append(r.url))
+        self.page.on("websocket", lambda w: self.requests.append(w.url))
+
+    def until(self, expression: str, what: str | None = None) -> None:
+        """Wait until a JavaScript expression is true in the page."""
+        # The page's content security policy forbids the eval that wait_for_function is made of; evaluate is not.
+        deadline = time.monotonic() + 20
+        while not self.page.evaluate(expression):
+            if time.monotonic() > deadline:
+                shown = self.page.evaluate("document.body.innerText")
+                raise AssertionError(f"never true: {what or expression}; {self.errors}; the page shows:\n{shown}")
+            self.page.wait_for_timeout(40)
+
+    def sent(self, channel: str) -> list[dict]:
+        """Return what left on a data channel so far."""
+        messages: list[dict] = self.page.evaluate("c => window.__sent[c] ?? []", channel)
+        return messages
+
+    def join(self, room: str, *, name: str = "Ana", url: str, cameras: int = 2, viewer: bool = False) -> None:
+        """Fill in the join screen and enter."""
+        page = self.page
+        page.goto(f"{url}/room/{room}")
+        page.fill("[name=name]", name)
+        if viewer:
+            page.check("[name=viewer]")
+        else:
+            self.choose(cameras)
+        page.click("#form [type=submit]")
+
+    def choose(self, cameras: int) -> None:
+        """Open the microphone and so many fake cameras."""
+        self.page.locator("[data-ui=find]:visible, .tile:not(.unused)").first.wait_for()
+        if self.page.locator("[data-ui=find]").is_visible():
+            self.page.click("[data-ui=find]")
+        self.page.locator(".tile:not(.unused)").first.wait_for()
+        for n in range(2, cameras + 1):
+            self.page.locator(".tile .add").first.click()
+            self.until(f"document.querySelectorAll('.tile:not(.unused)').length === {n}")
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[Callable[..., Visitor]]:
+    """Return a function that opens a page of its own (own context, 1280x800, devices allowed unless told otherwise)."""
+    contexts: list[BrowserContext] = []
+
+    def open_page(*, devices: bool = True, **options) -> Visitor:
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        contexts.append(context)
+        if devices:
+            context.grant_permissions(["camera", "microphone"])
+        return Visitor(context)
+
+    yield open_page
+    for c in contexts:
+        c.close()

@@ -1,0 +1,367 @@
+"""A service for the page's tests: speaks the whole protocol over real WebRTC, without any view or speech behind it.
+
+It serves `web/` as the service does (same paths, same content security policy), answers every message through
+`streamsvc.signalling.messages` (so a message that the contract refuses is refused here), echoes the first camera under
+a moving bar as the view, tells a fixed story on the captions channel, and answers pings. Rooms hold two people, a
+mirror room one. Run as a process: `python fake_server.py --port N [--token T] [--host H]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fractions
+import time
+from pathlib import Path
+
+import numpy as np
+import uvicorn
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.contrib.media import MediaBlackhole
+from av import AudioFrame, VideoFrame
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from streamsvc.signalling import messages as m
+
+WEB = Path(__file__).resolve().parents[2] / "web"
+CSP = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+SCREEN = {"centre": [0.0, 0.0, 1.2], "right": [0.5, 0.0, 0.0], "up": [0.0, -0.375, 0.0]}
+POLICIES = [
+    {
+        "name": "agreement",
+        "description": "Speaks the words on which the last passes agree.",
+        "parameters": [
+            {"name": "n", "default": 2, "min": 2, "max": 5, "meaning": "Passes that have to agree."},
+            {"name": "frame_width", "default": 1.0, "min": 0.25, "max": 5.0, "meaning": "Seconds between passes."},
+        ],
+    },
+    {
+        "name": "consensus",
+        "description": "Speaks a segment that the pass before had too.",
+        "parameters": [
+            {"name": "threshold", "default": 0.9, "min": 0.0, "max": 1.0, "meaning": "How alike the two must be."}
+        ],
+    },
+    {"name": "offline", "parameters": []},
+]
+RUNGS = [{"name": "full", "quality": 31.5}, {"name": "half", "quality": 28.25}]
+STORY = ["Good morning,", "I am glad to see you.", "We can begin", "whenever you like."]
+
+
+class View(MediaStreamTrack):
+    """The first camera, mirrored in colour, under a bar that moves; a plain pattern while no camera sends."""
+
+    kind = "video"
+
+    def __init__(self, camera: MediaStreamTrack | None) -> None:
+        super().__init__()
+        self._latest = np.zeros((240, 320, 3), np.uint8)
+        self._count = 0
+        self._start = time.monotonic()
+        self._reader = asyncio.create_task(self._read(camera)) if camera else None
+
+    async def _read(self, camera: MediaStreamTrack) -> None:
+        with contextlib.suppress(Exception):
+            while True:
+                self._latest = (await camera.recv()).to_ndarray(format="rgb24")
+
+    async def recv(self) -> VideoFrame:
+        """Return the next picture, 20 a second."""
+        self._count += 1
+        await asyncio.sleep(max(self._start + self._count / 20 - time.monotonic(), 0))
+        picture = self._latest.copy()
+        height, width, _ = picture.shape
+        if self._reader is None:
+            picture[:] = np.linspace(20, 120, width, dtype=np.uint8)[None, :, None]
+        x = (self._count * 7) % (width - 16)
+        picture[height // 4 : height // 2, x : x + 16] = (240, 200, 40)
+        frame = VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts, frame.time_base = self._count * 4500, fractions.Fraction(1, 90_000)
+        return frame
+
+    def stop(self) -> None:
+        """End the reader too."""
+        if self._reader:
+            self._reader.cancel()
+        super().stop()
+
+
+class Voice(MediaStreamTrack):
+    """A quiet tone."""
+
+    kind = "audio"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+        self._start = time.monotonic()
+
+    async def recv(self) -> AudioFrame:
+        """Return the next 20 ms at 48 kHz."""
+        await asyncio.sleep(max(self._start + self._count * 0.02 - time.monotonic(), 0))
+        t = np.arange(960) + self._count * 960
+        samples = (500 * np.sin(2 * np.pi * 220 * t / 48_000)).astype(np.int16)
+        frame = AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, self._count * 960, fractions.Fraction(1, 48_000)
+        self._count += 1
+        return frame
+
+
+class Guest:
+    """One joined client."""
+
+    def __init__(self, socket: WebSocket, join: m.Join) -> None:
+        self.socket = socket
+        self.name = join.name
+        self.settings = {
+            "speech": {"enabled": True, "policy": "agreement", "source": join.speech.source or "auto", "parameters": {}},
+            "view": {"width": 320, "height": 240, "budget_ms": join.view.budget_ms or 400, "rung": "full"},
+        }
+        self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.tasks: list[asyncio.Task[None]] = []
+        self.pictures = 0
+        self.cameras = 0
+        self.sinks = MediaBlackhole()
+
+    async def answer(self, offer: m.Offer) -> m.Answer:
+        """Negotiate: cameras in, one view and one voice out."""
+        pc = self.pc
+        pc.on("datachannel", self.on_channel)
+        await pc.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
+        mids = {c.mid for c in offer.cameras}
+        cameras = [t for t in pc.getTransceivers() if t.mid in mids]
+        self.cameras = len(cameras)
+        for t in pc.getTransceivers():
+            if t.mid in mids:
+                t.direction = "recvonly"
+            elif t.kind == "video":
+                t.sender.replaceTrack(View(cameras[0].receiver.track if cameras else None))
+                t.direction = "sendonly"
+            else:
+                t.sender.replaceTrack(Voice())
+                t.direction = "sendrecv" if t._offerDirection == "sendrecv" else "sendonly"
+                if t.direction == "sendrecv":
+                    self.sinks.addTrack(t.receiver.track)
+        for camera in cameras[1:]:
+            self.sinks.addTrack(camera.receiver.track)
+        await pc.setLocalDescription(await pc.createAnswer())
+        await self.sinks.start()
+        return m.Answer(sdp=pc.localDescription.sdp)
+
+    def on_channel(self, channel) -> None:
+        """Serve one data channel; what the contract refuses is told as a notice."""
+
+        def take(decode, then=lambda message: None):
+            def on_message(data: str) -> None:
+                try:
+                    then(decode(data))
+                except m.SignallingError as e:
+                    told = m.Notice(code=e.code, message=str(e))
+                    self.tasks.append(asyncio.ensure_future(self.socket.send_text(m.encode(told))))
+
+            channel.on("message", on_message)
+
+        if channel.label == "viewpoint":
+            take(m.decode_viewpoint)
+        elif channel.label == "ledger":
+            take(m.decode_ledger_up, lambda message: self.on_ledger(channel, message))
+            self.tasks.append(asyncio.ensure_future(self.live(channel)))
+        elif channel.label == "captions":
+            self.tasks.append(asyncio.ensure_future(self.tell(channel)))
+
+    def on_ledger(self, channel, message: m.LedgerUp) -> None:
+        """Answer pings, count pictures."""
+        if isinstance(message, m.Ping):
+            channel.send(m.encode(m.Pong(sent_ns=message.sent_ns, server_ns=time.monotonic_ns())))
+        elif isinstance(message, m.Shown):
+            now = time.monotonic_ns()
+            self.pictures += sum(abs(now - shown_ns) < 5_000_000_000 for _, shown_ns in message.frames)
+
+    async def live(self, channel) -> None:
+        """Send the live figures twice a second; fps comes from the page's own shown reports."""
+        before = 0
+        while channel.readyState == "open":
+            await asyncio.sleep(0.5)
+            fps, before = (self.pictures - before) * 2.0, self.pictures
+            channel.send(
+                m.encode(
+                    m.Live(
+                        latency_ms=182.0,
+                        goodput=0.93,
+                        fps=fps,
+                        rung="full",
+                        budget_ms=self.settings["view"]["budget_ms"],
+                        cameras=self.cameras,
+                        speech_lag_ms=2300.0,
+                        dropped={"late": 2},
+                    )
+                )
+            )
+
+    async def tell(self, channel) -> None:
+        """Tell the story: each piece tentative first, then committed; the last tentative text stays."""
+        end = 0.0
+        for i, text in enumerate(STORY):
+            channel.send(m.encode(m.Tentative(speaker=self.name, text=text.lower())))
+            await asyncio.sleep(0.3)
+            start, end = end, end + 900.0
+            channel.send(
+                m.encode(
+                    m.Caption(
+                        id=i, speaker=self.name, text=text, source_start_ms=start, source_end_ms=end, wall_ms=end + 1500
+                    )
+                )
+            )
+        channel.send(m.encode(m.Tentative(speaker=self.name, text="and we have the whole afternoon")))
+
+    def configure(self, message: m.Configure) -> m.Configured:
+        """Take the settings that are not None."""
+        for part in ("speech", "view"):
+            for name in getattr(message, part).__struct_fields__:
+                value = getattr(getattr(message, part), name)
+                if value is not None:
+                    self.settings[part][name] = value
+        return m.Configured(settings=self.settings)
+
+    async def close(self) -> None:
+        """End everything."""
+        for task in self.tasks:
+            task.cancel()
+        for t in self.pc.getTransceivers():
+            if t.sender.track:
+                t.sender.track.stop()
+        await self.sinks.stop()
+        await self.pc.close()
+
+
+class Fake:
+    """The rooms and the port."""
+
+    def __init__(self, token: str | None) -> None:
+        self.token = token
+        self.rooms: dict[str, list[Guest]] = {}
+        self.mirrors: set[str] = set()
+
+    async def socket(self, socket: WebSocket) -> None:
+        """One signalling connection."""
+        await socket.accept()
+        guest, room = None, ""
+        try:
+            while True:
+                try:
+                    message = m.decode_client(await socket.receive_text())
+                    if isinstance(message, m.Join):
+                        room = message.room
+                        guest = self.admit(socket, message)
+                        await socket.send_text(m.encode(self.welcome(guest, room)))
+                        await self.announce(room)
+                    elif isinstance(message, m.Offer):
+                        await socket.send_text(m.encode(await guest.answer(message)))
+                    elif isinstance(message, m.Configure):
+                        await socket.send_text(m.encode(guest.configure(message)))
+                    elif isinstance(message, m.Leave):
+                        break
+                except m.SignallingError as e:
+                    await socket.send_text(m.encode(m.Error(code=e.code, message=str(e))))
+        except WebSocketDisconnect:
+            pass
+        finally:
+            if guest:
+                self.rooms[room].remove(guest)
+                if not self.rooms[room]:
+                    self.mirrors.discard(room)
+                await guest.close()
+                await self.announce(room)
+
+    def admit(self, socket: WebSocket, join: m.Join) -> Guest:
+        """Return the new guest; raises SignallingError as the service does."""
+        if self.token and join.token != self.token:
+            raise m.SignallingError("bad-token", "the token is not accepted; ask whoever runs the service for one")
+        guests = self.rooms.setdefault(join.room, [])
+        if any(g.name == join.name for g in guests):
+            raise m.SignallingError("name-taken", f"somebody called {join.name} is already in room {join.room}")
+        if len(guests) >= (1 if join.room in self.mirrors else 2):
+            raise m.SignallingError("room-full", f"room {join.room} is full")
+        if join.mirror:
+            self.mirrors.add(join.room)
+        guest = Guest(socket, join)
+        guests.append(guest)
+        return guest
+
+    def welcome(self, guest: Guest, room: str) -> m.Joined:
+        """Return what a newcomer is told."""
+        return m.Joined(
+            session=f"s{id(guest)}",
+            room=room,
+            peers=[g.name for g in self.rooms[room] if g is not guest],
+            ice_servers=[],
+            policies=POLICIES,
+            rungs=RUNGS,
+            settings=guest.settings,
+        )
+
+    async def announce(self, room: str) -> None:
+        """Tell everybody in the room who is there."""
+        for guest in self.rooms.get(room, []):
+            others = [g.name for g in self.rooms[room] if g is not guest]
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+                await guest.socket.send_text(m.encode(m.Peers(peers=others, screen=SCREEN)))
+
+
+class SecurityHeaders:
+    """The content security policy on every HTTP answer."""
+
+    def __init__(self, app) -> None:
+        self.app = app
+
+    async def __call__(self, scope, receive, send) -> None:
+        """Pass through, adding the header."""
+
+        async def with_header(message):
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"content-security-policy", CSP.encode())]
+            await send(message)
+
+        await self.app(scope, receive, with_header if scope["type"] == "http" else send)
+
+
+async def page(request: Request) -> Response:
+    """Return the page."""
+    return FileResponse(WEB / "index.html")
+
+
+async def healthz(request: Request) -> Response:
+    """Return ok."""
+    return PlainTextResponse("ok")
+
+
+def main() -> None:
+    """Serve until killed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--token")
+    args = parser.parse_args()
+    fake = Fake(args.token)
+    app = Starlette(
+        routes=[
+            WebSocketRoute("/ws", fake.socket),
+            Route("/healthz", healthz),
+            Route("/", page),
+            Route("/room/{name}", page),
+            Mount("/", StaticFiles(directory=WEB)),
+        ],
+        middleware=[Middleware(SecurityHeaders)],
+    )
+    uvicorn.run(app, host=args.host, port=args.port, log_level="warning", ws="websockets-sansio")
+
+
+if __name__ == "__main__":
+    main()

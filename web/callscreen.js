@@ -1,0 +1,218 @@
+// The call screen: shows what a Session brings, and sends back where the eye is and what was displayed.
+//
+// One CallScreen serves many calls, one after another; between attach and detach it belongs to one session. Clock and
+// shown reports are made anew with every connection, the viewpoint, transcript and settings outlive them.
+
+import { Captions } from "./captions.js";
+import { ClockSync } from "./clock.js";
+import { Controls } from "./controls.js";
+import { Meter } from "./meter.js";
+import { ShownReporter } from "./shown.js";
+import { Toolbar } from "./toolbar.js";
+import { ViewpointControl } from "./viewpoint.js";
+import { explain } from "./words.js";
+
+const TOAST_MS = 7000;
+const HINT_MS = 6000;
+
+export class CallScreen {
+  #root;
+  #media;
+  #session = null;
+  #wish = null;
+  #captions;
+  #controls;
+  #meter;
+  #toolbar;
+  #viewpoint = null;
+  #clock = null;
+  #shown = null;
+  #shownBefore = 0;
+  #notices = [];
+  #toastTimer = null;
+  #view;
+  #voice;
+
+  constructor(root, media, leave) {
+    this.#root = root;
+    this.#media = media;
+    const find = (selector) => root.querySelector(selector);
+    this.#view = find("#view");
+    this.#voice = find("#voice");
+    this.#captions = new Captions(find("#captions"), find("#transcript"));
+    this.#meter = new Meter(find("#meter"));
+    this.#controls = new Controls(find("#settings-panel"), (change) => this.#session?.configure(change));
+    this.#toolbar = new Toolbar(root, media, {
+      leave,
+      home: () => this.#viewpoint?.home(),
+      transcript: () => this.#captions.text(),
+      camera: (on) => this.#stopCameras(on),
+      notice: (code, message) => this.#notice(code, message),
+    });
+    find("#unblock").onclick = () => this.#playVoice();
+    this.#view.addEventListener("playing", () => this.#waiting(""));
+    media.addEventListener("gone", ({ detail }) => {
+      this.#notice("device-gone", `${detail} went away. It comes back by itself when you plug it in again.`);
+      this.#resend();
+    });
+    media.addEventListener("back", () => {
+      this.#notice("device-back", "The device is back.");
+      this.#resend();
+    });
+  }
+
+  // What the hook shows.
+  get stats() {
+    const clock = this.#clock?.estimator.best ?? null;
+    return {
+      framesShown: this.#shownBefore + (this.#shown?.framesShown ?? 0),
+      shown: this.#shown?.recent ?? [],
+      videoSize: [this.#view.videoWidth, this.#view.videoHeight],
+      captions: this.#captions.commits,
+      tentative: Object.fromEntries(this.#captions.tentative),
+      live: this.#meter.live,
+      clock: clock && { offset_ns: clock.offsetNs, error_ns: clock.errorNs },
+      eye: this.#viewpoint?.eye ?? null,
+      viewpointsSent: this.#viewpoint?.sent ?? 0,
+      notices: this.#notices,
+    };
+  }
+
+  attach(session, wish) {
+    this.#session = session;
+    this.#wish = wish;
+    this.#shownBefore = 0;
+    this.#notices = [];
+    this.#captions.clear();
+    this.#meter.clear();
+    this.#root.querySelector("[data-call=room]").textContent = wish.room;
+    this.#root.classList.toggle("viewer", this.#media.viewer);
+    this.#viewpoint = new ViewpointControl(this.#root.querySelector("#stage"), (m) => session.send("viewpoint", m));
+    this.#toolbar.begin();
+    const on = (type, handler) => session.addEventListener(type, ({ detail }) => session === this.#session && handler(detail));
+    on("state", (detail) => this.#state(detail));
+    on("joined", (joined) => this.#joined(joined));
+    on("peers", (message) => this.#peers(message.peers, message.screen));
+    on("configured", ({ settings }) => this.#controls.show(settings));
+    on("notice", ({ code, message }) => this.#notice(code, message));
+    on("caption", (message) => this.#captions.take(message));
+    on("live", (message) => this.#meter.draw(message));
+    on("pong", (message) => this.#clock?.pong(message));
+    on("channel", (label) => this.#channelOpen(label));
+    on("view", (track) => this.#showView(track));
+    on("voice", (track) => {
+      this.#voice.srcObject = new MediaStream([track]);
+      this.#playVoice();
+    });
+  }
+
+  detach() {
+    this.#endConnection();
+    this.#viewpoint?.stop();
+    this.#viewpoint = this.#session = null;
+    this.#view.srcObject = this.#voice.srcObject = null;
+    this.#toolbar.end();
+    this.#overlay(null);
+    this.#root.querySelector("#toast").hidden = true;
+  }
+
+  #state({ state, attempt, pause, problem }) {
+    if (state === "in-call") {
+      if (!this.#root.querySelector("#overlay").hidden) this.#notice("reconnected", "Connected again.");
+      this.#overlay(null);
+    } else if (state === "reconnecting") {
+      this.#endConnection();
+      const wait = pause >= 1 ? `in ${Math.round(pause)} s` : "now";
+      const why = problem?.code === "unreachable" ? "The service does not answer." : explain(problem?.code).title + ".";
+      this.#overlay("Connection lost. Reconnecting…", `${why} Trying again ${wait} (attempt ${attempt}). You need do nothing.`);
+    }
+  }
+
+  #joined(joined) {
+    this.#controls.fill(joined);
+    this.#captions.newConnection();
+    this.#peers(joined.peers, null);
+    this.#root.querySelector("#hint").classList.add("shown");
+    setTimeout(() => this.#root.querySelector("#hint").classList.remove("shown"), HINT_MS);
+  }
+
+  #peers(peers, screen) {
+    const others = this.#wish.mirror ? "mirror" : peers.length ? `with ${peers.join(", ")}` : "waiting for someone";
+    this.#root.querySelector("[data-call=peers]").textContent = others;
+    this.#viewpoint.setScreen(screen);
+    if (this.#view.readyState < 2 || !(peers.length || this.#wish.mirror)) {
+      this.#waiting(
+        this.#wish.mirror
+          ? "Your picture is on its way…"
+          : peers.length
+            ? `The picture of ${peers.join(", ")} is on its way…`
+            : "You are the only one here. Give the other person this page’s address.",
+      );
+    }
+  }
+
+  #channelOpen(label) {
+    if (label === "viewpoint") this.#viewpoint.announce();
+    if (label !== "ledger") return;
+    const send = (message) => this.#session?.send("ledger", message) ?? false;
+    this.#clock = new ClockSync(send);
+    this.#clock.start();
+    this.#shown = new ShownReporter(this.#view, this.#clock.estimator, send);
+    this.#shown.start();
+  }
+
+  #endConnection() {
+    this.#clock?.stop();
+    this.#shown?.stop();
+    this.#shownBefore += this.#shown?.framesShown ?? 0;
+    this.#clock = this.#shown = null;
+  }
+
+  #showView(track) {
+    this.#view.srcObject = new MediaStream([track]);
+    this.#view.play().catch(() => {}); // muted video may always play; an AbortError means a newer source came
+  }
+
+  async #playVoice() {
+    const button = this.#root.querySelector("#unblock");
+    try {
+      await this.#voice.play();
+      button.hidden = true;
+    } catch (error) {
+      // browsers want a click before sound, e.g. after a reload in mid-call
+      button.hidden = error.name !== "NotAllowedError";
+    }
+  }
+
+  async #stopCameras(on) {
+    await this.#media.stopCameras(on);
+    this.#resend();
+  }
+
+  #resend() {
+    this.#media.cameras().forEach(({ track }, i) => this.#session?.replaceCamera(i, track));
+    const voice = this.#media.voice();
+    if (voice) this.#session?.replaceMicrophone(voice);
+  }
+
+  #notice(code, message) {
+    const toast = this.#root.querySelector("#toast");
+    this.#notices.push({ code, message });
+    toast.textContent = message;
+    toast.dataset.code = code;
+    toast.hidden = false;
+    clearTimeout(this.#toastTimer);
+    this.#toastTimer = setTimeout(() => (toast.hidden = true), TOAST_MS);
+  }
+
+  #waiting(text) {
+    this.#root.querySelector("#waiting").textContent = text;
+  }
+
+  #overlay(title, text = "") {
+    const overlay = this.#root.querySelector("#overlay");
+    overlay.hidden = !title;
+    overlay.querySelector("h2").textContent = title ?? "";
+    overlay.querySelector("p").textContent = text;
+  }
+}

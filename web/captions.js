@@ -1,0 +1,106 @@
+// What was said, in English: committed text is final, tentative text may still change.
+//
+// Commits are kept once each (by speaker, session and id) and in order; tentative text belongs to a speaker and is
+// replaced by the next tentative or emptied by a commit. The band under the picture shows the end of it, the
+// transcript all.
+
+import { element } from "./dom.js";
+
+const BAND_CHARACTERS = 180;
+const PARAGRAPH_GAP_MS = 4000;
+
+export class Captions {
+  commits = []; // {speaker, id, text, source_start_ms, source_end_ms, wall_ms}
+  tentative = new Map(); // speaker -> text
+  #band;
+  #transcript;
+  #seen = new Set();
+  #generation = 0;
+  #paragraph = null; // {speaker, end, element}
+
+  constructor(band, transcript) {
+    this.#band = band;
+    this.#transcript = transcript;
+  }
+
+  // A new connection numbers its commits from the start again.
+  newConnection() {
+    this.#generation += 1;
+    this.tentative.clear();
+    this.#drawBand();
+  }
+
+  clear() {
+    this.commits = [];
+    this.#seen.clear();
+    this.#paragraph = null;
+    this.#transcript.replaceChildren();
+    this.newConnection();
+  }
+
+  take(message) {
+    if (message.type === "tentative") {
+      this.tentative.set(message.speaker, message.text);
+    } else if (message.type === "commit") {
+      const key = `${this.#generation}/${message.speaker}/${message.id}`;
+      if (this.#seen.has(key)) return;
+      this.#seen.add(key);
+      this.tentative.delete(message.speaker);
+      this.commits.push(message);
+      this.#write(message);
+    } else return;
+    this.#drawBand();
+  }
+
+  // The transcript as plain text, a paragraph a turn.
+  text() {
+    return [...this.#transcript.children].map((p) => p.innerText.replace("\n", ": ")).join("\n\n");
+  }
+
+  #write({ speaker, text, source_start_ms, source_end_ms }) {
+    const open = this.#paragraph;
+    if (!open || open.speaker !== speaker || source_start_ms - open.end > PARAGRAPH_GAP_MS || source_end_ms < open.end) {
+      const paragraph = element("p");
+      paragraph.append(element("b", { textContent: speaker }), element("span"));
+      this.#transcript.append(paragraph);
+      this.#paragraph = { speaker, element: paragraph.lastChild };
+    }
+    this.#paragraph.end = source_end_ms;
+    const line = this.#paragraph.element;
+    line.textContent = join(line.textContent, text);
+    const scroller = this.#transcript;
+    if (scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 120) scroller.scrollTop = scroller.scrollHeight;
+  }
+
+  #drawBand() {
+    const last = this.commits.at(-1)?.speaker;
+    const speakers = new Set([...this.tentative].filter(([, t]) => t).map(([s]) => s));
+    if (last !== undefined) speakers.add(last);
+    const several = new Set(this.commits.map((c) => c.speaker)).size > 1 || speakers.size > 1;
+    const lines = [...speakers].sort().map((speaker) => {
+      const line = element("p", { className: "caption" });
+      if (several) line.append(element("b", { textContent: speaker }));
+      const said = this.#tail(speaker);
+      const next = this.tentative.get(speaker) ?? "";
+      if (said) line.append(element("span", { className: "committed", textContent: said }));
+      if (said && next) line.append(" ");
+      if (next) line.append(element("span", { className: "tentative", textContent: next }));
+      return line;
+    });
+    this.#band.replaceChildren(...lines);
+  }
+
+  // The end of what a speaker said, whole words, at most a few lines long.
+  #tail(speaker) {
+    let text = "";
+    for (let i = this.commits.length - 1; i >= 0 && text.length < BAND_CHARACTERS; i -= 1) {
+      if (this.commits[i].speaker === speaker) text = join(this.commits[i].text, text);
+    }
+    if (text.length <= BAND_CHARACTERS) return text;
+    return `… ${text.slice(text.indexOf(" ", text.length - BAND_CHARACTERS) + 1)}`;
+  }
+}
+
+function join(before, after) {
+  return before && after ? `${before.trimEnd()} ${after.trimStart()}` : before || after;
+}

@@ -1,0 +1,130 @@
+// The settings panel: policy, its parameters as sliders made from the declared table, language, budget, picture.
+//
+// `joined.policies` is [{name, description?, parameters: [{name, default, min, max, meaning, step?}]}]. Every change is
+// sent 150 ms after the last touch, as one `configure`.
+
+import { element, fillSelect } from "./dom.js";
+import { LANGUAGES } from "./languages.js";
+
+const SETTLE_MS = 150;
+const SIZES = ["320×240", "640×480", "960×720", "1280×720", "1024×1024", "1920×1080", "2048×2048"];
+
+export class Controls {
+  #ui;
+  #configure;
+  #policies = [];
+  #parameters = {};
+  #pending = {};
+  #timer = null;
+
+  // `configure` takes {speech?, view?}.
+  constructor(root, configure) {
+    this.#configure = configure;
+    this.#ui = Object.fromEntries([...root.querySelectorAll("[data-set]")].map((e) => [e.dataset.set, e]));
+    const ui = this.#ui;
+    ui.enabled.onchange = () => this.#change("speech", { enabled: ui.enabled.checked });
+    fillSelect(ui.source, [["auto", "Detect the language"], ...LANGUAGES], "auto");
+    ui.source.onchange = () => this.#change("speech", { source: ui.source.value });
+    ui.policy.onchange = () => {
+      this.#makeSliders(ui.policy.value, {});
+      this.#change("speech", { policy: ui.policy.value, parameters: { ...this.#parameters } });
+    };
+    ui.budget.oninput = () => {
+      this.#sayBudget();
+      this.#change("view", { budget_ms: Number(ui.budget.value) });
+    };
+    ui.size.onchange = () => {
+      const [width, height] = ui.size.value.split("×").map(Number);
+      if (height) this.#change("view", { width, height });
+    };
+    ui.rung.onchange = () => this.#change("view", { rung: ui.rung.value });
+  }
+
+  // Take the tables of a `joined` and show the settings in force.
+  fill({ policies, rungs, settings }) {
+    const ui = this.#ui;
+    this.#policies = policies;
+    fillSelect(ui.policy, policies.map((p) => [p.name, p.name]), policies[0]?.name ?? "");
+    ui.policy.disabled = !policies.length;
+    const named = rungs.filter((r) => r.name);
+    fillSelect(ui.rung, named.map((r) => [r.name, r.quality ? `${r.name} (${r.quality.toFixed(1)} dB)` : r.name]), named[0]?.name ?? "");
+    ui.rung.disabled = !named.length;
+    this.show(settings);
+  }
+
+  // Show `settings` ({speech: {...}, view: {...}}); what they leave out stays as it is.
+  show({ speech = {}, view = {} } = {}) {
+    const ui = this.#ui;
+    const busy = this.#timer !== null; // a slider under the finger is newer than what the service says
+    if (speech.enabled != null) ui.enabled.checked = speech.enabled;
+    if (speech.source != null) ui.source.value = speech.source;
+    if (speech.policy != null) ui.policy.value = speech.policy;
+    if (!busy) this.#makeSliders(ui.policy.value, speech.parameters ?? this.#parameters);
+    if (view.budget_ms != null && !busy) ui.budget.value = view.budget_ms;
+    if (view.rung != null) ui.rung.value = view.rung;
+    if (view.width && view.height) {
+      const size = `${view.width}×${view.height}`;
+      fillSelect(ui.size, [...new Set([size, ...SIZES])].map((s) => [s, s]), size);
+    } else if (!ui.size.options.length) {
+      fillSelect(ui.size, [["", "As the service likes"], ...SIZES.map((s) => [s, s])], "");
+    }
+    this.#sayBudget();
+  }
+
+  #sayBudget() {
+    const { budget } = this.#ui;
+    budget.nextElementSibling.textContent = `${budget.value} ms`;
+  }
+
+  #makeSliders(name, values) {
+    const policy = this.#policies.find((p) => p.name === name);
+    this.#ui.description.textContent = policy?.description ?? "";
+    const declared = policy?.parameters ?? [];
+    this.#parameters = Object.fromEntries(declared.map((p) => [p.name, values[p.name] ?? p.default]));
+    // rebuilding a slider that has the focus would take it away
+    const shown = [...this.#ui.parameters.querySelectorAll("input")];
+    if (shown.length === declared.length && shown.every((s, i) => s.name === declared[i].name && s.dataset.policy === name)) {
+      for (const slider of shown) this.#set(slider, this.#parameters[slider.name]);
+      return;
+    }
+    this.#ui.parameters.replaceChildren(...declared.map((p) => this.#slider(p, name)));
+  }
+
+  #slider(parameter, policy) {
+    const { name, min, max, meaning = "" } = parameter;
+    const whole = [min, max, parameter.default].every(Number.isInteger) && max - min >= 2;
+    const step = parameter.step ?? (whole ? 1 : 0.01);
+    const slider = element("input", { type: "range", name, min, max, step, title: meaning });
+    slider.dataset.policy = policy;
+    const row = element("label", { className: "slider" });
+    row.append(
+      element("span", { className: "slider-name", textContent: name.replaceAll("_", " ") }),
+      slider,
+      element("output"),
+      element("small", { textContent: meaning }),
+    );
+    this.#set(slider, this.#parameters[name]);
+    slider.oninput = () => {
+      this.#parameters[name] = Number(slider.value);
+      this.#set(slider, this.#parameters[name]);
+      this.#change("speech", { parameters: { ...this.#parameters } });
+    };
+    return row;
+  }
+
+  #set(slider, value) {
+    slider.value = value;
+    slider.nextElementSibling.textContent = slider.step === "1" ? `${value}` : Number(value).toFixed(2);
+  }
+
+  #change(part, change) {
+    this.#pending[part] = { ...this.#pending[part], ...change };
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      const pending = this.#pending;
+      this.#pending = {};
+      this.#configure(pending);
+    }, SETTLE_MS);
+  }
+}

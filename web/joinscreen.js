@@ -1,0 +1,184 @@
+// The join screen: who, where and with which devices; and, in plain words, what stood in the way.
+//
+// The room comes from /room/NAME or ?room=NAME, the name from the last visit or ?name=, the token from #token=... (a
+// fragment is never sent to a server or written into its log). ?viewer and ?mirror tick their boxes.
+
+import { Chooser } from "./chooser.js";
+import { devicesBlocked } from "./devices.js";
+import { element, fillSelect } from "./dom.js";
+import { LANGUAGES } from "./languages.js";
+import { explain, insecureAdvice } from "./words.js";
+
+const DEVICE_CODES = new Set(["permission-denied", "no-camera", "no-microphone", "no-devices", "device-busy", "device-error"]);
+
+export class JoinScreen {
+  #form;
+  #problem;
+  #chooser;
+  #media;
+  #enter;
+  #busy = false;
+
+  // `enter` takes what `join` says and rejects with a Problem.
+  constructor(root, media, enter) {
+    this.#media = media;
+    this.#enter = enter;
+    this.#form = root.querySelector("#form");
+    this.#problem = root.querySelector("#problem");
+    this.#chooser = new Chooser(root.querySelector("#devices"), media, (problem) => this.tell(problem));
+    this.#fill();
+    this.#form.onsubmit = (event) => {
+      event.preventDefault();
+      this.#submit();
+    };
+    this.#fields.viewer.onchange = () => this.#draw();
+    this.#part("again").onclick = () => this.#retry();
+    this.#draw();
+  }
+
+  // Look for devices where that needs no question; say why they are blocked where they are.
+  begin() {
+    if (devicesBlocked()) {
+      this.#fields.viewer.checked = true;
+      this.#draw();
+      this.#show({ code: "insecure", ...insecureAdvice(location) });
+      return;
+    }
+    this.#chooser.begin();
+  }
+
+  // The call has begun; the devices stay open, for it.
+  away() {
+    this.#chooser.stopLevel();
+    this.tell(null);
+  }
+
+  // Back from a call, perhaps because of a problem.
+  again(problem) {
+    this.#media.release();
+    this.#chooser.close();
+    this.#draw();
+    this.tell(problem ?? null);
+    if (!problem && devicesBlocked()) this.begin();
+  }
+
+  tell(problem) {
+    if (!problem) this.#problem.hidden = true;
+    else this.#show(explain(problem.code, problem.message));
+  }
+
+  get #fields() {
+    return this.#form.elements;
+  }
+
+  #part(name) {
+    return this.#problem.querySelector(`[data-problem="${name}"]`);
+  }
+
+  #fill() {
+    const fields = this.#fields;
+    const query = new URLSearchParams(location.search);
+    const path = location.pathname.match(/^\/room\/([^/]+)/);
+    fields.room.value = path ? decodeURIComponent(path[1]) : (query.get("room") ?? "");
+    fields.name.value = query.get("name") ?? recall("name") ?? "";
+    const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? recall("token", sessionStorage) ?? "";
+    fields.token.value = token;
+    document.getElementById("token-field").hidden = !token;
+    fields.viewer.checked = query.has("viewer");
+    fields.mirror.checked = query.has("mirror");
+    fillSelect(fields.source, [["auto", "Detect the language"], ...LANGUAGES], recall("source") ?? "auto");
+    if (!fields.source.value) fields.source.value = "auto";
+  }
+
+  #draw() {
+    const { viewer, mirror, source } = this.#fields;
+    this.#media.viewer = viewer.checked;
+    viewer.disabled = devicesBlocked();
+    mirror.disabled = viewer.checked;
+    source.disabled = viewer.checked;
+    document.getElementById("devices").classList.toggle("off", viewer.checked);
+    document.getElementById("devices").inert = viewer.checked;
+  }
+
+  async #submit() {
+    if (this.#busy) return;
+    const fields = this.#fields;
+    const viewer = fields.viewer.checked;
+    if (!viewer && !this.#media.slots.length && !this.#media.microphone) {
+      await this.#chooser.find();
+      if (!this.#media.slots.length && !this.#media.microphone) return;
+    }
+    const rig = viewer ? null : this.#media.rig;
+    const wish = {
+      room: fields.room.value.trim(),
+      name: fields.name.value.trim(),
+      mirror: fields.mirror.checked && !viewer,
+      speech: viewer ? {} : { source: fields.source.value },
+      ...(fields.token.value && { token: fields.token.value }),
+      ...(rig && { rig }),
+    };
+    remember("name", wish.name);
+    remember("source", fields.source.value);
+    this.#setBusy(true);
+    try {
+      this.tell(null);
+      await this.#enter(wish);
+      if (wish.token) remember("token", wish.token, sessionStorage);
+    } catch (problem) {
+      this.tell(problem);
+    } finally {
+      this.#setBusy(false);
+    }
+  }
+
+  #setBusy(on) {
+    this.#busy = on;
+    const button = this.#form.querySelector("[type=submit]");
+    button.disabled = on;
+    button.textContent = on ? "Joining…" : "Join";
+  }
+
+  #retry() {
+    if (DEVICE_CODES.has(this.#problem.dataset.code)) this.#chooser.find();
+    else this.#form.requestSubmit();
+  }
+
+  #show({ code, title, text, steps, field }) {
+    this.#problem.dataset.code = code;
+    this.#part("title").textContent = title;
+    this.#part("text").textContent = text;
+    const list = this.#part("steps");
+    list.hidden = !steps;
+    list.replaceChildren(
+      ...(steps ?? []).map(([what, ...codes]) => {
+        const item = element("li", { textContent: what });
+        for (const c of codes) item.append(element("code", { textContent: c }));
+        return item;
+      }),
+    );
+    // a field that must change first makes “Try again” pointless
+    this.#part("again").hidden = Boolean(field && field !== "rig") || code === "insecure" || code === "no-webrtc";
+    this.#problem.hidden = false;
+    if (field === "token") document.getElementById("token-field").hidden = false;
+    if (field && this.#fields[field]) {
+      this.#fields[field].focus();
+      this.#fields[field].select?.();
+    } else this.#problem.scrollIntoView({ block: "nearest" });
+  }
+}
+
+function recall(key, storage = localStorage) {
+  try {
+    return storage.getItem(`streamsvc.${key}`);
+  } catch {
+    return null;
+  }
+}
+
+function remember(key, value, storage = localStorage) {
+  try {
+    storage.setItem(`streamsvc.${key}`, value);
+  } catch {
+    // private windows may have no storage; nothing depends on it
+  }
+}

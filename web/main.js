@@ -1,0 +1,55 @@
+// Composition: the join screen, the call screen, and what connects them to a Session.
+
+import { CallScreen } from "./callscreen.js";
+import { LocalMedia } from "./devices.js";
+import { exposeHook } from "./hook.js";
+import { JoinScreen } from "./joinscreen.js";
+import { Session } from "./session.js";
+import { Problem } from "./words.js";
+
+const media = new LocalMedia();
+let session = null;
+
+const call = new CallScreen(document.getElementById("call"), media, () => session?.leave());
+const join = new JoinScreen(document.getElementById("join"), media, enter);
+
+exposeHook({
+  state: () => (session && session.state !== "ended" ? session.state : "idle"),
+  stats: () => call.stats,
+});
+
+async function enter(wish) {
+  if (typeof RTCPeerConnection === "undefined") throw new Problem("no-webrtc");
+  session = new Session(media);
+  call.attach(session, wish);
+  session.addEventListener("state", ({ detail }) => {
+    if (detail.state === "in-call") show("call");
+    if (detail.state === "ended") leave(detail.problem);
+  });
+  try {
+    await session.join(wish);
+  } catch (problem) {
+    call.detach();
+    throw problem;
+  }
+}
+
+function leave(problem) {
+  call.detach();
+  show("join");
+  join.again(problem);
+}
+
+function show(screen) {
+  if (document.body.dataset.screen === screen) return;
+  document.body.dataset.screen = screen;
+  document.getElementById("join").hidden = screen !== "join";
+  document.getElementById("call").hidden = screen !== "call";
+  if (screen === "call") {
+    join.away();
+    document.getElementById("stage").focus({ preventScroll: true });
+  }
+}
+
+addEventListener("pagehide", () => session?.leave());
+join.begin();

@@ -1,0 +1,91 @@
+// The WebSocket: tagged JSON messages, `v: 1`. One request may wait for its reply at a time; an `error` about it (its
+// `re` names the request, or nothing) is its answer. Everything else is handed to `onmessage`, the end of the connection to `onclose`.
+
+import { Problem } from "./words.js";
+
+const OPEN_MS = 8000;
+const REPLY_MS = 20_000;
+
+export const socketUrl = (location) => `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}/ws`;
+
+export class Signalling {
+  onmessage = () => {};
+  onclose = () => {};
+  #socket = null;
+  #waiting = null;
+
+  // Resolve when open; throws Problem("unreachable").
+  open(url) {
+    const socket = new WebSocket(url);
+    this.#socket = socket;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => socket.close(), OPEN_MS);
+      let opened = false;
+      socket.onopen = () => {
+        opened = true;
+        clearTimeout(timer);
+        resolve();
+      };
+      socket.onmessage = (event) => this.#receive(event.data);
+      socket.onclose = (event) => {
+        clearTimeout(timer);
+        const problem = new Problem("unreachable", event.reason);
+        this.#waiting?.reject(problem);
+        this.#waiting = null;
+        if (opened) this.onclose(problem);
+        else whyClosed(problem).then(reject);
+      };
+    });
+  }
+
+  #receive(data) {
+    let message;
+    try {
+      message = JSON.parse(data);
+    } catch {
+      return;
+    }
+    const waiting = this.#waiting;
+    const refused = message.type === "error" && [waiting?.type, null, undefined].includes(message.re);
+    if (waiting && (message.type === waiting.reply || refused)) {
+      this.#waiting = null;
+      if (refused) waiting.reject(new Problem(message.code, message.message));
+      else waiting.resolve(message);
+    } else this.onmessage(message);
+  }
+
+  send(type, fields = {}) {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ type, v: 1, ...fields }));
+  }
+
+  // Send and resolve with the reply; throws the Problem that the service answered, or "timeout".
+  request(type, fields, reply) {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiting = null;
+        reject(new Problem("timeout"));
+      }, REPLY_MS);
+      const done = (settle) => (value) => {
+        clearTimeout(timer);
+        settle(value);
+      };
+      this.#waiting = { type, reply, resolve: done(resolve), reject: done(reject) };
+      this.send(type, fields);
+    });
+  }
+
+  close() {
+    this.onclose = () => {};
+    this.onmessage = () => {};
+    this.#socket?.close(1000);
+  }
+}
+
+// A socket that doesn't open gives no reason; a service that is healthy otherwise has refused this page's origin.
+async function whyClosed(problem) {
+  try {
+    return (await fetch("/healthz", { cache: "no-store" })).ok ? new Problem("origin-refused") : problem;
+  } catch {
+    return problem;
+  }
+}

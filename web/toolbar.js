@@ -1,0 +1,116 @@
+// The row of buttons under the call, the two panels that it opens, and the volume.
+
+import { element } from "./dom.js";
+import { deviceProblem, explain } from "./words.js";
+
+const PANELS = ["transcript", "settings"];
+
+export class Toolbar {
+  #root;
+  #media;
+  #actions;
+  #buttons;
+
+  // `actions`: leave(), home(), transcript() -> text, camera(stopped) -> promise, notice(code, message).
+  constructor(root, media, actions) {
+    this.#root = root;
+    this.#media = media;
+    this.#actions = actions;
+    this.#buttons = Object.fromEntries([...root.querySelectorAll("button[data-call]")].map((b) => [b.dataset.call, b]));
+    const buttons = this.#buttons;
+    buttons.leave.onclick = actions.leave;
+    buttons.home.onclick = actions.home;
+    buttons.mute.onclick = () => media.mute(!media.muted);
+    buttons.camera.onclick = () => this.#toggleCamera();
+    buttons.full.onclick = () => this.#toggleFull();
+    buttons.save.onclick = () => this.#save();
+    buttons.full.hidden = !document.fullscreenEnabled;
+    for (const name of PANELS) {
+      buttons[name].onclick = () => this.#open(this.#panel(name).hidden ? name : null);
+      this.#panel(name).querySelector("[data-close]").onclick = () => {
+        this.#open(null);
+        buttons[name].focus();
+      };
+      this.#panel(name).onkeydown = (event) => {
+        if (event.key !== "Escape") return;
+        this.#open(null);
+        buttons[name].focus();
+      };
+    }
+    const volume = root.querySelector("#volume");
+    const setVolume = () => {
+      root.querySelector("#voice").volume = Number(volume.value);
+      volume.nextElementSibling.textContent = `${Math.round(volume.value * 100)} %`;
+    };
+    volume.oninput = setVolume;
+    setVolume();
+    media.addEventListener("change", () => this.#draw());
+    document.addEventListener("fullscreenchange", () => this.#draw());
+  }
+
+  begin() {
+    this.#open(null);
+    this.#draw();
+  }
+
+  end() {
+    if (document.fullscreenElement) document.exitFullscreen();
+  }
+
+  #panel(name) {
+    return this.#root.querySelector(`#${name}-panel`);
+  }
+
+  #open(name) {
+    for (const each of PANELS) {
+      this.#panel(each).hidden = each !== name;
+      this.#buttons[each].setAttribute("aria-expanded", String(each === name));
+    }
+    if (name) this.#panel(name).querySelector("select, input, [tabindex]")?.focus({ preventScroll: true });
+  }
+
+  #draw() {
+    const { mute, camera, full } = this.#buttons;
+    const { muted, stopped, viewer, slots, microphone } = this.#media;
+    const set = (button, on, text) => {
+      button.setAttribute("aria-pressed", String(on));
+      button.querySelector("span").textContent = text;
+    };
+    mute.hidden = viewer || !microphone;
+    camera.hidden = viewer || !slots.length;
+    set(mute, muted, muted ? "Unmute" : "Mute");
+    set(camera, stopped, stopped ? "Start camera" : "Stop camera");
+    full.querySelector("span").textContent = document.fullscreenElement ? "Window" : "Full screen";
+  }
+
+  async #toggleCamera() {
+    this.#buttons.camera.disabled = true;
+    try {
+      await this.#actions.camera(!this.#media.stopped);
+    } catch (error) {
+      const problem = error.code ? error : deviceProblem(error);
+      const { title, text } = explain(problem.code, problem.message);
+      this.#actions.notice(problem.code, `${title}. ${text}`);
+    } finally {
+      this.#buttons.camera.disabled = false;
+    }
+  }
+
+  async #toggleFull() {
+    try {
+      if (document.fullscreenElement) await document.exitFullscreen();
+      else await this.#root.requestFullscreen();
+    } catch {
+      this.#actions.notice("full-screen", "The browser does not allow full screen here.");
+    }
+  }
+
+  #save() {
+    const link = element("a", {
+      href: URL.createObjectURL(new Blob([`${this.#actions.transcript()}\n`], { type: "text/plain" })),
+      download: "transcript.txt",
+    });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+}

@@ -1,0 +1,157 @@
+// The eye follows the pointer, a finger, the keys and the wheel; every change leaves at most 60 times a second.
+//
+// Mouse: the eye stands where the pointer is over the picture. Touch: drag moves, two fingers pinch. Keys: arrows move,
+// + and - change the distance, R goes home. The eye glides to its goal with a 40 ms time constant, so that a pointer
+// that enters elsewhere doesn't make the picture jump.
+
+import { HOME, clampPose, eyeOf, windowFrame } from "./eye.js";
+
+const MIN_INTERVAL_MS = 1000 / 60;
+const GLIDE_MS = 40;
+const KEY_STEP = 0.08;
+const NEAR = 1e-3;
+const KEYS = {
+  ArrowLeft: { across: -KEY_STEP },
+  ArrowRight: { across: KEY_STEP },
+  ArrowUp: { rise: KEY_STEP },
+  ArrowDown: { rise: -KEY_STEP },
+  "+": { depth: -KEY_STEP },
+  "=": { depth: -KEY_STEP },
+  "-": { depth: KEY_STEP },
+  _: { depth: KEY_STEP },
+};
+
+export class ViewpointControl {
+  sent = 0;
+  #send;
+  #stage;
+  #frame = windowFrame(null);
+  #pose = { ...HOME };
+  #goal = { ...HOME };
+  #running = null;
+  #lastTick = 0;
+  #lastSent = -Infinity;
+  #touches = new Map();
+  #listening = new AbortController();
+
+  // `send` takes a viewpoint message and says whether it left.
+  constructor(stage, send) {
+    this.#stage = stage;
+    this.#send = send;
+    const on = (target, type, handler, options = {}) =>
+      target.addEventListener(type, handler, { signal: this.#listening.signal, ...options });
+    on(stage, "pointerdown", (e) => this.#down(e));
+    on(stage, "pointermove", (e) => this.#move(e));
+    on(stage, "pointerup", (e) => this.#touches.delete(e.pointerId));
+    on(stage, "pointercancel", (e) => this.#touches.delete(e.pointerId));
+    on(stage, "wheel", (e) => this.#wheel(e), { passive: false });
+    on(document, "keydown", (e) => this.#key(e));
+  }
+
+  get eye() {
+    return eyeOf(this.#frame, this.#pose);
+  }
+
+  setScreen(screen) {
+    this.#frame = windowFrame(screen);
+    this.announce();
+  }
+
+  // Say where the eye is although it didn't move: the channel is new, or the window is.
+  announce() {
+    this.#lastSent = -Infinity;
+    this.#wake();
+  }
+
+  home() {
+    this.#aim(HOME);
+  }
+
+  stop() {
+    this.#listening.abort();
+    cancelAnimationFrame(this.#running);
+  }
+
+  #aim(goal) {
+    this.#goal = clampPose({ ...this.#goal, ...goal });
+    this.#wake();
+  }
+
+  #nudge(step) {
+    const goal = { ...this.#goal };
+    for (const [axis, amount] of Object.entries(step)) goal[axis] += amount;
+    this.#aim(goal);
+  }
+
+  #wake() {
+    if (this.#running !== null) return;
+    this.#lastTick = performance.now();
+    this.#running = requestAnimationFrame((t) => this.#tick(t));
+  }
+
+  #tick(now) {
+    this.#running = null;
+    const ease = 1 - Math.exp(-Math.max(now - this.#lastTick, 0) / GLIDE_MS);
+    this.#lastTick = now;
+    let moving = false;
+    for (const axis of Object.keys(this.#pose)) {
+      const rest = this.#goal[axis] - this.#pose[axis];
+      if (Math.abs(rest) <= NEAR) this.#pose[axis] = this.#goal[axis];
+      else {
+        this.#pose[axis] += rest * ease;
+        moving = true;
+      }
+    }
+    let left = true;
+    if (now - this.#lastSent >= MIN_INTERVAL_MS - 1) {
+      left = this.#send({ t_us: Math.round(now * 1000), eyes: [this.eye] });
+      if (left) {
+        this.#lastSent = now;
+        this.sent += 1;
+      }
+    } else moving = true; // too soon after the last: the newest still has to leave
+    if (moving) this.#running = requestAnimationFrame((t) => this.#tick(t));
+  }
+
+  #down(event) {
+    if (event.pointerType === "mouse") return;
+    this.#touches.set(event.pointerId, [event.clientX, event.clientY]);
+    this.#stage.setPointerCapture(event.pointerId);
+  }
+
+  #move(event) {
+    const box = this.#stage.getBoundingClientRect();
+    if (event.pointerType === "mouse") {
+      this.#aim({
+        across: ((event.clientX - box.left) / box.width) * 2 - 1,
+        rise: 1 - ((event.clientY - box.top) / box.height) * 2,
+      });
+      return;
+    }
+    const before = this.#touches.get(event.pointerId);
+    if (!before) return;
+    const here = [event.clientX, event.clientY];
+    if (this.#touches.size === 1) {
+      this.#nudge({ across: (2.5 * (here[0] - before[0])) / box.width, rise: (-2.5 * (here[1] - before[1])) / box.height });
+    } else {
+      const other = [...this.#touches].find(([id]) => id !== event.pointerId)[1];
+      const apart = (p) => Math.max(Math.hypot(p[0] - other[0], p[1] - other[1]), 1);
+      this.#aim({ depth: (this.#goal.depth * apart(before)) / apart(here) });
+    }
+    this.#touches.set(event.pointerId, here);
+  }
+
+  #wheel(event) {
+    event.preventDefault();
+    this.#aim({ depth: this.#goal.depth * Math.exp(Math.sign(event.deltaY) * 0.06) });
+  }
+
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest?.("input, select, textarea, dialog, .panel")) return;
+    if (event.key === "r" || event.key === "R") this.home();
+    else if (KEYS[event.key]) this.#nudge(KEYS[event.key]);
+    else return;
+    event.preventDefault();
+  }
+}

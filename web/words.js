@@ -1,0 +1,155 @@
+// Everything that can go wrong, in plain words with a next step. Pure: codes in, sentences out.
+//
+// A problem is {code, title, text}; `field` names the form field that has to change, where one does.
+
+export class Problem extends Error {
+  constructor(code, message = "") {
+    super(message);
+    this.code = code;
+  }
+}
+
+const WORDS = {
+  // the service said no
+  "bad-token": {
+    field: "token",
+    title: "This service asks for an access token",
+    text: "The token is missing or wrong. Enter the token that whoever runs the service gave you, then join again.",
+  },
+  "room-full": {
+    field: "room",
+    title: "This room is full",
+    text: "A room holds two people (a mirror room one). Wait until someone leaves, or choose another room name.",
+  },
+  "name-taken": {
+    field: "name",
+    title: "Someone in this room already has your name",
+    text: "Choose another name and join again. If it was you a moment ago, wait a few seconds and try again.",
+  },
+  "wrong-kind": {
+    field: "room",
+    title: "This room is of the other kind",
+    text: "Choose another room name, or change the mirror setting.",
+  },
+  "service-full": {
+    title: "The service has no room for another call right now",
+    text: "Try again in a minute.",
+  },
+  "too-many-rooms": {
+    title: "The service has no room for another call right now",
+    text: "Try again in a minute, or join a room that is already open.",
+  },
+  "bad-message": {
+    title: "The service did not accept what this page sent",
+    text: "Reload the page: it may be older than the service.",
+  },
+  "bad-rig": {
+    field: "rig",
+    title: "The rig file was not accepted",
+    text: "Choose another rig.json, or join without one: your first camera then passes through as it is.",
+  },
+  // the network said no
+  unreachable: {
+    title: "The service does not answer",
+    text: "Check that it is running and that this device is online, then try again.",
+  },
+  "origin-refused": {
+    title: "The service does not take calls from this address",
+    text: "It is running, but only for pages under its own name. Open the address that it printed when it started.",
+  },
+  "media-failed": {
+    title: "Picture and sound could not get through",
+    text:
+      "The page reached the service, but a firewall or router blocks the media connection (UDP). Try another network, " +
+      "or ask whoever runs the service to add a TURN server.",
+  },
+  timeout: {
+    title: "The service took too long to answer",
+    text: "It may be starting or overloaded. Try again in a moment.",
+  },
+  "no-webrtc": {
+    title: "This browser cannot make calls",
+    text: "It has no WebRTC, or WebRTC is switched off. Use a current Chrome, Edge, Firefox or Safari.",
+  },
+  // the devices said no
+  "permission-denied": {
+    title: "The browser was not allowed to use your camera or microphone",
+    text:
+      "Click the camera icon in the address bar, allow access, and press “Try again”. Or join as a viewer: you can " +
+      "watch and listen without any device.",
+  },
+  "no-camera": {
+    title: "No camera found",
+    text: "Plug one in, and press “Try again”; or join with your voice only, or as a viewer.",
+  },
+  "no-microphone": {
+    title: "No microphone found",
+    text: "Plug one in, and press “Try again”; or join with your picture only, or as a viewer.",
+  },
+  "no-devices": {
+    title: "No camera and no microphone found",
+    text: "Plug one in, and press “Try again”; or join as a viewer: you can watch and listen without any device.",
+  },
+  "device-busy": {
+    title: "A device is in use by another program",
+    text:
+      "Close other calls and camera programs and press “Try again”. Several cameras on one USB hub can also exceed " +
+      "what the hub carries: move one to another port.",
+  },
+  "device-gone": {
+    title: "A device went away",
+    text: "It was unplugged or switched off. It comes back by itself when you plug it in again.",
+  },
+};
+
+// Where the service's own sentence says more than ours.
+const TELLING = new Set(["bad-rig", "bad-message", "wrong-kind"]);
+
+// Return {code, title, text, field?} for a code; the service's own sentence is kept, because it knows the details.
+export function explain(code, message = "") {
+  const known = WORDS[code];
+  if (!known) return { code, title: "That did not work", text: message || `The service answered “${code}”.` };
+  const details = TELLING.has(code) && message ? `${sentence(message)} ` : "";
+  return { code, ...known, text: details + known.text };
+}
+
+function sentence(message) {
+  const text = message[0].toUpperCase() + message.slice(1);
+  return /[.!?]$/.test(text) ? text : `${text}.`;
+}
+
+// The problem behind an exception of getUserMedia (Media Capture and Streams, section 10.3).
+export function deviceProblem(error, wanted = { video: true, audio: true }) {
+  switch (error?.name) {
+    case "NotAllowedError":
+    case "SecurityError":
+      return new Problem("permission-denied", error.message);
+    case "NotFoundError":
+    case "OverconstrainedError":
+      if (wanted.video && wanted.audio) return new Problem("no-devices", error.message);
+      return new Problem(wanted.video ? "no-camera" : "no-microphone", error.message);
+    case "NotReadableError":
+    case "AbortError":
+      return new Problem("device-busy", error.message);
+    default:
+      return new Problem("device-error", error?.message ?? String(error));
+  }
+}
+
+// Why the browser blocks cameras here, and what mends it: {title, text, steps}. `location` is window.location.
+export function insecureAdvice(location) {
+  const port = location.port || "80";
+  return {
+    title: "Cameras and microphones are blocked on this address",
+    text:
+      `This page came over plain HTTP from ${location.hostname}. Browsers hand out cameras and microphones only over ` +
+      "HTTPS, or on the computer itself (localhost). Any one of these helps:",
+    steps: [
+      ["Have the service started with a certificate, then open the https:// address:",
+        "streamsvc serve --tls-cert cert.pem --tls-key key.pem"],
+      ["Or forward the port to your own computer and open the localhost address:",
+        `ssh -L ${port}:localhost:${port} ${location.hostname}`, `http://localhost:${port}${location.pathname}`],
+      ["Or join as a viewer: watching and listening works right here."],
+    ],
+  };
+}
