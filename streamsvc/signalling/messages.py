@@ -147,10 +147,13 @@ class Notice(Wire, frozen=True, kw_only=True, tag="notice"):
 
 
 class Error(Wire, frozen=True, kw_only=True, tag="error"):
-    """The answer to a message that could not be taken; the connection stays open unless the code says otherwise."""
+    """The answer to a message that could not be taken: `re` is that message's type, null when it could not be told.
+
+    The connection stays open unless the client went on failing to join, or flooding, or did not join in time."""
 
     code: str
     message: str
+    re: str | None = None
 
 
 ClientMessage = Join | Offer | Candidate | Configure | Leave
@@ -201,7 +204,7 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True, tag="pong"):
 
 
 class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag="clocks"):
-    """Channel `ledger`, client to server: the best offset so far, server = client wall clock + offset_ns +- error_ns."""
+    """Channel `ledger`, client to server: the offset so far: server = client wall clock + offset_ns +- error_ns."""
 
     offset_ns: int
     error_ns: int
@@ -246,9 +249,11 @@ def _decode(decoder: msgspec.json.Decoder[Any], data: bytes | str, limit: int = 
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as e:
-        raise SignallingError("bad-message", f"the message is not accepted: {e}") from None
+        # Cut, because the text of an unknown type, of any length, is part of it.
+        raise SignallingError("bad-message", f"the message is not accepted: {str(e)[:300]}") from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as e:
-        raise SignallingError("not-json", f"the message is not JSON: {e}") from None
+        reason = "it is not UTF-8" if isinstance(e, UnicodeError) else str(e)[:300]
+        raise SignallingError("not-json", f"the message is not JSON: {reason}") from None
 
 
 def encode(message: msgspec.Struct) -> str:

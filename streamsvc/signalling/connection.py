@@ -1,0 +1,196 @@
+"""One signalling WebSocket: the thin shell that reads, asks the conversation, calls the hub and writes.
+
+Owns the socket, the participant and a bounded outbox. Promises: messages are carried out one at a time, in order;
+`joined` is the first thing a client that joined is sent; the participant's `leave` is called exactly once however the
+connection ends; a client that doesn't read is closed, and never blocks the hub. No message's content is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import traceback
+from collections import Counter
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from streamsvc.budget.clock import Clock
+from streamsvc.config import Limits
+from streamsvc.errors import StreamsvcError
+from streamsvc.signalling.auth import TokenBook
+from streamsvc.signalling.hub import Hub, Participant
+from streamsvc.signalling.messages import (
+    Candidate,
+    ClientMessage,
+    Configure,
+    Error,
+    Join,
+    Leave,
+    Offer,
+    ServerMessage,
+    SignallingError,
+    encode,
+)
+from streamsvc.signalling.protocol import Close, Conversation, State, kind_of
+
+_log = logging.getLogger(__name__)
+LEAVE_TIMEOUT_S = 5.0
+FLUSH_TIMEOUT_S = 2.0
+
+
+class Connection:
+    """Serve one accepted WebSocket with `run`; `errors` counts the codes that clients were told."""
+
+    def __init__(
+        self, socket: WebSocket, hub: Hub, tokens: TokenBook, limits: Limits, clock: Clock, errors: Counter[str]
+    ) -> None:
+        self._socket = socket
+        self._hub = hub
+        self._tokens = tokens
+        self._limits = limits
+        self._clock = clock
+        self._errors = errors
+        self._conversation = Conversation(limits, clock.now_ns())
+        self._participant: Participant | None = None
+        self._outbox: asyncio.Queue[str | None] = asyncio.Queue(limits.outbox + 1)  # one for the end mark
+        self._held: list[ServerMessage] | None = None
+        self._unread = asyncio.Event()
+
+    async def run(self) -> None:
+        """Return when the connection has ended and the participant has left."""
+        sender = asyncio.create_task(self._send_outbox(), name="signalling-sender")
+        close: Close | None = None
+        try:
+            close = await self._converse()
+        except WebSocketDisconnect:
+            pass
+        finally:
+            await self._leave()
+            if close is not None and not self._unread.is_set():
+                self._outbox.put_nowait(None)
+                await asyncio.wait({sender}, timeout=FLUSH_TIMEOUT_S)
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+            if close is not None:
+                with contextlib.suppress(Exception):
+                    async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                        await self._socket.close(close)
+
+    def send(self, message: ServerMessage) -> None:
+        """Queue a message for the client; never blocks. A client with a full outbox is closed."""
+        if self._held is not None:
+            self._held.append(message)
+            return
+        if self._unread.is_set():
+            return
+        if self._outbox.qsize() >= self._limits.outbox:
+            _log.warning("a client does not read what it is sent (%d messages wait); closed", self._outbox.qsize())
+            self._unread.set()
+            return
+        self._outbox.put_nowait(encode(message))
+
+    async def _send_outbox(self) -> None:
+        while (text := await self._outbox.get()) is not None:
+            try:
+                await self._socket.send_text(text)
+            except (WebSocketDisconnect, RuntimeError, OSError):
+                return  # gone: the reading side is told so too, and ends the connection
+
+    async def _converse(self) -> Close | None:
+        unread = asyncio.create_task(self._unread.wait(), name="signalling-unread")
+        receive: asyncio.Task[str | bytes] | None = None
+        try:
+            while True:
+                receive = receive or asyncio.create_task(self._receive(), name="signalling-receive")
+                await asyncio.wait({receive, unread}, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
+                if unread.done():
+                    return Close.POLICY
+                if receive.done():
+                    data = receive.result()
+                    receive = None
+                    step = self._conversation.take(data, self._clock.now_ns())
+                else:
+                    step = self._conversation.expired(self._clock.now_ns())
+                if step.message is not None and not isinstance(step.message, Leave):
+                    failure = await self._carry_out(step.message)
+                    step = step if failure is None else self._conversation.failed(step.message, failure)
+                if step.error is not None:
+                    self._errors[step.error.code] += 1
+                    self.send(step.error)
+                if step.close is not None:
+                    return step.close
+        finally:
+            for task in (unread, receive):
+                if task is not None:
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+
+    def _patience(self) -> float | None:
+        if self._conversation.state is not State.NEW:
+            return None
+        return max(0.0, (self._conversation.join_deadline_ns - self._clock.now_ns()) / 1e9)
+
+    async def _receive(self) -> str | bytes:
+        event = await self._socket.receive()
+        if event["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(event.get("code", 1006))
+        text: str | None = event.get("text")
+        return text if text is not None else bytes(event.get("bytes") or b"")
+
+    async def _carry_out(self, message: ClientMessage) -> Error | None:
+        """Do what the client asked and send the reply; return what went wrong, if anything."""
+        try:
+            async with asyncio.timeout(self._limits.answer_timeout_s):
+                reply = await self._ask_hub(message)
+        except StreamsvcError as e:
+            self._held = None
+            code = getattr(e, "code", None)
+            return Error(code=code if isinstance(code, str) else "bad-input", message=str(e))
+        except TimeoutError:
+            self._held = None
+            _log.warning("%s was not done within %g s", kind_of(message), self._limits.answer_timeout_s)
+            return Error(code="timeout", message=f"the service could not do {kind_of(message)} in time; try again")
+        except Exception as e:
+            self._held = None
+            # Neither the exception's text nor its arguments: they may quote SDP.
+            stack = "".join(traceback.format_tb(e.__traceback__))
+            _log.error("%s failed with %s\n%s", kind_of(message), type(e).__name__, stack)
+            return Error(code="internal", message=f"the service failed to do {kind_of(message)}; its log says why")
+        self._conversation.succeeded(message)
+        held, self._held = self._held, None
+        if reply is not None:
+            self.send(reply)
+        for waiting in held or ():
+            self.send(waiting)
+        return None
+
+    async def _ask_hub(self, message: ClientMessage) -> ServerMessage | None:
+        if isinstance(message, Join):
+            self._tokens.check_join(message.token, message.room)
+            self._held = []  # whatever the hub sends while it admits comes after `joined`
+            self._participant, joined = await self._hub.join(message, self.send)
+            return joined
+        if self._participant is None:
+            raise SignallingError("unexpected", f"join a room before {kind_of(message)}")
+        match message:
+            case Offer():
+                return await self._participant.offer(message)
+            case Configure():
+                return await self._participant.configure(message)
+            case Candidate():
+                await self._participant.candidate(message)
+        return None
+
+    async def _leave(self) -> None:
+        participant, self._participant = self._participant, None
+        if participant is None:
+            return
+        try:
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                await participant.leave()
+        except TimeoutError:
+            _log.error("session %s did not leave within %g s", participant.session, LEAVE_TIMEOUT_S)
+        except Exception as e:
+            stack = "".join(traceback.format_tb(e.__traceback__))
+            _log.error("session %s failed to leave with %s\n%s", participant.session, type(e).__name__, stack)

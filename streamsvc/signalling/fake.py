@@ -1,0 +1,103 @@
+"""A hub without media, beside the interface it fakes: real rooms, answers made up, every call noted.
+
+For tests, and for working on the page without a worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from streamsvc.signalling.hub import Participant, Send
+from streamsvc.signalling.messages import (
+    Answer,
+    Candidate,
+    Configure,
+    Configured,
+    Join,
+    Joined,
+    Offer,
+    Peers,
+    ServerMessage,
+)
+from streamsvc.signalling.rooms import Member, Room, Rooms
+
+
+class FakeHub:
+    """`calls` lists (session, what); `raises` maps a message's type to what its handling raises; `hangs` to nothing."""
+
+    def __init__(self, *, max_rooms: int = 8, max_participants: int = 16) -> None:
+        self.rooms = Rooms(max_rooms=max_rooms, max_participants=max_participants)
+        self.calls: list[tuple[str, str]] = []
+        self.raises: dict[str, Exception] = {}
+        self.hangs: set[str] = set()
+        self.sends: dict[str, Send] = {}
+        self.left = asyncio.Event()
+
+    async def join(self, message: Join, send: Send) -> tuple[Participant, Joined]:
+        """Admit by the rules of rooms and tell the others."""
+        await self.act("join", "")
+        session = f"s{len(self.calls)}"
+        room = self.rooms.join(message.room, Member(session, message.name), mirror=message.mirror)
+        self.sends[session] = send
+        self.tell(room)
+        joined = Joined(
+            session=session,
+            room=message.room,
+            peers=[m.name for m in room.others(session)],
+            ice_servers=[],
+            policies=[],
+            rungs=[],
+            settings={"speech": msgspec.to_builtins(message.speech), "view": msgspec.to_builtins(message.view)},
+        )
+        return FakeParticipant(self, session), joined
+
+    async def act(self, what: str, session: str) -> None:
+        """Note a call, then do what the test asked for."""
+        self.calls.append((session, what))
+        if what in self.hangs:
+            await asyncio.Event().wait()
+        if what in self.raises:
+            raise self.raises[what]
+
+    def tell(self, room: Room) -> None:
+        """Send everyone in a room who else is there."""
+        for member in room.members:
+            self.push(member.session, Peers(peers=[m.name for m in room.others(member.session)]))
+
+    def push(self, session: str, message: ServerMessage) -> None:
+        """Send something unasked."""
+        self.sends[session](message)
+
+
+class FakeParticipant:
+    """One member of a FakeHub."""
+
+    def __init__(self, hub: FakeHub, session: str) -> None:
+        self.session = session
+        self._hub = hub
+
+    async def offer(self, message: Offer) -> Answer:
+        """Answer with the offer's length."""
+        await self._hub.act("offer", self.session)
+        return Answer(sdp=f"answer to {len(message.sdp)}")
+
+    async def candidate(self, message: Candidate) -> None:
+        """Note it."""
+        await self._hub.act("candidate", self.session)
+
+    async def configure(self, message: Configure) -> Configured:
+        """Return what was asked for."""
+        await self._hub.act("configure", self.session)
+        return Configured(
+            settings={"speech": msgspec.to_builtins(message.speech), "view": msgspec.to_builtins(message.view)}
+        )
+
+    async def leave(self) -> None:
+        """Leave the room and tell who stays."""
+        room = self._hub.rooms.leave(self.session)
+        if room is not None:
+            self._hub.tell(room)
+        await self._hub.act("leave", self.session)
+        self._hub.left.set()

@@ -1,0 +1,144 @@
+"""One port: the page, the signalling WebSocket, health, metrics and the wire's schema.
+
+`create_app` wires them into one ASGI application, which `listener.run_server` serves.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import prometheus_client
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from streamsvc.budget.clock import Clock, MonotonicClock
+from streamsvc.config import Settings
+from streamsvc.signalling.auth import TokenBook, origin_allowed
+from streamsvc.signalling.connection import Connection
+from streamsvc.signalling.hub import Hub
+from streamsvc.signalling.messages import json_schema
+from streamsvc.signalling.page import Page, SecurityHeaders
+
+_log = logging.getLogger(__name__)
+
+
+class PortStatistics(msgspec.Struct, frozen=True):
+    """Signalling connections now and since the start; `errors` counts the codes that clients were told."""
+
+    open: int
+    opened_total: int
+    refused_total: int
+    errors: dict[str, int]
+
+
+def create_app(
+    hub: Hub,
+    settings: Settings,
+    *,
+    web: Path,
+    metrics: Callable[[], bytes],
+    health: Callable[[], dict[str, Any]],
+    clock: Clock | None = None,
+) -> Starlette:
+    """Return the application of the port.
+
+    `web` is the page's folder; `metrics` returns Prometheus text; `health` returns what `/healthz` tells as JSON, with
+    status 503 when its `ok` is False. With a token file, `/metrics` asks for `Authorization: Bearer` with a token that
+    isn't bound to a room. `app.state.statistics()` returns PortStatistics. Raises ConfigError when the page or the
+    token file can't be used.
+    """
+    port = _Port(hub, settings, Page(web), metrics, health, clock or MonotonicClock())
+    app = Starlette(
+        routes=[
+            WebSocketRoute("/ws", port.signalling),
+            Route("/healthz", port.healthz),
+            Route("/metrics", port.prometheus),
+            Route("/schema.json", port.schema),
+            Route("/room/{name}", port.room),
+            Mount("/", port.page),
+        ],
+        middleware=[Middleware(SecurityHeaders)],
+    )
+    app.state.statistics = port.statistics
+    return app
+
+
+class _Port:
+    """The handlers of one application and what they share."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        settings: Settings,
+        page: Page,
+        metrics: Callable[[], bytes],
+        health: Callable[[], dict[str, Any]],
+        clock: Clock,
+    ) -> None:
+        self.page = page
+        self._hub = hub
+        self._settings = settings
+        self._metrics = metrics
+        self._health = health
+        self._clock = clock
+        self._tokens = TokenBook.read(settings.server.token_file) if settings.server.token_file else TokenBook()
+        self._schema = msgspec.json.encode(json_schema())
+        self._open = 0
+        self._opened = 0
+        self._refused = 0
+        self._errors: Counter[str] = Counter()
+
+    def statistics(self) -> PortStatistics:
+        return PortStatistics(self._open, self._opened, self._refused, dict(self._errors))
+
+    async def healthz(self, request: Request) -> Response:
+        told = self._health()
+        return JSONResponse(told, 200 if told.get("ok", True) else 503)
+
+    async def prometheus(self, request: Request) -> Response:
+        if not self._tokens.check_bearer(request.headers.get("authorization")):
+            return _refusal(401, "bad-token", "metrics need Authorization: Bearer with a token of this service")
+        return Response(self._metrics(), headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
+
+    async def schema(self, request: Request) -> Response:
+        return Response(self._schema, media_type="application/schema+json")
+
+    async def room(self, request: Request) -> Response:
+        return await self.page.index(request.scope)
+
+    async def signalling(self, socket: WebSocket) -> None:
+        limits = self._settings.limits
+        server = self._settings.server
+        if not origin_allowed(socket.headers, listen_host=server.host, allowed=server.allowed_origins):
+            _log.warning("refused the page of %r: not this service's own", socket.headers.get("origin", "")[:200])
+            told = "pages of other sites may not use this service; its operator can add them to server.allowed_origins"
+            await self._refuse(socket, _refusal(403, "foreign-origin", told))
+        elif self._open >= limits.max_connections:
+            told = f"the service has {self._open} connections, as many as it takes; try again later"
+            await self._refuse(socket, _refusal(503, "service-full", told))
+        else:
+            self._open += 1
+            self._opened += 1
+            try:
+                await socket.accept()
+                await Connection(socket, self._hub, self._tokens, limits, self._clock, self._errors).run()
+            finally:
+                self._open -= 1
+
+    async def _refuse(self, socket: WebSocket, response: Response) -> None:
+        self._refused += 1
+        await socket.send_denial_response(response)
+
+
+def _refusal(status: int, code: str, message: str) -> JSONResponse:
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return JSONResponse({"code": code, "message": message}, status, headers)

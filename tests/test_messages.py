@@ -1,0 +1,214 @@
+"""The wire: what is decoded, what is refused and how, and the schema."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamsvc.signalling import messages as m
+
+CLIENT: list[m.ClientMessage] = [
+    m.Join(room="lab", name="Ana"),
+    m.Join(
+        room="lab",
+        name="Ana",
+        token="t",
+        mirror=True,
+        rig={"version": 1, "cameras": []},
+        speech=m.SpeechSettings(enabled=True, policy="agreement", parameters={"n": 2.0}, source="es", target="en"),
+        view=m.ViewSettings(width=320, height=240, budget_ms=400.0, rung="full"),
+    ),
+    m.Offer(sdp="v=0\r\n", cameras=[m.CameraTrack(name="cam0", mid="0")]),
+    m.Candidate(candidate="candidate:1 1 udp 1 192.0.2.1 9 typ host", sdp_mid="0"),
+    m.Candidate(candidate=None),
+    m.Configure(speech=m.SpeechSettings(parameters={"n": 3.0})),
+    m.Leave(),
+]
+SERVER: list[m.ServerMessage] = [
+    m.Joined(session="s1", room="lab", peers=["Bo"], ice_servers=[], policies=[], rungs=[], settings={"view": {}}),
+    m.Answer(sdp="v=0\r\n"),
+    m.Candidate(candidate="candidate:1"),
+    m.Configured(settings={}),
+    m.Peers(peers=[], screen={"centre": [0, 0, 0]}),
+    m.Notice(code="no-rig", message="the picture passes through"),
+    m.Error(code="room-full", message="full", re="join"),
+]
+OTHERS: list[tuple[str, msgspec.Struct]] = [
+    ("viewpoint", m.ViewpointMessage(t_us=1, eyes=[(0.0, 0.1, -0.6)])),
+    ("ledger_up", m.Ping(sent_ns=1, wall_ns=2)),
+    ("ledger_up", m.Clocks(offset_ns=-5, error_ns=3)),
+    ("ledger_up", m.Shown(frames=[(90_000, 17)], error_ns=4)),
+    ("ledger_down", m.Pong(sent_ns=1, server_ns=2)),
+    (
+        "ledger_down",
+        m.Live(
+            latency_ms=None,
+            goodput=0.9,
+            fps=15.0,
+            rung=None,
+            budget_ms=400.0,
+            cameras=2,
+            speech_lag_ms=None,
+            dropped={"late": 1},
+        ),
+    ),
+    (
+        "captions",
+        m.Caption(id=1, speaker="Ana", text="hello", source_start_ms=0.0, source_end_ms=900.0, wall_ms=1200.0),
+    ),
+    ("captions", m.Tentative(speaker="Ana", text="hel")),
+]
+DECODERS = {
+    "viewpoint": m.decode_viewpoint,
+    "ledger_up": m.decode_ledger_up,
+    "ledger_down": m.decode_ledger_down,
+    "captions": m.decode_captions,
+}
+
+
+@pytest.mark.parametrize("message", CLIENT, ids=lambda x: type(x).__name__)
+def test_client_messages_come_back_as_they_were(message: m.ClientMessage) -> None:
+    assert m.decode_client(m.encode(message)) == message
+    assert json.loads(m.encode(message))["v"] == 1
+
+
+@pytest.mark.parametrize("message", SERVER, ids=lambda x: type(x).__name__)
+def test_server_messages_come_back_as_they_were(message: m.ServerMessage) -> None:
+    assert m.decode_server(m.encode(message)) == message
+
+
+@pytest.mark.parametrize(("channel", "message"), OTHERS, ids=lambda x: type(x).__name__)
+def test_channel_messages_come_back_as_they_were(channel: str, message: msgspec.Struct) -> None:
+    assert DECODERS[channel](m.encode(message)) == message
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        ('{"type":"dance"}', "bad-message"),
+        ('{"room":"lab"}', "bad-message"),
+        ("[]", "bad-message"),
+        ("null", "bad-message"),
+        ("", "not-json"),
+        ("{", "not-json"),
+        ('{"type":"join"', "not-json"),
+        (b"\xff\xfe", "not-json"),
+        ('{"type":"join","room":"a","name":"b","rig":{"a":' + "[" * 100_000, "not-json"),
+        ("\ud800", "not-json"),
+        ('{"type":"join","room":"lab","name":"Ana","v":2}', "bad-message"),
+        ('{"type":"join","room":"","name":"Ana"}', "bad-message"),
+        ('{"type":"join","room":"lab","name":"A\\u0000"}', "bad-message"),
+        ('{"type":"join","room":"lab","name":"Ana","colour":1}', "bad-message"),
+        ('{"type":"join","room":"lab","name":"' + "n" * 65 + '"}', "bad-message"),
+        ('{"type":"offer","sdp":7}', "bad-message"),
+        ('{"type":"' + "x" * 9000 + '"}', "bad-message"),
+        (" " * (m.MAX_MESSAGE_BYTES + 1), "too-large"),
+        ("é" * (m.MAX_MESSAGE_BYTES // 2 + 1), "too-large"),
+    ],
+)
+def test_bad_input_is_told_in_one_short_sentence(data: str | bytes, code: str) -> None:
+    with pytest.raises(m.SignallingError) as e:
+        m.decode_client(data)
+    assert e.value.code == code
+    assert len(str(e.value)) < 400
+    m.encode(m.Error(code=e.value.code, message=str(e.value)))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda x: st.lists(x, max_size=4) | st.dictionaries(st.text(max_size=8), x, max_size=4),
+    max_leaves=12,
+)
+KEYS = [
+    "v",
+    "type",
+    "room",
+    "name",
+    "token",
+    "mirror",
+    "rig",
+    "speech",
+    "view",
+    "sdp",
+    "cameras",
+    "candidate",
+    "sdp_mid",
+]
+LIKE_MESSAGES = st.dictionaries(st.sampled_from(KEYS), JSON, max_size=8).flatmap(
+    lambda d: st.sampled_from(["join", "offer", "candidate", "configure", "leave"]).map(lambda t: {**d, "type": t})
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=300) | st.text(max_size=300) | JSON.map(json.dumps) | LIKE_MESSAGES.map(json.dumps))
+def test_decoding_raises_nothing_but_signalling_errors(data: str | bytes) -> None:
+    for decode in (m.decode_client, m.decode_server, *DECODERS.values()):
+        try:
+            message = decode(data)
+        except m.SignallingError as e:
+            m.encode(m.Error(code=e.code, message=str(e)))
+        else:
+            m.encode(message)
+
+
+def _valid(schema: dict[str, Any], value: Any, defs: dict[str, Any]) -> bool:
+    """Check by the part of JSON Schema 2020-12 that the export uses; an unknown keyword fails."""
+    known = {"title", "description", "default", "discriminator", "$ref", "anyOf", "type", "enum", "const", "properties"}
+    known |= {"required", "additionalProperties", "items", "prefixItems", "minItems", "maxItems", "minLength"}
+    known |= {"maxLength", "pattern", "minimum", "maximum"}
+    assert schema.keys() <= known, schema.keys() - known
+    if "$ref" in schema:
+        return _valid(defs[schema["$ref"].removeprefix("#/$defs/")], value, defs)
+    if "anyOf" in schema:
+        return any(_valid(s, value, defs) for s in schema["anyOf"])
+    if "enum" in schema and value not in schema["enum"]:
+        return False
+    kinds = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
+    match schema.get("type"):
+        case "integer":
+            if not isinstance(value, int) or isinstance(value, bool):
+                return False
+        case "number":
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                return False
+        case str() as kind:
+            if not isinstance(value, kinds[kind]):
+                return False
+    if isinstance(value, int | float) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
+        return False
+    if isinstance(value, str):
+        return schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value))
+    if isinstance(value, list):
+        items = schema.get("items")
+        pairs = [*zip(schema.get("prefixItems", []), value, strict=False)]
+        if isinstance(items, dict):
+            pairs += [(items, v) for v in value[len(pairs) :]]
+        size = schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value))
+        return size and all(_valid(s, v, defs) for s, v in pairs)
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        extra = schema.get("additionalProperties", True)
+        if not set(schema.get("required", ())) <= value.keys():
+            return False
+        for k, v in value.items():
+            rule = properties.get(k, extra)
+            if rule is False or (isinstance(rule, dict) and not _valid(rule, v, defs)):
+                return False
+    return True
+
+
+def test_every_message_fits_the_exported_schema_and_others_do_not() -> None:
+    schema = json.loads(msgspec.json.encode(m.json_schema()))
+    defs = schema["$defs"]
+    rows = [("client", x) for x in CLIENT] + [("server", x) for x in SERVER] + OTHERS
+    for union, message in rows:
+        value = json.loads(m.encode(message))
+        assert _valid(schema["properties"][union], value, defs), (union, value)
+        assert not _valid(schema["properties"][union], {**value, "type": "dance"}, defs) or union == "viewpoint"
+    covered = {type(x).__name__ for _, x in rows} | {"CameraTrack", "SpeechSettings", "ViewSettings"}
+    assert set(defs) == covered
