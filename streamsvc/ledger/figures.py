@@ -81,7 +81,8 @@ def duration_s(records: Sequence[Record]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ViewFigures:
-    """One view stream, or several taken together. Latencies in ms from capture to display."""
+    """One view stream, or several taken together. Latencies in ms from capture to display; `fps` (displayed) and
+    `rung_switches_per_s` are means per stream."""
 
     due: int = 0
     shown: int = 0
@@ -144,14 +145,14 @@ def view_figures(records: Sequence[Record], q_min: float | None = None) -> ViewF
         return ViewFigures()
     latencies = [x for r in records if (x := latency_ns(r)) is not None]
     outcomes = Counter(r.outcome for r in records)
-    span = duration_s(records)
+    stream_s = duration_s(records) * len({(r.session, r.stream) for r in records})
     return ViewFigures(
         due=len(records),
         shown=outcomes["shown"],
         late=outcomes["late"],
         dropped=outcomes["dropped"],
         goodput=goodput(records, q_min),
-        fps=round(len(latencies) / span, 3) if span else 0.0,
+        fps=round(len(latencies) / stream_s, 3) if stream_s else 0.0,
         budget_ms=_ms(percentile((r.deadline_ns - r.capture_ns for r in records), 50)),
         latency_p50_ms=_ms(percentile(latencies, 50)),
         latency_p95_ms=_ms(percentile(latencies, 95)),
@@ -159,7 +160,7 @@ def view_figures(records: Sequence[Record], q_min: float | None = None) -> ViewF
         latency_max_ms=_ms(max(latencies, default=None)),
         longest_gap_ms=_ms(longest_gap_ns(records)),
         clock_error_ms=_ms(max((r.clock_error_ns for r in records if r.displayed_ns is not None), default=None)),
-        rung_switches_per_s=round(rung_switches(records) / span, 4) if span else 0.0,
+        rung_switches_per_s=round(rung_switches(records) / stream_s, 4) if stream_s else 0.0,
         misses=misses(records),
         rungs=dict(Counter(r.rung for r in records if r.rung is not None).most_common()),
     )
