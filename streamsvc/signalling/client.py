@@ -46,10 +46,10 @@ Unasked = Peers | Notice | Error | Candidate
 
 
 class ConnectionLostError(SignallingError):
-    """The server is gone, or closed the connection: nothing more will come."""
+    """The server is gone, or closed the connection: nothing more will come. `code` is what it told last, if it did."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__("connection-lost", message)
+    def __init__(self, message: str, code: str = "connection-lost") -> None:
+        super().__init__(code, message)
 
 
 def signalling_url(url: str) -> str:
@@ -168,11 +168,11 @@ class SignallingClient:
         # No proxy: a service on this machine or network is never behind the one that the environment names.
         return await connect(
             self.url,
-            ssl=self._tls if self.url.startswith("wss:") else None,
             open_timeout=self._timeout_s,
             close_timeout=2.0,
             max_size=MAX_ANSWER_BYTES,
             proxy=None,
+            ssl=(self._tls or True) if self.url.startswith("wss:") else None,
         )
 
     async def _ask(self, message: ClientMessage, reply: type[Reply]) -> Reply:
@@ -204,18 +204,22 @@ class SignallingClient:
             raise self._lost or ConnectionLostError(f"{self.url} closed the connection") from None
 
     async def _read(self, socket: ClientConnection) -> None:
-        why = f"{self.url} closed the connection"
+        lost = ConnectionLostError(f"{self.url} closed the connection")
+        last: ServerMessage | None = None
         try:
-            async for data in socket:
-                self._take(decode_server(data))
+            while True:
+                last = decode_server(await socket.recv())
+                self._take(last)
         except ConnectionClosed as e:
-            reason = e.rcvd.reason if e.rcvd is not None else ""
-            why = f"the connection with {self.url} was lost" + (f": {reason}" if reason else "")
+            if isinstance(last, Error) and e.rcvd is not None:
+                lost = ConnectionLostError(last.message, last.code)
+            elif e.rcvd is None:
+                lost = ConnectionLostError(f"the connection with {self.url} was lost")
         except SignallingError as e:
-            why = f"{self.url} sent what can't be read: {e}"
+            lost = ConnectionLostError(f"{self.url} sent what can't be read: {e}")
             await socket.close(1002)
         finally:
-            self._lost = ConnectionLostError(why)
+            self._lost = lost
             if self._answer is not None and not self._answer.done():
                 self._answer.set_exception(self._lost)
             self._queue(None)

@@ -37,7 +37,7 @@ class Close(enum.IntEnum):
     NORMAL = 1000
     GOING_AWAY = 1001
     POLICY = 1008
-    INTERNAL = 1011
+    TRY_LATER = 1013
 
 
 class State(enum.Enum):

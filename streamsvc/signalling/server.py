@@ -25,8 +25,9 @@ from streamsvc.config import Settings
 from streamsvc.signalling.auth import TokenBook, origin_allowed
 from streamsvc.signalling.connection import Connection
 from streamsvc.signalling.hub import Hub
-from streamsvc.signalling.messages import json_schema
+from streamsvc.signalling.messages import Error, encode, json_schema
 from streamsvc.signalling.page import Page, SecurityHeaders
+from streamsvc.signalling.protocol import Close
 
 _log = logging.getLogger(__name__)
 
@@ -121,10 +122,16 @@ class _Port:
         if not origin_allowed(socket.headers, listen_host=server.host, allowed=server.allowed_origins):
             _log.warning("refused the page of %r: not this service's own", socket.headers.get("origin", "")[:200])
             told = "pages of other sites may not use this service; its operator can add them to server.allowed_origins"
-            await self._refuse(socket, _refusal(403, "foreign-origin", told))
+            self._refused += 1
+            await socket.send_denial_response(_refusal(403, "foreign-origin", told))
         elif self._open >= limits.max_connections:
+            # Accepted first: a browser tells its page nothing about a handshake that was refused.
+            self._refused += 1
+            self._errors["service-full"] += 1
             told = f"the service has {self._open} connections, as many as it takes; try again later"
-            await self._refuse(socket, _refusal(503, "service-full", told))
+            await socket.accept()
+            await socket.send_text(encode(Error(code="service-full", message=told)))
+            await socket.close(Close.TRY_LATER)
         else:
             self._open += 1
             self._opened += 1
@@ -133,10 +140,6 @@ class _Port:
                 await Connection(socket, self._hub, self._tokens, limits, self._clock, self._errors).run()
             finally:
                 self._open -= 1
-
-    async def _refuse(self, socket: WebSocket, response: Response) -> None:
-        self._refused += 1
-        await socket.send_denial_response(response)
 
 
 def _refusal(status: int, code: str, message: str) -> JSONResponse:
