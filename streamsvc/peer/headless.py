@@ -1,0 +1,297 @@
+"""A headless participant: joins a room, sends cameras and a voice, reports what it sees, saves it when asked to.
+
+It is an honest viewer: a view counts as displayed when it was decoded here, and the times it reports are on the
+server's clock, as measured by ping-pong on the ledger channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from streamsvc.edge import (
+    AudioIn,
+    AudioOut,
+    ChannelSpec,
+    Connection,
+    IceServer,
+    Received,
+    VideoIn,
+    VideoOut,
+    capture_ns_of,
+)
+from streamsvc.frames import Pixels, Rig, Samples, Screen
+from streamsvc.frames.clockmap import ClockEstimator
+from streamsvc.peer.eyes import Eye, eye_at
+from streamsvc.peer.recorder import Recorder
+from streamsvc.peer.sources import CameraGroup, open_cameras, open_microphone
+from streamsvc.signalling import messages as wire
+from streamsvc.signalling.client import SignallingClient
+from streamsvc.signalling.messages import SignallingError
+
+log = logging.getLogger(__name__)
+
+REPORT_S = 0.1
+EYE_S = 1 / 30
+CHANNELS = (
+    ChannelSpec("viewpoint", ordered=False, max_retransmits=0),
+    ChannelSpec("captions", ordered=True),
+    ChannelSpec("ledger", ordered=False),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerOptions:
+    """How a headless peer takes part. `cameras` maps names to sources; `eye` is a path of `eyes.eye_at`."""
+
+    url: str
+    room: str
+    name: str = "peer"
+    token: str | None = None
+    mirror: bool = False
+    rig: Rig | None = None
+    cameras: dict[str, str] = field(default_factory=dict)
+    mic: str | None = None
+    size: tuple[int, int] = (320, 240)
+    fps: float = 15.0
+    eye: str = "still"
+    speech: wire.SpeechSettings = field(default_factory=wire.SpeechSettings)
+    view: wire.ViewSettings = field(default_factory=wire.ViewSettings)
+    save: Path | None = None
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFigures:
+    """What the peer did and saw; `views` are (capture, displayed) instants on the server's clock, in ns."""
+
+    captured: int
+    views: list[tuple[int, int]]
+    captions: list[wire.Caption]
+    clock_error_ns: int | None
+    notices: list[str]
+
+
+class HeadlessPeer:
+    """One call. `run` once."""
+
+    def __init__(self, options: PeerOptions, on_caption: Callable[[wire.Caption], None] | None = None) -> None:
+        self._options = options
+        self._on_caption = on_caption
+        self._groups: list[CameraGroup]
+        self._groups, self._rig = open_cameras(options.cameras, options.rig, options.size, options.fps)
+        self.microphone = None if options.mic is None else open_microphone(options.mic)
+        self._recorder = None if options.save is None else Recorder(options.save)
+        self._outs: dict[str, VideoOut] = {}
+        self._clock = ClockEstimator()
+        self._wall_map: tuple[int, int] | None = None
+        self._views: list[tuple[int, int]] = []
+        self._unreported: list[tuple[int, int]] = []
+        self._captions: list[wire.Caption] = []
+        self._notices: list[str] = []
+        self._screen: Screen | None = None
+        self._stop = threading.Event()
+        self._lost = asyncio.Event()
+        self._connection: Connection | None = None
+        self.latest_frame: av.VideoFrame | None = None
+
+    @property
+    def rig(self) -> Rig | None:
+        """The rig that this peer brings."""
+        return self._rig
+
+    @property
+    def figures(self) -> PeerFigures:
+        """What happened so far."""
+        captured = max((g.rendered for g in self._groups), default=0)
+        best = self._clock.map
+        error = None if best is None else best.error_ns
+        return PeerFigures(captured, list(self._views), list(self._captions), error, list(self._notices))
+
+    async def run(self, duration_s: float | None = None, stop: asyncio.Event | None = None) -> PeerFigures:
+        """Take part until `duration_s` is over, `stop` is set, or the call is lost; return what happened.
+
+        Raises SignallingError (refused, lost before it began), EdgeError (no media could be agreed).
+        """
+        options = self._options
+        stop = stop or asyncio.Event()
+        async with SignallingClient(options.url, tls=_tls(options)) as client:
+            joined = await client.join(
+                wire.Join(
+                    room=options.room,
+                    name=options.name,
+                    token=options.token,
+                    mirror=options.mirror,
+                    rig=None if self._rig is None else self._rig.to_json(),
+                    speech=options.speech,
+                    view=options.view,
+                )
+            )
+            connection = self._connect([IceServer(**s) for s in joined.ice_servers])
+            tasks: list[asyncio.Task[Any]] = []
+            threads: list[threading.Thread] = []
+            try:
+                await self._negotiate(client, connection)
+                loop = asyncio.get_running_loop()
+                for group in self._groups:
+                    on_picture = _on_loop(loop, self._picture)
+                    thread = threading.Thread(target=group.run, args=(on_picture, self._stop), name="camera")
+                    threads.append(thread)
+                    thread.start()
+                tasks = [
+                    asyncio.create_task(job)
+                    for job in (self._listen(client), self._ping(), self._report(), self._look())
+                ]
+                await self._until(stop, duration_s)
+            finally:
+                self._stop.set()
+                for task in tasks:
+                    task.cancel()
+                with contextlib.suppress(SignallingError):
+                    await client.leave()
+                await connection.close()
+                for thread in threads:
+                    await asyncio.to_thread(thread.join, 5.0)
+                if self._recorder is not None:
+                    await asyncio.to_thread(self._recorder.close)
+        return self.figures
+
+    async def _until(self, stop: asyncio.Event, duration_s: float | None) -> None:
+        waits = {asyncio.create_task(stop.wait()), asyncio.create_task(self._lost.wait())}
+        _, pending = await asyncio.wait(waits, timeout=duration_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+
+    def _connect(self, ice_servers: list[IceServer]) -> Connection:
+        connection = Connection(ice_servers=ice_servers, on_state=self._on_state)
+        connection.on_video = self._on_video
+        connection.on_audio = self._on_audio
+        connection.on_message = self._on_message
+        self._connection = connection
+        return connection
+
+    async def _negotiate(self, client: SignallingClient, connection: Connection) -> None:
+        names = list(self._options.cameras)
+        self._outs = {name: VideoOut() for name in names}
+        audio = None if self.microphone is None else AudioOut(source=self.microphone.read)
+        sdp = await connection.offer(list(self._outs.values()), audio, channels=CHANNELS)
+        tracks = [wire.CameraTrack(name=name, mid=mid) for name, mid in zip(names, connection.sent_mids, strict=True)]
+        answer = await client.offer(wire.Offer(sdp=sdp, cameras=tracks))
+        await connection.accept(answer.sdp)
+
+    def _picture(self, camera: str, pixels: Pixels, capture_ns: int) -> None:
+        self._outs[camera].put(pixels, capture_ns)
+
+    def _on_state(self, state: str) -> None:
+        if state in ("failed", "closed"):
+            self._lost.set()
+
+    def _on_video(self, mid: str, incoming: VideoIn) -> None:
+        incoming.on_frame = self._on_view
+
+    def _on_view(self, received: Received) -> None:
+        best = self._clock.map
+        now = time.monotonic_ns()
+        self.latest_frame = received.frame
+        if self._recorder is not None:
+            self._recorder.picture(received.frame, now)
+        if best is None:
+            return
+        displayed = best.to_ours(now)
+        self._views.append((capture_ns_of(received.rtp_timestamp, displayed), displayed))
+        self._unreported.append((received.rtp_timestamp, displayed))
+
+    def _on_audio(self, incoming: AudioIn) -> None:
+        incoming.on_voice = self._on_sound
+
+    def _on_sound(self, samples: Samples, sender_ns: int | None, arrived_ns: int) -> None:
+        if self._recorder is not None:
+            self._recorder.sound(samples, arrived_ns)
+
+    def _on_message(self, label: str, text: str | bytes) -> None:
+        if label == "captions":
+            message = wire.decode_captions(text)
+            if isinstance(message, wire.Caption):
+                self._captions.append(message)
+                if self._recorder is not None:
+                    self._recorder.caption(message.text, time.monotonic_ns())
+                if self._on_caption is not None:
+                    self._on_caption(message)
+        elif label == "ledger":
+            report = wire.decode_ledger_down(text)
+            if isinstance(report, wire.Pong):
+                # Seen from here the other side's clock is "ours": all reports are on the server's.
+                self._clock.ping(report.sent_ns, report.server_ns, time.monotonic_ns())
+
+    async def _listen(self, client: SignallingClient) -> None:
+        async for message in client.messages():
+            match message:
+                case wire.Peers(screen=dict() as screen):
+                    self._screen = Screen(*(np.asarray(screen[k], float) for k in ("centre", "right", "up")))
+                case wire.Notice() | wire.Error():
+                    self._notices.append(f"{message.code}: {message.message}")
+                    log.warning("%s: %s", message.code, message.message)
+        self._lost.set()
+
+    async def _ping(self) -> None:
+        sent = 0
+        while True:
+            self._send("ledger", wire.Ping(sent_ns=time.monotonic_ns(), wall_ns=time.time_ns()))
+            best = self._clock.map
+            if best is not None:
+                wall_to_here = time.monotonic_ns() - time.time_ns()
+                offset = best.offset_ns + wall_to_here
+                self._send("ledger", wire.Clocks(offset_ns=offset, error_ns=best.error_ns))
+            sent += 1
+            await asyncio.sleep(0.1 if sent < 10 else 1.0)
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_S)
+            best = self._clock.map
+            while self._unreported and best is not None:
+                batch, self._unreported = self._unreported[:64], self._unreported[64:]
+                self._send("ledger", wire.Shown(frames=batch, error_ns=best.error_ns))
+
+    async def _look(self) -> None:
+        start = time.monotonic()
+        last: Eye | None = None
+        while True:
+            now = time.monotonic()
+            eye = eye_at(self._options.eye, now - start, self._screen)
+            if eye is not None and eye != last:
+                self._send("viewpoint", wire.ViewpointMessage(t_us=round(now * 1e6), eyes=[eye]))
+                last = eye
+            await asyncio.sleep(EYE_S)
+
+    def _send(self, label: str, message: Any) -> None:
+        if self._connection is not None:
+            self._connection.send(label, wire.encode(message))
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., None]) -> Callable[..., None]:
+    def forward(*arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the call is over
+            loop.call_soon_threadsafe(call, *arguments)
+
+    return forward
+
+
+def _tls(options: PeerOptions) -> ssl.SSLContext | None:
+    if not options.insecure:
+        return None
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

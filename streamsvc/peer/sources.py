@@ -1,0 +1,226 @@
+"""Where a headless peer's pictures and sound come from: rendered scenes, files, devices.
+
+A `CameraGroup` is one thread that takes pictures of one or more cameras at the same instants; a `Microphone` is pulled
+by the track that sends it. Sources are named like `synthetic:body`, `synthetic:es` (a voice), `/dev/video0`,
+`hw:0` or `default` (an ALSA microphone), or a file that FFmpeg reads. A file that ends begins again, sound is
+followed by silence.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from streamsvc.errors import StreamsvcError
+from streamsvc.frames import OUTPUT_RATE, Pixels, Rig, Samples
+from streamsvc.scene import Scene, open_scene
+from streamsvc.scene.talk import talk
+
+SYNTHETIC = "synthetic:"
+OnPicture = Callable[[str, Pixels, int], None]
+"""Called on the source's thread with (camera, pixels, capture instant on the monotonic clock)."""
+
+
+class SourceError(StreamsvcError):
+    """A source that can't be opened; the message says what was tried."""
+
+
+class SceneCameras:
+    """All cameras of a rendered scene, live: every instant is rendered when it is due, for all cameras."""
+
+    def __init__(self, scene: Scene, rig: Rig, names: Sequence[str], fps: float) -> None:
+        self._scene, self._rig, self._names, self._fps = scene, rig, tuple(names), fps
+        self.rendered = 0
+
+    def run(self, on_picture: OnPicture, stop: threading.Event) -> None:
+        """Render until `stop`; an instant that can't be rendered in time is skipped, not caught up."""
+        start = time.monotonic_ns()
+        period = round(1e9 / self._fps)
+        tick = 0
+        while not stop.is_set():
+            due = start + tick * period
+            if stop.wait(max(0.0, (due - time.monotonic_ns()) / 1e9)):
+                return
+            pictures = [(n, self._scene.render(self._rig.camera(n), tick / self._fps).rgb) for n in self._names]
+            for name, pixels in pictures:
+                on_picture(name, pixels, due)
+            self.rendered += 1
+            tick = max(tick + 1, (time.monotonic_ns() - start) // period)
+
+
+class MovieCamera:
+    """One camera from a file or a device, paced by its own timestamps (a device paces itself)."""
+
+    def __init__(self, name: str, source: str, size: tuple[int, int] | None, fps: float) -> None:
+        self._name, self._source, self._size, self._fps = name, source, size, fps
+        self._device = source.startswith("/dev/")
+        self.rendered = 0
+        with _open(source, self._options()) as container:
+            if not container.streams.video:
+                raise SourceError(f"{source} has no video")
+
+    def _options(self) -> dict[str, str]:
+        if not self._device:
+            return {}
+        size = {"video_size": f"{self._size[0]}x{self._size[1]}"} if self._size else {}
+        return {"framerate": f"{self._fps:g}", **size}
+
+    def run(self, on_picture: OnPicture, stop: threading.Event) -> None:
+        """Deliver frames until `stop`; a file begins again at its end."""
+        while not stop.is_set():
+            start = time.monotonic_ns()
+            for seconds, pixels in self._frames():
+                due = start + round(seconds * 1e9)
+                if stop.wait(0 if self._device else max(0.0, (due - time.monotonic_ns()) / 1e9)):
+                    return
+                on_picture(self._name, pixels, time.monotonic_ns())
+                self.rendered += 1
+
+    def _frames(self) -> Iterator[tuple[float, Pixels]]:
+        with _open(self._source, self._options()) as container:
+            first: float | None = None
+            for i, frame in enumerate(container.decode(video=0)):
+                seconds = frame.time if frame.time is not None else i / self._fps
+                first = seconds if first is None else first
+                width, height = self._size or (frame.width, frame.height)
+                pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
+                yield seconds - first, pixels.astype(np.uint8, copy=False)
+
+
+CameraGroup = SceneCameras | MovieCamera
+
+
+def _open(source: str, options: dict[str, str] | None = None) -> av.container.InputContainer:
+    fmt = "v4l2" if source.startswith("/dev/") else None
+    try:
+        return av.open(source, format=fmt, options=options or {})
+    except (av.FFmpegError, OSError) as e:
+        raise SourceError(f"{source} can't be opened: {e.strerror or e}") from None
+
+
+def open_cameras(
+    cameras: dict[str, str], rig: Rig | None, size: tuple[int, int], fps: float
+) -> tuple[list[CameraGroup], Rig | None]:
+    """Return the threads' sources and the rig: the given one, else that of the one scene that is shown.
+
+    `cameras` maps names to sources. A scene's camera must be one of its rig. Raises SourceError, SceneError, RigError.
+    """
+    groups: list[CameraGroup] = []
+    scenes: dict[str, list[str]] = {}
+    for name, source in cameras.items():
+        if source.startswith(SYNTHETIC):
+            scenes.setdefault(source.removeprefix(SYNTHETIC), []).append(name)
+        else:
+            groups.append(MovieCamera(name, source, None if Path(source).is_file() else size, fps))
+    for spec, names in scenes.items():
+        scene = open_scene(spec)
+        scene_rig = rig or scene.rig(4 if len(names) > 2 else 2, *size)
+        groups.append(SceneCameras(scene, scene_rig, names, fps))
+        for name in names:
+            scene_rig.camera(name)
+        rig = scene_rig
+    return groups, rig
+
+
+class Microphone:
+    """Sound to send, 48 kHz mono, pulled 20 ms at a time; silence after the end."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+        self._at = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long the sound is."""
+        return len(self._samples) / OUTPUT_RATE
+
+    @property
+    def ended(self) -> bool:
+        """True once everything was pulled."""
+        return self._at >= len(self._samples)
+
+    def read(self, count: int) -> Samples:
+        """Return the next `count` samples."""
+        block = self._samples[self._at : self._at + count]
+        self._at += count
+        return np.concatenate([block, np.zeros(count - len(block), np.float32)]) if len(block) < count else block
+
+
+class LiveMicrophone:
+    """A sound device, read on a thread of its own; at most 200 ms wait to be sent."""
+
+    seconds = float("inf")
+    ended = False
+
+    def __init__(self, device: str) -> None:
+        try:
+            self._container = av.open(device, format="alsa")
+        except (av.FFmpegError, OSError, ValueError) as e:
+            raise SourceError(f"the microphone {device} can't be opened: {e}") from None
+        self._lock = threading.Lock()
+        self._waiting = np.zeros(0, np.float32)
+        threading.Thread(target=self._run, name="microphone", daemon=True).start()
+
+    def _run(self) -> None:
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=OUTPUT_RATE)
+        for frame in self._container.decode(audio=0):
+            for out in resampler.resample(frame):
+                with self._lock:
+                    joined = np.concatenate([self._waiting, out.to_ndarray().reshape(-1)])
+                    self._waiting = joined[-OUTPUT_RATE // 5 :]
+
+    def read(self, count: int) -> Samples:
+        """Return the next `count` samples, silence where none came."""
+        with self._lock:
+            block, self._waiting = self._waiting[:count], self._waiting[count:]
+        return np.concatenate([block, np.zeros(count - len(block), np.float32)])
+
+
+def read_sound(source: str) -> Samples:
+    """Return all of an audio file as (n,) float32 mono at 48 kHz; raises SourceError."""
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=OUTPUT_RATE)
+    parts = []
+    with _open(source) as container:
+        if not container.streams.audio:
+            raise SourceError(f"{source} has no sound")
+        for frame in container.decode(audio=0):
+            parts += [f.to_ndarray().reshape(-1) for f in resampler.resample(frame)]
+    parts += [f.to_ndarray().reshape(-1) for f in resampler.resample(None)]
+    return np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, np.float32)
+
+
+def resample(samples: Samples, rate: int) -> Samples:
+    """Return mono samples at 48 kHz."""
+    if rate == OUTPUT_RATE:
+        return samples
+    frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout="mono")
+    frame.sample_rate = rate
+    frame.time_base = Fraction(1, rate)
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=OUTPUT_RATE)
+    parts = [f.to_ndarray().reshape(-1) for f in [*resampler.resample(frame), *resampler.resample(None)]]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def open_microphone(source: str, *, lead_s: float = 1.0) -> Microphone | LiveMicrophone:
+    """Return a microphone; `lead_s` of silence precede a recording, so that its first word is not lost to the call's
+    set-up. `synthetic:es[:SECONDS]` is recorded speech. Raises SourceError and what `talk` raises."""
+    if source.startswith(SYNTHETIC):
+        language, _, seconds = source.removeprefix(SYNTHETIC).partition(":")
+        try:
+            spoken = talk(language, float(seconds) if seconds else 60.0)
+        except ValueError:
+            raise SourceError(f"{source}: the length after the language must be seconds") from None
+        samples = resample(spoken.samples, spoken.rate)
+    elif Path(source).is_file():
+        samples = read_sound(source)
+    elif Path(source).suffix:
+        raise SourceError(f"{source}: there is no such file")
+    else:
+        return LiveMicrophone(source)
+    return Microphone(np.concatenate([np.zeros(round(lead_s * OUTPUT_RATE), np.float32), samples]))

@@ -1,0 +1,133 @@
+"""The composition root of the service: the one place that wires settings, worker, calls and the port together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import streamsvc
+from streamsvc.budget import MonotonicClock
+from streamsvc.config import Settings
+from streamsvc.edge import close_all
+from streamsvc.fleet.local import LocalWorker
+from streamsvc.frames.link import WorkerSettings
+from streamsvc.ledger import Ledger
+from streamsvc.ledger.live import LiveBoard
+from streamsvc.ledger.metrics import Metrics
+from streamsvc.session import CallHub
+from streamsvc.signalling.listener import run_server
+from streamsvc.signalling.server import create_app
+
+log = logging.getLogger(__name__)
+
+CLOSE_S = 3.0
+
+
+def web_folder() -> Path:
+    """Return the page's folder, in a source tree or in an installed wheel alike."""
+    package = Path(streamsvc.__file__).parent
+    installed = package / "_web"
+    return installed if installed.is_dir() else package.parent / "web"
+
+
+def worker_settings(settings: Settings, *, extra_stage_ms: float = 0.0) -> WorkerSettings:
+    """Return what the worker is started with."""
+    return WorkerSettings(
+        device="cpu" if settings.view.device == "auto" else settings.view.device,
+        lanes=settings.worker.lanes,
+        speech=settings.speech.enabled,
+        speech_device=settings.speech.device,
+        model=settings.speech.model,
+        voice=settings.speech.voice,
+        extra_stage_ms=extra_stage_ms,
+        log_level=settings.log.level,
+    )
+
+
+class Service:
+    """One edge process with its worker."""
+
+    def __init__(self, settings: Settings, *, extra_stage_ms: float = 0.0) -> None:
+        self.settings = settings
+        clock = MonotonicClock()
+        self.metrics, self.board = Metrics(), LiveBoard()
+        self.ledger = Ledger(settings.ledger.path, listeners=[self.metrics.add, self.board.add], now_ns=clock.now_ns)
+        self.worker = LocalWorker(
+            worker_settings(settings, extra_stage_ms=extra_stage_ms), clock, hang_s=settings.worker.hang_s
+        )
+        self.hub = CallHub(settings, worker=self.worker, ledger=self.ledger, board=self.board, clock=clock)
+        self.worker.on_state(lambda up: None if up else self.metrics.restarted("worker"))
+
+    def health(self) -> dict[str, Any]:
+        """Return what /healthz tells."""
+        worker = self.worker.statistics()
+        return {
+            "ok": worker.up,
+            "version": streamsvc.__version__,
+            "worker": {
+                "up": worker.up,
+                "restarts": worker.restarts,
+                "load": round(worker.load, 3),
+                "resident_mib": worker.resident_bytes >> 20,
+            },
+            "rooms": len(self.hub.rooms.rooms()),
+            "participants": len(self.hub.participants),
+            "notes": self.worker.ready.notes if self.worker.ready is not None else [],
+        }
+
+    def expose(self) -> bytes:
+        """Return the metrics as Prometheus text."""
+        self.metrics.sessions(len(self.hub.participants))
+        return self.metrics.expose()
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[int], None]) -> None:
+        """Serve until `stop` is set; `ready(port)` is called once calls can be taken.
+
+        Raises WorkerError when no worker can be started, and the port's errors.
+        """
+        app = create_app(self.hub, self.settings, web=web_folder(), metrics=self.expose, health=self.health)
+        server = self.settings.server
+        try:
+            await self.worker.start()
+            await run_server(app, server.host, server.port, server.tls_cert, server.tls_key, ready, stop)
+        finally:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.hub.close(), CLOSE_S)
+            await close_all(CLOSE_S)
+            await self.worker.stop()
+            await asyncio.to_thread(self.ledger.close)
+
+
+def addresses(settings: Settings, port: int) -> list[str]:
+    """Return the addresses under which the page can be reached, this machine's first."""
+    scheme = "https" if settings.server.tls else "http"
+    hosts = [settings.server.host]
+    if settings.server.host in ("0.0.0.0", "::"):
+        hosts = ["localhost", socket.gethostname()]
+    return [f"{scheme}://{f'[{h}]' if ':' in h else h}:{port}" for h in hosts]
+
+
+async def serve(settings: Settings, announce: Callable[[int], None], *, extra_stage_ms: float = 0.0) -> None:
+    """Run a service until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    service = Service(settings, extra_stage_ms=extra_stage_ms)
+    task = asyncio.create_task(service.run(stop, announce))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        # A worker that is still warming up must not hold up the end of the process.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(task), 2 * CLOSE_S + 2)
+        task.cancel()
+    stopped.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

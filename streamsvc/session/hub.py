@@ -1,0 +1,160 @@
+"""All calls of this host: who joins which room, and who therefore sees and hears whom.
+
+Implements `signalling.hub.Hub`. In a room of two each sees and hears the other; in a mirror room one sees and hears
+oneself. Every change of membership or media ends in `_pair`, the only place that connects participants.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from streamsvc.budget import Clock
+from streamsvc.config import Settings
+from streamsvc.edge import IceServer
+from streamsvc.frames import parse_rig
+from streamsvc.ledger import Ledger
+from streamsvc.ledger.live import LiveBoard
+from streamsvc.session.participant import Participant
+from streamsvc.session.settings import CallSettings, changed
+from streamsvc.session.worker_link import WorkerLink
+from streamsvc.signalling import messages as wire
+from streamsvc.signalling.hub import Send
+from streamsvc.signalling.rooms import Member, Room, Rooms
+
+
+class CallHub:
+    """The calls of one service over one worker."""
+
+    def __init__(
+        self, settings: Settings, *, worker: WorkerLink, ledger: Ledger, board: LiveBoard, clock: Clock
+    ) -> None:
+        self._settings, self._worker, self._ledger, self._board, self._clock = settings, worker, ledger, board, clock
+        limits = settings.limits
+        self.rooms = Rooms(max_rooms=limits.max_rooms, max_participants=limits.max_participants)
+        self._participants: dict[str, Participant] = {}
+        worker.on_state(self._on_worker_state)
+
+    @property
+    def participants(self) -> Sequence[Participant]:
+        """Everybody who is in a call."""
+        return tuple(self._participants.values())
+
+    async def join(self, message: wire.Join, send: Send) -> tuple[Participant, wire.Joined]:
+        """Admit a client; raises RigError or SignallingError and then leaves nothing behind."""
+        rig = None if message.rig is None else parse_rig(message.rig)
+        settings = changed(self._defaults(), message.speech, message.view, self._policies, self._rungs)
+        session = secrets.token_hex(8)
+        room = self.rooms.join(message.room, Member(session, message.name), mirror=message.mirror)
+        participant = Participant(
+            session=session,
+            name=message.name,
+            rig=rig,
+            settings=settings,
+            worker=self._worker,
+            ledger=self._ledger,
+            board=self._board,
+            clock=self._clock,
+            ice_servers=[IceServer(s.urls, s.username, s.credential) for s in self._settings.server.ice_servers],
+            send=send,
+            changed_media=lambda: self._pair(session),
+            gone=lambda: self._leave(session),
+        )
+        self._participants[session] = participant
+        joined = wire.Joined(
+            session=session,
+            room=room.name,
+            peers=[m.name for m in room.others(session)],
+            ice_servers=[_ice_json(s) for s in self._settings.server.ice_servers],
+            policies=self._policies,
+            rungs=self._rungs,
+            settings=participant.describe(),
+        )
+        for other in room.others(session):
+            self._tell_peers(room, other.session)
+        return participant, joined
+
+    async def close(self) -> None:
+        """End every call."""
+        for participant in list(self._participants.values()):
+            await participant.leave()
+
+    @property
+    def _policies(self) -> list[dict[str, Any]]:
+        return [] if self._worker.ready is None else self._worker.ready.policies
+
+    @property
+    def _rungs(self) -> list[dict[str, Any]]:
+        return [] if self._worker.ready is None else self._worker.ready.rungs
+
+    def _defaults(self) -> CallSettings:
+        view, speech = self._settings.view, self._settings.speech
+        return CallSettings(
+            speech=speech.enabled and bool(self._policies),
+            policy=speech.policy,
+            parameters=dict(speech.parameters),
+            source=speech.source,
+            target=speech.target,
+            width=view.width,
+            height=view.height,
+            budget_ms=view.budget_ms,
+        )
+
+    def _leave(self, session: str) -> None:
+        self._participants.pop(session, None)
+        room = self.rooms.leave(session)
+        if room is None:
+            return
+        for member in room.members:
+            other = self._participants[member.session]
+            other.stop_watching()
+            other.watcher = None
+            other.speaking.listener = None
+            self._tell_peers(room, member.session)
+
+    def _pair(self, session: str) -> None:
+        room = self.rooms.room_of(session)
+        if room is None:
+            return
+        for member in room.members:
+            self._connect(room, member.session)
+
+    def _connect(self, room: Room, viewer_session: str) -> None:
+        """Let one member see and hear whom the room shows them."""
+        viewer = self._participants[viewer_session]
+        others = room.others(viewer_session)
+        owner = viewer if room.mirror else self._participants[others[0].session] if others else None
+        if owner is None or not viewer.connected or not owner.connected:
+            return
+        owner.speaking.listener = viewer
+        if owner.cameras and (viewer.watching is None or owner.watcher is not viewer.watching):
+            viewer.watch(owner)
+        self._tell_peers(room, viewer_session)
+
+    def _tell_peers(self, room: Room, session: str) -> None:
+        participant = self._participants.get(session)
+        if participant is None:
+            return
+        others = [self._participants[m.session] for m in room.others(session)]
+        shown = participant if room.mirror else next(iter(others), None)
+        screen = None
+        if shown is not None and shown.rig is not None:
+            screen = shown.rig.to_json().get("screen")
+        participant.send(wire.Peers(peers=[o.name for o in others], screen=screen))
+
+    def _on_worker_state(self, up: bool) -> None:
+        for participant in self._participants.values():
+            participant.speaking.worker_state(up)
+            if up:
+                participant.send(wire.Notice(code="worker-back", message="the picture and the translation are back"))
+            else:
+                text = "the picture stands and you hear the original voice until the worker is replaced"
+                participant.send(wire.Notice(code="worker-lost", message=text))
+
+
+def _ice_json(server: Any) -> dict[str, Any]:
+    result: dict[str, Any] = {"urls": list(server.urls)}
+    if server.username is not None:
+        result |= {"username": server.username, "credential": server.credential}
+    return result

@@ -1,0 +1,293 @@
+"""One participant of a call, edge side: their connection, their cameras and voice going in, what they see and hear.
+
+Implements `signalling.hub.Participant`. Lives on the event loop. Whom the participant watches and hears is decided by
+the hub; everything else about one person is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from streamsvc.budget import Clock
+from streamsvc.edge import AudioIn, AudioOut, Connection, IceServer, Received, VideoIn, VideoOut
+from streamsvc.frames import SPEECH_RATE, ClockMap, Rig, Samples
+from streamsvc.ledger import Ledger
+from streamsvc.ledger.live import LiveBoard
+from streamsvc.session.clocks import SenderTime
+from streamsvc.session.mixer import VoiceMixer
+from streamsvc.session.settings import CallSettings, changed
+from streamsvc.session.speaking import Speaking
+from streamsvc.session.watching import Watching
+from streamsvc.session.worker_link import WorkerLink
+from streamsvc.signalling import messages as wire
+from streamsvc.signalling.hub import Send
+from streamsvc.signalling.messages import SignallingError
+
+log = logging.getLogger(__name__)
+
+LIVE_S = 0.5
+
+
+class Participant:
+    """One person. `changed_media` is called when cameras or the viewer's connection came or went; `gone` when the
+    connection was lost for good."""
+
+    def __init__(
+        self,
+        *,
+        session: str,
+        name: str,
+        rig: Rig | None,
+        settings: CallSettings,
+        worker: WorkerLink,
+        ledger: Ledger,
+        board: LiveBoard,
+        clock: Clock,
+        ice_servers: Sequence[IceServer],
+        send: Send,
+        changed_media: Callable[[], None],
+        gone: Callable[[], None],
+    ) -> None:
+        self.session, self.name, self.rig, self.settings = session, name, rig, settings
+        self.mixer = VoiceMixer()
+        self.watching: Watching | None = None
+        self.watcher: Watching | None = None
+        self._worker, self._ledger, self._board, self._clock = worker, ledger, board, clock
+        self._ice_servers, self._send = ice_servers, send
+        self._changed_media, self._gone = changed_media, gone
+        self._connection: Connection | None = None
+        self._video: VideoOut | None = None
+        self._time = SenderTime()
+        self._cameras: dict[str, VideoIn] = {}
+        self._live_task: asyncio.Task[None] | None = None
+        self._told: set[tuple[str, str]] = set()
+        self._left = False
+        self.speaking = Speaking(
+            session=session,
+            name=name,
+            settings=settings,
+            worker=worker,
+            ledger=ledger,
+            clock=clock,
+            tell=self.notice,
+        )
+
+    # What signalling asks.
+
+    async def offer(self, message: wire.Offer) -> wire.Answer:
+        """Negotiate media; a later offer replaces the connection. Raises EdgeError or SignallingError."""
+        self._check_cameras(message.cameras)
+        connection = Connection(ice_servers=self._ice_servers, on_state=self._on_state)
+        video, audio = VideoOut(), AudioOut(source=self.mixer.read)
+        names = {c.mid: c.name for c in message.cameras}
+        cameras: dict[str, VideoIn] = {}
+
+        def on_video(mid: str, incoming: VideoIn) -> None:
+            name = names.get(mid) or self._next_camera(cameras, names)
+            cameras[name] = incoming
+            incoming.on_frame = partial(self._on_frame, name)
+
+        connection.on_video = on_video
+        connection.on_audio = self._on_audio
+        connection.on_message = self._on_message
+        try:
+            answer = await connection.answer(message.sdp, video=video, audio=audio)
+        except BaseException:
+            await connection.close()
+            raise
+        if self._left:
+            await connection.close()
+            raise SignallingError("gone", "the participant left while the call was being negotiated")
+        old, self._connection, self._video, self._cameras = self._connection, connection, video, cameras
+        self._time = SenderTime()
+        if old is not None:
+            await old.close()
+        self.stop_watching()
+        self.watcher = None  # whoever watched the old cameras is connected anew
+        if self._live_task is None:
+            self._live_task = asyncio.create_task(self._tell_live(), name=f"live {self.session}")
+        self._changed_media()
+        return wire.Answer(sdp=answer)
+
+    async def candidate(self, message: wire.Candidate) -> None:
+        """Take a trickled candidate; raises SignallingError before an offer, EdgeError for a malformed one."""
+        if self._connection is None:
+            raise SignallingError("out-of-order", "a candidate came before an offer")
+        await self._connection.add_candidate(message.candidate, message.sdp_mid)
+
+    async def configure(self, message: wire.Configure) -> wire.Configured:
+        """Change settings in mid-call; raises SignallingError and changes nothing when they aren't accepted."""
+        ready = self._worker.ready
+        policies, rungs = (ready.policies, ready.rungs) if ready is not None else ([], [])
+        self.settings = changed(self.settings, message.speech, message.view, policies, rungs)
+        self.speaking.configure(self.settings)
+        if self.watching is not None:
+            self.watching.configure(self.settings)
+        return wire.Configured(settings=self.describe())
+
+    async def leave(self) -> None:
+        """End everything; idempotent, and never waits for the network for long."""
+        if self._left:
+            return
+        self._left = True
+        self.stop_watching()
+        self.speaking.close()
+        if self._live_task is not None:
+            self._live_task.cancel()
+        self._gone()
+        self._board.forget(self.session)
+        if self._connection is not None:
+            await self._connection.close()
+
+    # What the hub asks.
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The cameras that were offered, in rig order."""
+        order = [c.name for c in self.rig.cameras] if self.rig is not None else []
+        return tuple(sorted(self._cameras, key=lambda n: (order.index(n) if n in order else len(order), n)))
+
+    @property
+    def connected(self) -> bool:
+        """True once media was negotiated."""
+        return self._connection is not None and not self._left
+
+    def watch(self, owner: Participant) -> None:
+        """See `owner` from now on."""
+        assert self._video is not None
+        self.stop_watching()
+        self.watching = Watching(
+            session=self.session,
+            stream=f"{owner.session}>{self.session}/view",
+            cameras=owner.cameras,
+            rig=None if owner.rig is None else owner.rig.to_json(),
+            settings=self.settings,
+            worker=self._worker,
+            ledger=self._ledger,
+            clock=self._clock,
+            video=self._video,
+            tell=self.notice,
+        )
+        owner.watcher = self.watching
+
+    def stop_watching(self) -> None:
+        """See nobody; the last picture stands."""
+        if self.watching is not None:
+            self.watching.close()
+            self.watching = None
+
+    def send(self, message: wire.ServerMessage) -> None:
+        """Send a signalling message to this participant."""
+        self._send(message)
+
+    def notice(self, code: str, text: str) -> None:
+        """Tell the participant something once."""
+        if (code, text) not in self._told:
+            self._told.add((code, text))
+            self._send(wire.Notice(code=code, message=text))
+
+    def caption(self, message: wire.Caption | wire.Tentative) -> None:
+        """Show a caption of whom this participant hears."""
+        if self._connection is not None:
+            self._connection.send("captions", wire.encode(message))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings in force, for the wire."""
+        s = self.settings
+        return {
+            "speech": {
+                "enabled": s.speech,
+                "policy": s.policy,
+                "parameters": s.parameters,
+                "source": s.source,
+                "target": s.target,
+            },
+            "view": {"width": s.width, "height": s.height, "budget_ms": s.budget_ms, "rung": s.rung},
+        }
+
+    # What comes from the connection.
+
+    def _check_cameras(self, cameras: Sequence[wire.CameraTrack]) -> None:
+        names = [c.name for c in cameras]
+        if len(set(names)) != len(names) or len({c.mid for c in cameras}) != len(cameras):
+            raise SignallingError("bad-cameras", "two entries of 'cameras' have one name or one mid")
+        if self.rig is not None:
+            known = [c.name for c in self.rig.cameras]
+            if unknown := [n for n in names if n not in known]:
+                text = f"the rig has no camera {unknown[0]!r}; it has {', '.join(known)}"
+                raise SignallingError("bad-cameras", text)
+
+    def _next_camera(self, taken: dict[str, VideoIn], named: dict[str, str]) -> str:
+        order = [c.name for c in self.rig.cameras] if self.rig is not None else []
+        spare = [*order, *(f"cam{i}" for i in range(len(taken) + len(named) + 1))]
+        return next(n for n in spare if n not in taken and n not in named.values())
+
+    def _on_frame(self, camera: str, received: Received) -> None:
+        if self.watcher is not None:
+            capture_ns, error_ns = self._time.capture(received.sender_ns, received.arrived_ns)
+            self.watcher.picture(camera, received, capture_ns, error_ns)
+
+    def _on_audio(self, incoming: AudioIn) -> None:
+        incoming.on_block = self._on_speech
+        incoming.on_voice = lambda samples, sender_ns, arrived_ns: self.speaking.original(samples)
+
+    def _on_speech(self, samples: Samples, sender_ns: int | None, arrived_ns: int) -> None:
+        end_ns = arrived_ns
+        if sender_ns is not None:
+            start_ns, _ = self._time.capture(sender_ns, arrived_ns)
+            end_ns = start_ns + len(samples) * 1_000_000_000 // SPEECH_RATE
+        self.speaking.sound(samples, end_ns)
+
+    def _on_message(self, label: str, text: str | bytes) -> None:
+        try:
+            if label == "viewpoint":
+                eyes = wire.decode_viewpoint(text).eyes
+                if self.watching is not None:
+                    self.watching.eyes = eyes
+            elif label == "ledger":
+                self._on_report(wire.decode_ledger_up(text))
+        except SignallingError as e:
+            self.notice(e.code, f"data channel {label}: {e}")
+
+    def _on_report(self, message: wire.LedgerUp) -> None:
+        match message:
+            case wire.Ping():
+                pong = wire.Pong(sent_ns=message.sent_ns, server_ns=self._clock.now_ns())
+                if self._connection is not None:
+                    self._connection.send("ledger", wire.encode(pong))
+            case wire.Clocks():
+                self._time.told(ClockMap(message.offset_ns, abs(message.error_ns)))
+            case wire.Shown():
+                now = self._clock.now_ns()
+                for rtp_timestamp, displayed_ns in message.frames:
+                    # Nobody has seen a picture in the future; a wrong clock must not improve the figures.
+                    if self.watching is not None and displayed_ns <= now + abs(message.error_ns) + 50_000_000:
+                        self.watching.shown(rtp_timestamp, displayed_ns, abs(message.error_ns))
+
+    def _on_state(self, state: str) -> None:
+        if state in ("failed", "closed") and not self._left:
+            log.info("the connection of %s was lost (%s)", self.session, state)
+            self.notice("connection-lost", "the media connection was lost; join again")
+            asyncio.get_running_loop().create_task(self.leave(), name=f"leave {self.session}")
+
+    async def _tell_live(self) -> None:
+        while True:
+            await asyncio.sleep(LIVE_S)
+            figures = self._board.figures(self.session, self._clock.now_ns())
+            if self._connection is None:
+                continue
+            live = wire.Live(
+                latency_ms=figures.latency_p50_ms,
+                goodput=figures.goodput,
+                fps=figures.fps,
+                rung=figures.rung,
+                budget_ms=self.settings.budget_ms,
+                cameras=figures.cameras,
+                speech_lag_ms=figures.speech_lag_ms,
+                dropped=figures.dropped,
+            )
+            self._connection.send("ledger", wire.encode(live))

@@ -1,0 +1,77 @@
+"""A participant's settings in a call: defaults from the service, changes from the wire, checked against the tables.
+
+Pure. The tables come from the worker (policies, rungs), so the edge needs to know neither Whisper nor the ladder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from streamsvc.signalling.messages import SignallingError, SpeechSettings, ViewSettings
+
+
+class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in force for one participant: their voice, and the picture that they see."""
+
+    speech: bool
+    policy: str
+    parameters: dict[str, float]
+    source: str
+    target: str
+    width: int
+    height: int
+    budget_ms: float
+    rung: str | None = None
+
+
+def changed(
+    settings: CallSettings,
+    speech: SpeechSettings,
+    view: ViewSettings,
+    policies: Sequence[dict[str, Any]],
+    rungs: Sequence[dict[str, Any]],
+) -> CallSettings:
+    """Return the settings with the changes applied.
+
+    Changing the policy without parameters takes that policy's defaults. Raises SignallingError("bad-settings") that
+    names what is accepted; nothing is changed then.
+    """
+    changes: dict[str, Any] = {}
+    if speech.enabled is not None:
+        changes["speech"] = speech.enabled
+    for name in ("source", "target"):
+        if (value := getattr(speech, name)) is not None:
+            changes[name] = value
+    policy = settings.policy if speech.policy is None else speech.policy
+    if speech.policy is not None or speech.parameters is not None:
+        old = settings.parameters if policy == settings.policy else {}
+        changes["policy"] = policy
+        changes["parameters"] = {**old, **_checked(policy, speech.parameters or {}, policies)}
+    for name in ("width", "height", "budget_ms"):
+        if (value := getattr(view, name)) is not None:
+            changes[name] = value
+    if view.rung is not None:
+        names = [str(r["name"]) for r in rungs]
+        if view.rung not in ("", *names):
+            raise SignallingError("bad-settings", f"no rung is called {view.rung!r}; there are {', '.join(names)}")
+        changes["rung"] = view.rung or None
+    return msgspec.structs.replace(settings, **changes)
+
+
+def _checked(policy: str, parameters: dict[str, float], policies: Sequence[dict[str, Any]]) -> dict[str, float]:
+    table = next((p for p in policies if p["name"] == policy), None)
+    if table is None:
+        names = ", ".join(str(p["name"]) for p in policies) or "none: this service does not translate"
+        raise SignallingError("bad-settings", f"no policy is called {policy!r}; there are {names}")
+    declared = {p["name"]: p for p in table["parameters"]}
+    for name, value in parameters.items():
+        if name not in declared:
+            accepted = ", ".join(declared) or "no parameters"
+            raise SignallingError("bad-settings", f"policy {policy} has no parameter {name!r}; it takes {accepted}")
+        low, high = declared[name]["min"], declared[name]["max"]
+        if not low <= value <= high:
+            raise SignallingError("bad-settings", f"{policy} {name} must be from {low} to {high}, got {value}")
+    return parameters

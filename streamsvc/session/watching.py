@@ -1,0 +1,270 @@
+"""What one viewer sees of one owner: frame sets of the owner's cameras to the worker, views back to the viewer.
+
+Runs on the event loop; only colour conversion leaves it, for the codec threads. Invariants: every set that the aligner
+completes has one record in the ledger; at most one set is being converted, and a newer one replaces the one
+that waits; views leave in capture order; no picture is queued anywhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from streamsvc.budget import AfterWorker, Clock, worker_deadline_ns
+from streamsvc.edge import FrameSets, Received, VideoOut, colour, executors, rtp_timestamp_of
+from streamsvc.errors import StreamsvcError
+from streamsvc.frames import link
+from streamsvc.frames.ring import Ring
+from streamsvc.ledger import Key, Ledger, Record, Stage
+from streamsvc.session.settings import CallSettings
+from streamsvc.session.worker_link import WorkerLink
+
+log = logging.getLogger(__name__)
+
+REMEMBERED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A complete set on its way to the ring."""
+
+    key: Key
+    capture_ns: int
+    deadline_ns: int
+    pictures: dict[str, Received]
+
+
+@dataclass(frozen=True, slots=True)
+class WatchStatistics:
+    """Counts since the start: sets that the aligner completed, that went to the worker, and views sent on."""
+
+    sets: int
+    submitted: int
+    views: int
+
+
+class Watching:
+    """One view stream."""
+
+    def __init__(
+        self,
+        *,
+        session: str,
+        stream: str,
+        cameras: Sequence[str],
+        rig: dict[str, Any] | None,
+        settings: CallSettings,
+        worker: WorkerLink,
+        ledger: Ledger,
+        clock: Clock,
+        video: VideoOut,
+        tell: Callable[[str, str], None],
+    ) -> None:
+        self.stream = stream
+        self.eyes: list[tuple[float, float, float]] | None = None
+        self._session, self._cameras, self._rig = session, tuple(cameras), rig
+        self._settings, self._worker, self._ledger, self._clock = settings, worker, ledger, clock
+        self._video, self._tell = video, tell
+        self._sets: FrameSets[Received] = FrameSets(cameras)
+        self._after = AfterWorker()
+        self._next_id = 0
+        self._waiting: _Pending | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wake: asyncio.TimerHandle | None = None
+        self._open: OrderedDict[int, tuple[Key, int, Ring]] = OrderedDict()
+        self._sent: OrderedDict[int, tuple[Key, int]] = OrderedDict()
+        self._last_view_ns = 0
+        self._submitted = self._views = 0
+        self._closed = False
+        worker.open(self._open_message(), self._on_worker)
+
+    def _open_message(self) -> link.OpenView:
+        s = self._settings
+        return link.OpenView(stream=self.stream, rig=self._rig, width=s.width, height=s.height)
+
+    def configure(self, settings: CallSettings) -> None:
+        """Take the viewer's new settings; another size opens the stream anew at the worker."""
+        resized = (settings.width, settings.height) != (self._settings.width, self._settings.height)
+        self._settings = settings
+        if resized:
+            self._worker.open(self._open_message(), self._on_worker)
+
+    def close(self) -> None:
+        """End the stream; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._wake is not None:
+            self._wake.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        self._worker.close(self.stream)
+
+    def picture(self, camera: str, received: Received, capture_ns: int, error_ns: int) -> None:
+        """Take one camera's picture, captured at `capture_ns` on our clock."""
+        now = self._clock.now_ns()
+        for missed_ns in self._sets.put(camera, capture_ns, received, now):
+            self._drop(self._record(missed_ns, error_ns, len(self._cameras)), "superseded")
+        self._pump(error_ns)
+
+    def shown(self, rtp_timestamp: int, displayed_ns: int, error_ns: int) -> None:
+        """Take the viewer's report that a view was displayed, `displayed_ns` on our clock."""
+        sent = self._sent.pop(rtp_timestamp, None)
+        if sent is None:
+            return
+        key, left_worker_ns = sent
+        self._after.observe(displayed_ns - left_worker_ns)
+        self._ledger.shown(key, displayed_ns, error_ns)
+
+    def statistics(self) -> WatchStatistics:
+        """Return the counts."""
+        return WatchStatistics(self._next_id, self._submitted, self._views)
+
+    def _pump(self, error_ns: int) -> None:
+        if self._closed:
+            return
+        now = self._clock.now_ns()
+        taken = self._sets.take(now)
+        if taken is not None:
+            capture_ns, pictures = taken
+            key = self._record(capture_ns, error_ns, len(pictures))
+            deadline = worker_deadline_ns(capture_ns, self._budget_ns, self._after.ns)
+            arrived = max(p.arrived_ns for p in pictures.values())
+            self._ledger.stage(key, Stage("receive", capture_ns, arrived), Stage("align", arrived, now))
+            if self._waiting is not None:
+                self._drop(self._waiting.key, "superseded")
+            self._waiting = _Pending(key, capture_ns, deadline, pictures)
+            if self._task is None or self._task.done():
+                self._task = asyncio.create_task(self._submit_waiting(), name=f"submit {self.stream}")
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
+        wake = self._sets.next_wake_ns()
+        if wake is not None:
+            self._wake = asyncio.get_running_loop().call_later(max(wake - now, 0) / 1e9, self._pump, error_ns)
+
+    @property
+    def _budget_ns(self) -> int:
+        return round(self._settings.budget_ms * 1e6)
+
+    def _record(self, capture_ns: int, error_ns: int, cameras: int) -> Key:
+        self._next_id += 1
+        return self._ledger.open(
+            Record(
+                kind="view",
+                session=self._session,
+                stream=self.stream,
+                id=self._next_id,
+                capture_ns=capture_ns,
+                deadline_ns=capture_ns + self._budget_ns,
+                clock_error_ns=error_ns,
+                cameras=cameras,
+                outcome="dropped",
+            )
+        )
+
+    def _drop(self, key: Key, reason: str) -> None:
+        self._ledger.drop(key, reason)
+
+    async def _submit_waiting(self) -> None:
+        while (pending := self._waiting) is not None:
+            self._waiting = None
+            await self._submit(pending)
+
+    async def _submit(self, pending: _Pending) -> None:
+        ring = self._worker.ring
+        if not self._worker.up or ring is None:
+            self._drop(pending.key, "worker-down")
+            return
+        slots = self._worker.slots.take(len(pending.pictures))
+        if slots is None:
+            self._drop(pending.key, "ring-full")
+            return
+        start = self._clock.now_ns()
+        try:
+            pictures = await asyncio.gather(
+                *(
+                    executors.run(executors.decoding(), _into_slot, ring, slot, camera, received)
+                    for slot, (camera, received) in zip(slots, pending.pictures.items(), strict=True)
+                )
+            )
+        except (StreamsvcError, ValueError) as e:
+            self._worker.slots.give(slots)
+            self._drop(pending.key, "bad-picture")
+            log.warning("a picture of %s can't be used: %s", self.stream, e)
+            return
+        self._ledger.stage(pending.key, Stage("convert", start, self._clock.now_ns()))
+        message = link.SetIn(
+            stream=self.stream,
+            id=pending.key.id,
+            capture_ns=pending.capture_ns,
+            deadline_ns=pending.deadline_ns,
+            period_ns=self._sets.period_ns,
+            pictures=list(pictures),
+            eyes=self.eyes,
+            rung=self._settings.rung,
+        )
+        if ring is not self._worker.ring or not self._worker.send(message):
+            # Slots of a replaced ring are gone with it; slots of this one come back only from here.
+            if ring is self._worker.ring:
+                self._worker.slots.give(slots)
+            self._drop(pending.key, "worker-down")
+            return
+        self._submitted += 1
+        self._open[pending.key.id] = (pending.key, pending.capture_ns, ring)
+        while len(self._open) > REMEMBERED:
+            self._open.popitem(last=False)
+
+    def _on_worker(self, message: link.FromWorker) -> None:
+        match message:
+            case link.ViewOut():
+                asyncio.get_running_loop().create_task(self._deliver(message), name=f"deliver {self.stream}")
+            case link.ViewLost():
+                opened = self._open.pop(message.id, None)
+                if opened is not None:
+                    self._ledger.stage(opened[0], *_stages(message.stages))
+                    self._drop(opened[0], message.reason)
+            case link.Trouble():
+                self._tell(message.code, message.message)
+            case _:
+                log.warning("a view stream was sent %s", type(message).__name__)
+
+    async def _deliver(self, message: link.ViewOut) -> None:
+        opened = self._open.pop(message.id, None)
+        arrived = self._clock.now_ns()
+        if opened is None:
+            self._worker.send(link.GiveOut(slots=[message.slot]))
+            return
+        key, capture_ns, ring = opened
+        self._ledger.plan(key, rung=message.rung, quality=message.quality, predicted_ns=message.predicted_ns)
+        pixels = ring.pixels(message.slot, message.width, message.height)
+        frame = await executors.run(executors.encoding(), colour.to_yuv, pixels)
+        if ring is self._worker.ring:
+            self._worker.send(link.GiveOut(slots=[message.slot]))
+        self._ledger.stage(key, *_stages(message.stages), Stage("return", arrived, self._clock.now_ns()))
+        if self._closed or capture_ns <= self._last_view_ns:
+            self._drop(key, "out-of-order")
+            return
+        self._last_view_ns = capture_ns
+        self._video.put(frame, capture_ns)
+        self._views += 1
+        self._sent[rtp_timestamp_of(capture_ns)] = (key, message.stages[-1].end_ns if message.stages else arrived)
+        while len(self._sent) > REMEMBERED:
+            self._sent.popitem(last=False)
+
+
+def _into_slot(ring: Ring, slot: int, camera: str, received: Received) -> link.PictureIn:
+    pixels = colour.to_rgb(received.frame)
+    height, width = pixels.shape[:2]
+    np.copyto(ring.pixels(slot, width, height), pixels)
+    return link.PictureIn(camera, slot, width, height, received.arrived_ns)
+
+
+def _stages(spans: Sequence[link.StageSpan]) -> list[Stage]:
+    return [Stage(s.name, s.start_ns, s.end_ns) for s in spans]

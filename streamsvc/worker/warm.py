@@ -1,0 +1,72 @@
+"""What happens before a worker says it is ready: kernels compiled, the model loaded, one pass of each stage run.
+
+A part that can't be had leaves a note instead of stopping the worker: the call then goes on with less.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from streamsvc.budget import run_to_end
+from streamsvc.errors import StreamsvcError
+from streamsvc.frames import SPEECH_RATE, Camera, Frame, FrameSet, Rig, link
+from streamsvc.speech import SpeechChunk, Translator, Voice, Whisper, describe, open_voice
+from streamsvc.view import ViewSynthesizer
+
+log = logging.getLogger(__name__)
+
+VoiceFactory = Callable[[Callable[[SpeechChunk], None], Callable[[str], None]], Voice]
+
+
+@dataclass(slots=True)
+class SpeechParts:
+    """What speech streams are made of; `translator` None means that there is no speech on this worker."""
+
+    translator: Translator | None = None
+    voice: VoiceFactory | None = None
+    policies: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def _camera(name: str, x: float) -> Camera:
+    K = np.array([[300.0, 0, 159.5], [0, 300.0, 119.5], [0, 0, 1]])
+    return Camera(name, 320, 240, K, np.zeros(5), np.eye(3), np.array([-x, 0, 0]))
+
+
+def warm_views(settings: link.WorkerSettings) -> list[dict[str, Any]]:
+    """Run every rung once on noise seen by two cameras, and return the ladder as a table."""
+    rig = Rig((_camera("a", 0.0), _camera("b", 0.1)), (("a", "b"),), (0.5, 3.0))
+    synthesizer = ViewSynthesizer(rig, 320, 240, device=settings.device)
+    noise = np.random.default_rng(0).integers(0, 255, (240, 330, 3), np.uint8)
+    frames = tuple(Frame(n, np.ascontiguousarray(noise[:, i : i + 320]), 0) for n, i in (("a", 0), ("b", 10)))
+    view = synthesizer.view_camera(None)
+    for rung in synthesizer.ladder:
+        run_to_end(synthesizer.slices(FrameSet("warm", 0, 0, 0, frames), view, rung.name))
+    return [asdict(r) for r in synthesizer.ladder]
+
+
+def load_speech(settings: link.WorkerSettings) -> SpeechParts:
+    """Load the model and find a voice."""
+    parts = SpeechParts()
+    if not settings.speech:
+        return parts
+    try:
+        translator = Whisper(settings.model, settings.speech_device, lambda text: log.info("%s", text))
+        encoded = translator.encode(np.zeros(SPEECH_RATE, np.float32))
+        translator.identify(encoded)
+    except StreamsvcError as e:
+        log.warning("no speech translation: %s", e)
+        parts.notes.append(f"no speech translation: {e}")
+        return parts
+    parts.translator, parts.policies = translator, describe()
+    try:
+        open_voice(settings.voice)
+    except StreamsvcError as e:
+        log.warning("captions only, no voice: %s", e)
+        parts.notes.append(f"captions only, no voice: {e}")
+    return parts

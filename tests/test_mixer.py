@@ -1,0 +1,52 @@
+"""The mixer: no word of the translation is lost, the original stays current, nothing clicks."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamsvc.session.mixer import DUCKED, ORIGINAL_LIMIT, VoiceMixer
+
+
+@given(st.lists(st.integers(0, 3000), max_size=12), st.integers(1, 2000))
+def test_speech_comes_out_whole_and_in_order(sizes: list[int], step: int) -> None:
+    mixer = VoiceMixer()
+    said = [np.full(n, (i + 1) / 100, np.float32) for i, n in enumerate(sizes)]
+    for block in said:
+        mixer.speech(block)
+    total = sum(sizes)
+    out = np.concatenate([mixer.read(step) for _ in range(total // step + 1)])
+    assert np.array_equal(out[:total], np.concatenate(said) if said else np.zeros(0))
+    assert not out[total:].any()
+
+
+def test_the_original_is_ducked_under_speech_and_comes_back_without_a_click() -> None:
+    mixer = VoiceMixer()
+    out = []
+    for i in range(150):
+        mixer.original(np.full(960, 0.5, np.float32))
+        if 20 <= i < 60:
+            mixer.speech(np.zeros(960, np.float32))
+        out.append(mixer.read(960))
+    sound = np.concatenate(out)
+    assert (sound[:960] == np.float32(0.5)).all()
+    assert np.allclose(sound[40 * 960 : 60 * 960], 0.5 * DUCKED)
+    assert np.allclose(sound[-960:], 0.5)
+    assert np.abs(np.diff(sound)).max() < 0.001
+
+
+def test_an_original_that_runs_ahead_is_skipped_to_stay_current() -> None:
+    mixer = VoiceMixer()
+    for i in range(50):
+        mixer.original(np.full(960, i / 100, np.float32))
+    assert mixer.statistics().original_skipped_ms > 0
+    backlog = mixer.read(ORIGINAL_LIMIT)
+    assert backlog.max() > 0.4
+
+
+def test_a_muted_original_fades_out() -> None:
+    mixer = VoiceMixer()
+    mixer.set_original_gain(0.0)
+    for _ in range(30):
+        mixer.original(np.full(960, 0.5, np.float32))
+        last = mixer.read(960)
+    assert not last[-100:].any()
