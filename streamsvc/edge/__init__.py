@@ -1,1 +1,41 @@
-"""WebRTC: our layer over aiortc."""
+"""WebRTC: our layer over aiortc. Connections, tracks on the capture clock, frame sets; the only place that imports it."""
+
+from streamsvc.edge.connection import ChannelSpec, Connection, IceServer, close_all, live_connections
+from streamsvc.edge.errors import EdgeError
+from streamsvc.edge.framesets import FrameSets, FrameSetStatistics
+from streamsvc.edge.mailbox import Mailbox, MailboxStatistics
+from streamsvc.edge.profiles import Profile, profile_for
+from streamsvc.edge.receive import AudioIn, Received, VideoIn, to_rgb
+from streamsvc.edge.rtpclock import capture_ns_of, rtp_timestamp_of, wall_offset_ns
+from streamsvc.edge.sdp import BitrateFloor, SdpLimits
+from streamsvc.edge.send import AudioOut, VideoOut
+from streamsvc.edge.statistics import ConnectionStatistics, ReceivedStatistics, SentStatistics
+
+__all__ = [
+    "AudioIn",
+    "AudioOut",
+    "BitrateFloor",
+    "ChannelSpec",
+    "Connection",
+    "ConnectionStatistics",
+    "EdgeError",
+    "FrameSetStatistics",
+    "FrameSets",
+    "IceServer",
+    "Mailbox",
+    "MailboxStatistics",
+    "Profile",
+    "Received",
+    "ReceivedStatistics",
+    "SdpLimits",
+    "SentStatistics",
+    "VideoIn",
+    "VideoOut",
+    "capture_ns_of",
+    "close_all",
+    "live_connections",
+    "profile_for",
+    "rtp_timestamp_of",
+    "to_rgb",
+    "wall_offset_ns",
+]

@@ -1,0 +1,351 @@
+"""One WebRTC connection, as both the service and our headless peer use it.
+
+Promises: nothing that the other side sends gets past this class as anything but a typed error or a callback; `close`
+ends within its timeout whatever hangs; a peer that vanishes without goodbye is noticed within 6 s; with no ICE
+servers given, no host outside is contacted. `on_state` is told connecting, connected and then, once, failed (lost, or
+never came up) or closed (goodbye by either side); after that only `close` is useful.
+
+Everything lives on one event loop; callbacks run there and must only store or schedule.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from aiortc import RTCBundlePolicy, RTCConfiguration, RTCDataChannel, RTCIceServer, RTCRtpSender, RTCSessionDescription
+from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
+from aiortc.rtcrtptransceiver import RTCRtpTransceiver
+
+from streamsvc.edge.adaptation import require_aiortc
+from streamsvc.edge.errors import EdgeError
+from streamsvc.edge.peerconnection import PeerConnection
+from streamsvc.edge.receive import AudioIn, VideoIn
+from streamsvc.edge.rtp_receiver import Receiver
+from streamsvc.edge.rtp_sender import Sender
+from streamsvc.edge.sdp import (
+    PARSER_ERRORS,
+    BitrateFloor,
+    SdpLimits,
+    check_description,
+    parse_candidate,
+    with_bitrate_floor,
+)
+from streamsvc.edge.send import AudioOut, VideoOut
+from streamsvc.edge.statistics import ConnectionStatistics, received_statistics, sent_statistics
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+CONNECT_TIMEOUT_S = 15.0
+UNRELIABLE_BUFFER = 16_384
+RELIABLE_BUFFER = 4_194_304
+MAX_CANDIDATES = 256
+_AIORTC_ERRORS = (*PARSER_ERRORS, InternalError, InvalidAccessError, OperationError)
+
+_live: set[Connection] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class IceServer:
+    """A STUN or TURN server: `urls` as in RFC 7064/7065, e.g. "turn:host:3478?transport=udp"."""
+
+    urls: tuple[str, ...]
+    username: str | None = None
+    credential: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSpec:
+    """A data channel to open. `max_retransmits` 0 and `ordered` False is the unreliable kind where the newest wins."""
+
+    label: str
+    ordered: bool = True
+    max_retransmits: int | None = None
+
+
+class Connection:
+    """See the module. Make it on a running loop; raises EdgeError (bad-ice-server, unsupported-aiortc)."""
+
+    def __init__(
+        self,
+        *,
+        ice_servers: Sequence[IceServer] = (),
+        on_state: Callable[[str], None] | None = None,
+        limits: SdpLimits | None = None,
+        floor: BitrateFloor | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
+        require_aiortc()
+        self.on_state = on_state
+        self.on_video: Callable[[str, VideoIn], None] | None = None
+        self.on_audio: Callable[[AudioIn], None] | None = None
+        self.on_message: Callable[[str, str], None] | None = None
+        self.videos: dict[str, VideoIn] = {}
+        self.audio_in: AudioIn | None = None
+        self.dropped_messages = 0
+        self._limits = limits or SdpLimits()
+        self._floor = floor or BitrateFloor()
+        self._connect_timeout_s = connect_timeout_s
+        self._channels: dict[str, RTCDataChannel] = {}
+        self._state = "new"
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._candidates = 0
+        servers = [RTCIceServer(list(s.urls), s.username, s.credential) for s in ice_servers]
+        configuration = RTCConfiguration(iceServers=servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+        self._pc = PeerConnection(configuration, on_lost=lambda: self._enter("failed"))
+        self._pc.on("connectionstatechange", self._on_pc_state)
+        self._pc.on("datachannel", self._add_channel)
+        _live.add(self)
+
+    @property
+    def state(self) -> str:
+        """One of new, connecting, connected, failed, closed."""
+        return self._state
+
+    # Agreeing on a call.
+
+    async def answer(self, sdp: str, *, video: VideoOut | None, audio: AudioOut | None) -> str:
+        """Take an offer and return the complete answer (candidates included).
+
+        `video` and `audio` are sent on the first section of their kind that the other side is willing to receive; a
+        later offer on the same connection keeps the tracks that are already sent. Raises EdgeError (too-large,
+        bad-sdp, bad-state); after one the connection can be offered again unless the code is bad-state.
+        """
+        text = check_description(sdp, self._limits)
+        await self._apply(self._pc.setRemoteDescription(RTCSessionDescription(text, "offer")))
+        for track in (video, audio):
+            if track is not None:
+                self._attach(track)
+        self._add_tracks()
+        await self._apply(self._pc.setLocalDescription())
+        self._watch()
+        return with_bitrate_floor(self._pc.localDescription.sdp, self._floor)
+
+    async def offer(
+        self,
+        videos: Sequence[VideoOut],
+        audio: AudioOut | None,
+        *,
+        receive_video: bool = True,
+        receive_audio: bool = True,
+        channels: Sequence[ChannelSpec] = (),
+    ) -> str:
+        """Return a complete offer (candidates included) that sends `videos` in order and `audio`, and receives one
+        video (on the first section) and one voice. `mids` tells which section carries which video. Raises
+        EdgeError."""
+        for i in range(max(len(videos), int(receive_video))):
+            track = videos[i] if i < len(videos) else None
+            receive = receive_video and i == 0
+            direction = "recvonly" if track is None else "sendrecv" if receive else "sendonly"
+            self._prefer(self._pc.addTransceiver(track or "video", direction), track)
+        if audio is not None or receive_audio:
+            direction = "recvonly" if audio is None else "sendrecv" if receive_audio else "sendonly"
+            self._pc.addTransceiver(audio or "audio", direction)
+        for spec in channels:
+            self._add_channel(
+                self._pc.createDataChannel(spec.label, ordered=spec.ordered, maxRetransmits=spec.max_retransmits)
+            )
+        await self._apply(self._pc.setLocalDescription())
+        sdp: str = self._pc.localDescription.sdp
+        return sdp
+
+    async def accept(self, answer_sdp: str) -> None:
+        """Take the answer to our offer; raises EdgeError (too-large, bad-sdp, bad-state)."""
+        text = check_description(answer_sdp, self._limits)
+        await self._apply(self._pc.setRemoteDescription(RTCSessionDescription(text, "answer")))
+        self._add_tracks()
+        self._watch()
+
+    async def add_candidate(self, candidate: str | None, mid: str | None) -> None:
+        """Take a trickled candidate, None for the end of them; raises EdgeError("bad-candidate")."""
+        if not candidate:
+            await self._apply(self._pc.addIceCandidate(None), "bad-candidate")
+            return
+        self._candidates += 1
+        if self._candidates > MAX_CANDIDATES:
+            raise EdgeError("bad-candidate", f"at most {MAX_CANDIDATES} candidates are accepted")
+        if self._pc.remoteDescription is None:
+            raise EdgeError("bad-candidate", "a candidate is accepted only after the offer")
+        # Everything is bundled on the first section's transport, whatever section the candidate names.
+        parsed = parse_candidate(candidate, self._transport_mid())
+        await self._apply(self._pc.addIceCandidate(parsed), "bad-candidate")
+
+    @property
+    def mids(self) -> tuple[str, ...]:
+        """The mids of the video sections on which we send, in the order of `offer`'s videos."""
+        sending = [t for t in self._pc.getTransceivers() if t.kind == "video" and t.sender.track is not None]
+        return tuple(t.mid for t in sending if t.mid is not None)
+
+    def _transport_mid(self) -> str | None:
+        for transceiver in self._pc.getTransceivers():
+            if not transceiver._bundled:
+                return str(transceiver.mid)
+        return None if self._pc.sctp is None else str(self._pc.sctp.mid)
+
+    def _attach(self, track: VideoOut | AudioOut) -> None:
+        ours = [t for t in self._pc.getTransceivers() if t.kind == track.kind]
+        if any(t.sender.track is track for t in ours):
+            return
+        for transceiver in ours:
+            # _offerDirection is seen from our side: "send" in it means that they want to receive.
+            if "send" in (transceiver._offerDirection or "") and transceiver.sender.track is None:
+                transceiver.sender.replaceTrack(track)
+                transceiver.direction = "sendrecv"
+                self._prefer(transceiver, track, agreed=True)
+                return
+
+    def _prefer(
+        self, transceiver: RTCRtpTransceiver, track: VideoOut | AudioOut | None, *, agreed: bool = False
+    ) -> None:
+        """Put the track's codec first (VP8 without one); the other stays available."""
+        if transceiver.kind != "video":
+            return
+        first = f"video/{track.codec if isinstance(track, VideoOut) else 'VP8'}"
+        codecs = RTCRtpSender.getCapabilities("video").codecs
+        transceiver.setCodecPreferences(sorted(codecs, key=lambda c: c.mimeType != first))
+        if agreed:
+            rank = {c.payloadType: (c.mimeType != first, i) for i, c in enumerate(transceiver._codecs)}
+            bases = sorted((c for c in transceiver._codecs if c.name != "rtx"), key=lambda c: rank[c.payloadType])
+            transceiver._codecs = [*bases, *(c for c in transceiver._codecs if c.name == "rtx")]
+
+    def _add_tracks(self) -> None:
+        for transceiver in self._pc.getTransceivers():
+            mid, receiver = transceiver.mid, cast(Receiver, transceiver.receiver)
+            if receiver.track is None or mid is None:
+                continue
+            if transceiver.kind == "video" and mid not in self.videos:
+                self.videos[mid] = VideoIn(mid, receiver)
+                if self.on_video is not None:
+                    self.on_video(mid, self.videos[mid])
+            elif transceiver.kind == "audio" and self.audio_in is None:
+                self.audio_in = AudioIn(mid, receiver)
+                if self.on_audio is not None:
+                    self.on_audio(self.audio_in)
+
+    async def _apply(self, step: Awaitable[T], code: str = "bad-sdp") -> T:
+        try:
+            return await step
+        except InvalidStateError as error:
+            raise EdgeError("bad-state", f"not possible now: {error}") from None
+        except _AIORTC_ERRORS as error:
+            raise EdgeError(code, f"not accepted: {error or type(error).__name__}") from None
+
+    # Data channels.
+
+    def _add_channel(self, channel: RTCDataChannel) -> None:
+        self._channels[channel.label] = channel
+
+        def on_message(message: Any) -> None:
+            if isinstance(message, str) and self.on_message is not None:
+                try:
+                    self.on_message(channel.label, message)
+                except Exception:
+                    # aiortc would end the SCTP association.
+                    logger.exception("on_message failed")
+
+        channel.on("message", on_message)
+
+    def send(self, label: str, text: str) -> bool:
+        """Send `text`; returns whether it was taken.
+
+        Dropped when the channel is not open, or when too much is waiting already: 16 KiB on an unreliable channel, 4
+        MiB on a reliable one. Raises EdgeError("too-large") for more than the other side takes in one message.
+        """
+        channel = self._channels.get(label)
+        if channel is None or channel.readyState != "open":
+            self.dropped_messages += 1
+            return False
+        unreliable = channel.maxRetransmits is not None or channel.maxPacketLifeTime is not None
+        if channel.bufferedAmount > (UNRELIABLE_BUFFER if unreliable else RELIABLE_BUFFER):
+            self.dropped_messages += 1
+            return False
+        try:
+            channel.send(text)
+        except ValueError as error:
+            raise EdgeError("too-large", str(error)) from None
+        except (InvalidStateError, ConnectionError):
+            self.dropped_messages += 1
+            return False
+        return True
+
+    # State and end.
+
+    def _watch(self) -> None:
+        if self._watchdog is None and self._state in ("new", "connecting"):
+            loop = asyncio.get_running_loop()
+            self._watchdog = loop.call_later(self._connect_timeout_s, self._on_connect_timeout)
+
+    def _on_connect_timeout(self) -> None:
+        if self._state in ("new", "connecting"):
+            self._enter("failed")
+
+    def _on_pc_state(self) -> None:
+        self._enter(self._pc.connectionState)
+
+    def _enter(self, state: str) -> None:
+        if self._state in (state, "failed", "closed") or state == "new":
+            return
+        self._state = state
+        if self._watchdog is not None and state != "connecting":
+            self._watchdog.cancel()
+        if self.on_state is not None:
+            try:
+                self.on_state(state)
+            except Exception:
+                logger.exception("on_state failed")
+
+    async def close(self, timeout: float = 2.0) -> None:  # noqa: ASYNC109 the bound is the promise
+        """End the connection; returns within `timeout` seconds whatever hangs. May be called again."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.wait({self._closing}, timeout=timeout)
+        if not self._closing.done():
+            logger.warning("a connection did not close within %g s and was cut", timeout)
+            self._closing.cancel()
+            for transport in self._pc.ice_transports:
+                for protocol in transport._connection._protocols:
+                    protocol.transport.abort()
+        _live.discard(self)
+        self._enter("closed")
+
+    async def _close(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        for sender in self._pc.getSenders():
+            if sender.track is not None:
+                sender.track.stop()
+        try:
+            await self._pc.close()
+        except Exception:
+            logger.exception("closing failed")
+        for track in (*self.videos.values(), self.audio_in):
+            if track is not None:
+                track.stop()
+
+    def statistics(self) -> ConnectionStatistics:
+        """Return what the connection did so far."""
+        tracks: list[VideoIn | AudioIn] = [*self.videos.values()]
+        if self.audio_in is not None:
+            tracks.append(self.audio_in)
+        senders = [cast(Sender, s) for s in self._pc.getSenders() if s.track is not None]
+        return ConnectionStatistics(
+            state=self._state,
+            received=tuple(received_statistics(t) for t in tracks),
+            sent=tuple(sent_statistics(s, cast(VideoOut | AudioOut, s.track)) for s in senders),
+            malformed=self._pc.malformed,
+        )
+
+
+def live_connections() -> int:
+    """Return how many connections are not closed yet."""
+    return len(_live)
+
+
+async def close_all(timeout: float = 2.0) -> None:  # noqa: ASYNC109 the bound is the promise
+    """Close every connection of the process, so that it can end with calls open."""
+    await asyncio.gather(*(connection.close(timeout) for connection in list(_live)))

@@ -1,0 +1,159 @@
+"""Jitter buffers that release at once: video on the RTP marker bit, sound packet by packet in order.
+
+aiortc's own buffer releases a frame when the first packet of the *next* one arrives, a whole frame period late. RFC
+3551 (section 4.1) and the payload formats (RFC 6184 section 5.1, RFC 7741 section 4.1) put the marker on the last
+packet of a frame, so that is when we release. Two traps: padding-only packets share the sequence space, repeat the
+last timestamp and carry no marker, so a run without a byte of payload is dropped, because an empty frame ends
+FFmpeg's H.264 decoding for good; and a sender whose marker can't be believed (payload of the same timestamp after it)
+is served by the stock rule from then on.
+
+Invariants: frames leave in sequence order and whole; after `add` returned, `drain` returns what else is ready. A gap
+holds everything behind it back, until the packet comes or the caller gives it up with `skip_gap`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.rtp import RtpPacket
+from aiortc.utils import uint16_add
+
+AUDIO_PREFETCH = 2
+"""Packets that may be waiting behind a missing one before it is given up: 40 ms of Opus."""
+_MAX_MISORDER = 100
+
+
+def _data(packet: RtpPacket) -> bytes:
+    data: bytes = packet._data  # type: ignore[attr-defined]  # set by aiortc's receiver
+    return data
+
+
+class AssembledFrame(JitterFrame):
+    """An encoded frame with the payload type of its packets."""
+
+    def __init__(self, data: bytes, timestamp: int, payload_type: int) -> None:
+        super().__init__(data=data, timestamp=timestamp)
+        self.payload_type = payload_type
+
+
+class VideoJitterBuffer(JitterBuffer):
+    """Releases a frame with its last packet. Packets carry `_data`, their payload without the codec's descriptor."""
+
+    def __init__(self, capacity: int = 512) -> None:
+        super().__init__(capacity=capacity, is_video=True)
+        self._released: int | None = None
+        self._highest: int | None = None
+        self._marker_trusted = True
+
+    @property
+    def marker_trusted(self) -> bool:
+        """False once the sender put payload behind a marker within one timestamp."""
+        return self._marker_trusted
+
+    def _remove_frame(self, sequence_number: int) -> AssembledFrame | None:
+        while True:
+            run: list[RtpPacket] = []
+            complete = False
+            origin = self._origin or 0
+            for count in range(self.capacity):
+                packet = self._packets[(origin + count) % self._capacity]
+                if packet is None:
+                    break
+                if run and packet.timestamp != run[0].timestamp:
+                    complete = True
+                    break
+                run.append(packet)
+                if packet.marker and self._marker_trusted:
+                    complete = True
+                    break
+            if not complete:
+                return None
+            data = b"".join(_data(p) for p in run)
+            timestamp = run[0].timestamp
+            self.remove(len(run))
+            if not data:
+                continue
+            if self._marker_trusted and timestamp == self._released:
+                self._marker_trusted = False
+            self._released = timestamp
+            return AssembledFrame(data, timestamp, run[0].payload_type)
+
+    def drain(self) -> Iterator[AssembledFrame]:
+        """Yield the frames that became ready together with the one that `add` returned."""
+        while self._origin is not None and (frame := self._remove_frame(self._origin)) is not None:
+            yield frame
+
+    def add(self, packet: RtpPacket) -> tuple[bool, AssembledFrame | None]:
+        """Take a packet; return (whether a keyframe must be requested, the frame that is ready or None)."""
+        sequence = packet.sequence_number
+        if self._highest is None or uint16_add(sequence, -self._highest) < 0x8000:
+            self._highest = sequence
+        request, frame = super().add(packet)
+        return request, cast(AssembledFrame | None, frame)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether packets are waiting behind a missing one."""
+        if self._origin is None or self._highest is None:
+            return False
+        for count in range(min(uint16_add(self._highest, -self._origin) + 1, self.capacity)):
+            if self._packets[(self._origin + count) % self._capacity] is None:
+                return count <= uint16_add(self._highest, -self._origin) < 0x8000
+        return False
+
+    def skip_gap(self) -> None:
+        """Give up the first gap and the frame it is in: go on at the first packet of a later timestamp behind it."""
+        if self._origin is None:
+            return
+        damaged: int | None = None
+        seen_gap = False
+        for _ in range(self.capacity):
+            packet = self._packets[self._origin % self._capacity]
+            if packet is None:
+                seen_gap = True
+            elif not seen_gap:
+                damaged = packet.timestamp
+            elif packet.timestamp != damaged:
+                return
+            self.remove(1)
+
+
+class AudioJitterBuffer:
+    """Releases each packet as soon as all before it are out; waits for a missing one behind at most `prefetch` packets.
+
+    Has the one method of aiortc's buffer that its receiver calls.
+    """
+
+    def __init__(self, prefetch: int = AUDIO_PREFETCH) -> None:
+        self._prefetch = prefetch
+        self._next: int | None = None
+        self._waiting: dict[int, RtpPacket] = {}
+
+    def add(self, packet: RtpPacket) -> tuple[bool, AssembledFrame | None]:
+        """Take a packet; return (False, the frame that is ready or None). A restarted sequence starts afresh."""
+        sequence = packet.sequence_number
+        if self._next is None:
+            self._next = sequence
+        ahead = uint16_add(sequence, -self._next)
+        if ahead >= 0x8000:
+            if 0x10000 - ahead < _MAX_MISORDER:
+                return False, None
+            self._waiting.clear()
+            self._next = sequence
+        self._waiting[sequence] = packet
+        return False, next(self.drain(), None)
+
+    def drain(self) -> Iterator[AssembledFrame]:
+        """Yield the frames that are ready."""
+        while self._waiting and self._next is not None:
+            if self._next not in self._waiting:
+                if len(self._waiting) <= self._prefetch:
+                    return
+                start = self._next
+                self._next = min(self._waiting, key=lambda s: uint16_add(s, -start))
+            packet = self._waiting.pop(self._next)
+            self._next = uint16_add(self._next, 1)
+            if _data(packet):
+                yield AssembledFrame(_data(packet), packet.timestamp, packet.payload_type)

@@ -1,0 +1,126 @@
+"""aiortc's peer connection, made of our senders, receivers and transports; and consent checks in seconds.
+
+Guards: a malformed RTP header extension (or anything else that a parser chokes on) is counted and dropped where the
+stock transport would end; packets whose SSRC the SDP did not announce are routed by their MID (RFC 8843, section
+9.2), which several cameras on one transport need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import struct
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aioice.stun
+from aiortc.rtcconfiguration import RTCConfiguration
+from aiortc.rtcdtlstransport import RTCDtlsTransport, RtpRouter
+from aiortc.rtcpeerconnection import RTCPeerConnection
+from aiortc.rtcrtptransceiver import RTCRtpTransceiver
+from aiortc.rtp import RtpPacket
+
+from streamsvc.edge.adaptation import Private
+from streamsvc.edge.rtp_receiver import Receiver
+from streamsvc.edge.rtp_sender import Sender
+
+logger = logging.getLogger(__name__)
+
+CONSENT_INTERVAL_S = 1.0
+CONSENT_FAILURES = 3
+"""Each failed check lasts the interval (0.8 to 1.2 of it) and 0.5 s of waiting, so loss shows within 5.1 s."""
+
+
+class MidRouter(RtpRouter):
+    """Routes an unannounced SSRC by the MID header extension before guessing from the payload type."""
+
+    def route_rtp(self, packet: RtpPacket) -> Any:
+        """Return the receiver of `packet`, None to drop it."""
+        if packet.ssrc not in self.ssrc_table and packet.extensions.mid in self.mid_table:
+            self.ssrc_table[packet.ssrc] = self.mid_table[packet.extensions.mid]
+        return super().route_rtp(packet)
+
+
+class PeerConnection(RTCPeerConnection):
+    """See the module. `malformed` counts packets that could not be parsed; `on_lost` is called when the peer
+    vanished."""
+
+    ice_transports = Private(RTCPeerConnection, "iceTransports")
+
+    def __init__(self, configuration: RTCConfiguration, on_lost: Callable[[], None]) -> None:
+        self.malformed = 0
+        self._on_lost = on_lost
+        self.heard_s = 0.0
+        super().__init__(configuration)
+
+    def _RTCPeerConnection__createTransceiver(  # noqa: N802
+        self, direction: str, kind: str, sender_track: Any = None
+    ) -> RTCRtpTransceiver:
+        # The mangled name is not in the type stubs.
+        transceiver: Any = super()._RTCPeerConnection__createTransceiver(  # type: ignore[misc]
+            direction, kind, sender_track
+        )
+        stock = transceiver.sender
+        # The stock pair has not started anything yet, so it can simply be left to the garbage collector.
+        sender = Sender(sender_track or kind, stock.transport)
+        sender._stream_id = stock._stream_id
+        receiver = Receiver(kind, stock.transport)
+        receiver._set_rtcp_ssrc(sender._ssrc)
+        transceiver._RTCRtpTransceiver__sender = sender
+        transceiver._RTCRtpTransceiver__receiver = receiver
+        adapted: RTCRtpTransceiver = transceiver
+        return adapted
+
+    def _RTCPeerConnection__createDtlsTransport(self) -> RTCDtlsTransport:  # noqa: N802
+        transport: Any = super()._RTCPeerConnection__createDtlsTransport()  # type: ignore[misc]
+        transport._rtp_router = MidRouter()
+        transport._handle_rtp_data = self._guarded(transport._handle_rtp_data)
+        transport._handle_rtcp_data = self._guarded(transport._handle_rtcp_data)
+        ice = transport.transport._connection
+        ice.query_consent = lambda: query_consent(ice, lambda: self.heard_s, self._on_lost)
+        adapted: RTCDtlsTransport = transport
+        return adapted
+
+    def _guarded(self, handle: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def guarded(*args: Any, **kwargs: Any) -> None:
+            self.heard_s = time.monotonic()
+            try:
+                await handle(*args, **kwargs)
+            except (struct.error, ValueError, IndexError, KeyError, UnicodeError) as error:
+                self.malformed += 1
+                logger.debug("a malformed packet was dropped: %s", error)
+
+        return guarded
+
+
+async def query_consent(ice: Any, heard_s: Callable[[], float], on_lost: Callable[[], None]) -> None:
+    """Check that the peer is still there (RFC 7675, faster): after `CONSENT_FAILURES` failures in a row close `ice`.
+
+    `heard_s` returns when the last authenticated packet came (monotonic seconds); one that came during a check makes
+    up for an answer that did not.
+    """
+    failures = 0
+    while True:
+        since = time.monotonic()
+        await asyncio.sleep(CONSENT_INTERVAL_S * (0.8 + 0.4 * random.random()))
+        for pair in list(ice._nominated.values()):
+            try:
+                await pair.protocol.request(
+                    ice.build_request(pair, nominate=False),
+                    pair.remote_addr,
+                    integrity_key=ice.remote_password.encode(),
+                    retransmissions=0,
+                )
+                failures = 0
+            except aioice.stun.TransactionError:
+                failures += 1
+        if heard_s() > since:
+            failures = 0
+        if failures >= CONSENT_FAILURES:
+            on_lost()
+            # close() would cancel and await this very task.
+            ice._query_consent_task = None
+            await ice.close()
+            return

@@ -1,0 +1,260 @@
+"""aiortc's receiver with our jitter buffers, our decoding pool, sender reports, and loss that heals in bounded time.
+
+What differs from the stock one: frames are released on the marker bit; RTP timestamps are kept (extended, not shifted
+to zero); decoding runs in our pool and its backlog is bounded (over `MAX_BACKLOG` frames everything up to the next
+keyframe is dropped and a keyframe is requested); a gap is asked for again after `RENACK_NS` and given up after
+`GIVE_UP_NS`, then pictures wait for a keyframe instead of showing garbage; sender reports feed a `SenderClock`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import av
+from aiortc.codecs import get_decoder, is_rtx
+from aiortc.jitterbuffer import JitterFrame
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpReceiveParameters
+from aiortc.rtcrtpreceiver import RTCRtpReceiver
+from aiortc.rtp import AnyRtcpPacket, RtcpSrPacket, RtpPacket
+
+from streamsvc.edge import executors
+from streamsvc.edge.adaptation import Private
+from streamsvc.edge.codecs import is_keyframe
+from streamsvc.edge.jitter import AudioJitterBuffer, VideoJitterBuffer
+from streamsvc.edge.rtpclock import AUDIO_RATE, VIDEO_RATE, SenderClock, Unwrapper
+
+logger = logging.getLogger(__name__)
+
+MAX_BACKLOG = 12
+"""Encoded frames that may wait for the decoder."""
+RENACK_NS = 80_000_000
+GIVE_UP_NS = 400_000_000
+KEYFRAME_REQUEST_NS = 500_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One decoded frame: `rtp_timestamp` is extended to 64 bits, `arrived_ns` is when its last packet came, on our
+    monotonic clock; `decode_ns` is what decoding took; `clock_rate` is the RTP clock in Hz."""
+
+    frame: av.VideoFrame | av.AudioFrame
+    rtp_timestamp: int
+    arrived_ns: int
+    decode_ns: int
+    clock_rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    codec: RTCRtpCodecParameters
+    frame: JitterFrame
+    arrived_ns: int
+
+
+class DecodeQueue:
+    """Stands where aiortc has its decoder's queue and thread: decodes one frame at a time in our pool.
+
+    `put` takes what aiortc puts, (codec, frame) or None for the end. On overflow it drops up to the next keyframe.
+    """
+
+    def __init__(self, kind: str, track: Any, decode_error: Any) -> None:
+        self._video = kind == "video"
+        self._pool = executors.decoding() if self._video else executors.sound()
+        self._track = track
+        self._decode_error = decode_error
+        self._waiting: deque[_Encoded] = deque()
+        self._ready = asyncio.Event()
+        self._ended = False
+        self._codec_name: str | None = None
+        self._decoder: Any = None
+        self._await_keyframe = False
+        self.dropped = 0
+        self.errors = 0
+        self._task = asyncio.ensure_future(self._run())
+
+    def put(self, item: tuple[RTCRtpCodecParameters, JitterFrame] | None) -> None:
+        """Take one encoded frame, or None to end."""
+        if item is None:
+            self._ended = True
+        else:
+            codec, frame = item
+            if self._video and len(self._waiting) >= MAX_BACKLOG:
+                self.dropped += len(self._waiting)
+                self._waiting.clear()
+                self.restart()
+            if self._await_keyframe and not is_keyframe(codec.name, frame.data):
+                self.dropped += 1
+                return
+            self._await_keyframe = False
+            self._waiting.append(_Encoded(codec, frame, time.monotonic_ns()))
+        self._ready.set()
+
+    def restart(self) -> None:
+        """Show nothing more until a keyframe comes, and have one requested."""
+        self._await_keyframe = True
+        self._decode_error.set()
+
+    @property
+    def awaits_keyframe(self) -> bool:
+        """Whether pictures are dropped until a keyframe comes."""
+        return self._await_keyframe
+
+    def join(self) -> None:
+        """aiortc joins its thread here, which would block the loop; our task ends by itself."""
+
+    async def _run(self) -> None:
+        while True:
+            while self._waiting:
+                item = self._waiting.popleft()
+                try:
+                    started = time.monotonic_ns()
+                    frames = await executors.run(self._pool, self._decode, item)
+                except (av.FFmpegError, ValueError) as error:
+                    self.errors += 1
+                    self._decode_error.set()
+                    logger.debug("a %s frame could not be decoded: %s", item.codec.name, error)
+                    continue
+                took = time.monotonic_ns() - started
+                for frame in frames:
+                    timestamp = item.frame.timestamp if frame.pts is None or not self._video else frame.pts
+                    self._track._queue.put_nowait(
+                        Decoded(frame, timestamp, item.arrived_ns, took, item.codec.clockRate)
+                    )
+            if self._ended:
+                self._track._queue.put_nowait(None)
+                return
+            self._ready.clear()
+            await self._ready.wait()
+
+    def _decode(self, item: _Encoded) -> list[Any]:
+        if item.codec.name != self._codec_name:
+            self._decoder = get_decoder(item.codec)
+            self._codec_name = item.codec.name
+        frames: list[Any] = self._decoder.decode(item.frame)
+        return frames
+
+
+class Receiver(RTCRtpReceiver):
+    """See the module. `sender_clock` maps RTP timestamps to the sender's wall clock."""
+
+    _stock_codecs = Private(RTCRtpReceiver, "codecs")
+    _stock_decoder_error = Private(RTCRtpReceiver, "decoder_error")
+    _stock_decoder_queue = Private(RTCRtpReceiver, "decoder_queue")
+    _stock_decoder_thread = Private(RTCRtpReceiver, "decoder_thread")
+    _stock_jitter_buffer = Private(RTCRtpReceiver, "jitter_buffer")
+    _stock_nack_generator = Private(RTCRtpReceiver, "nack_generator")
+    _stock_remote_streams = Private(RTCRtpReceiver, "remote_streams")
+    _stock_rtcp_task = Private(RTCRtpReceiver, "rtcp_task")
+    _stock_rtx_ssrc = Private(RTCRtpReceiver, "rtx_ssrc")
+    _stock_started = Private(RTCRtpReceiver, "started")
+    _stock_timestamp_mapper = Private(RTCRtpReceiver, "timestamp_mapper")
+    _stock_transport = Private(RTCRtpReceiver, "transport")
+
+    def __init__(self, kind: str, transport: Any) -> None:
+        super().__init__(kind, transport)
+        self.sender_clock = SenderClock(VIDEO_RATE if kind == "video" else AUDIO_RATE)
+        self.nacks = 0
+        self.keyframe_requests = 0
+        self.given_up = 0
+        self.bytes = 0
+        self._media_ssrc = 0
+        self._jitter: VideoJitterBuffer | AudioJitterBuffer
+        self._jitter = VideoJitterBuffer() if kind == "video" else AudioJitterBuffer()
+        self._stock_jitter_buffer = self._jitter
+        self._stock_timestamp_mapper = Unwrapper()
+        self._decoding: DecodeQueue | None = None
+        self._blocked_since: int | None = None
+        self._renacked = 0
+        self._requested_keyframe = 0
+
+    async def receive(self, parameters: RTCRtpReceiveParameters) -> None:
+        """Start, as the stock receiver does, with a `DecodeQueue` in place of its thread."""
+        if self._stock_started:
+            return
+        track: Any = self._track
+        self._decoding = DecodeQueue(track.kind, track, self._stock_decoder_error)
+        for codec in parameters.codecs:
+            self._stock_codecs[codec.payloadType] = codec
+        for encoding in parameters.encodings:
+            if encoding.rtx:
+                self._stock_rtx_ssrc[encoding.rtx.ssrc] = encoding.ssrc
+        self._stock_decoder_queue = self._decoding
+        self._stock_decoder_thread = self._decoding
+        self._stock_transport._register_rtp_receiver(self, parameters)
+        self._stock_rtcp_task = asyncio.ensure_future(self._run_rtcp())
+        self._stock_started = True
+
+    @property
+    def decoding(self) -> DecodeQueue | None:
+        """The queue in front of the decoder, None before the connection is up."""
+        return self._decoding
+
+    @property
+    def jitter_ticks(self) -> int:
+        """Interarrival jitter in RTP ticks (RFC 3550 section 6.4.1), the greatest of this receiver's streams."""
+        return max((s.jitter for s in self._stock_remote_streams.values()), default=0)
+
+    @property
+    def packets(self) -> tuple[int, int]:
+        """(received, lost) packets so far."""
+        streams = [s for s in self._stock_remote_streams.values() if s.max_seq is not None]
+        return sum(s.packets_received for s in streams), sum(s.packets_lost for s in streams)
+
+    async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
+        if isinstance(packet, RtcpSrPacket):
+            self.sender_clock.report(packet.sender_info.rtp_timestamp, packet.sender_info.ntp_timestamp)
+        await super()._handle_rtcp_packet(packet)
+
+    async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
+        self.bytes += len(packet.payload)
+        codec = self._stock_codecs.get(packet.payload_type)
+        if codec is not None and not is_rtx(codec):
+            self._media_ssrc = packet.ssrc
+            self.sender_clock.rate = codec.clockRate
+        await super()._handle_rtp_packet(packet, arrival_time_ms)
+        for frame in self._jitter.drain():
+            codec = self._stock_codecs.get(frame.payload_type)
+            if codec is not None and self._decoding is not None and self._stock_decoder_thread:
+                frame.timestamp = self._stock_timestamp_mapper.map(frame.timestamp)
+                self._decoding.put((codec, frame))
+        if isinstance(self._jitter, VideoJitterBuffer):
+            await self._mend(self._jitter)
+
+    async def _mend(self, jitter: VideoJitterBuffer) -> None:
+        """Ask again for what is missing, and give it up when it does not come; called with each packet."""
+        now = time.monotonic_ns()
+        if not jitter.blocked:
+            self._blocked_since = None
+        elif self._blocked_since is None:
+            self._blocked_since = self._renacked = now
+        elif now - self._blocked_since > GIVE_UP_NS:
+            self.given_up += 1
+            self._blocked_since = None
+            jitter.skip_gap()
+            self._stock_nack_generator.missing.clear()
+            if self._decoding is not None:
+                self._decoding.restart()
+        elif now - self._renacked > RENACK_NS:
+            self._renacked = now
+            await self._send_rtcp_nack(self._media_ssrc, sorted(self._stock_nack_generator.missing))
+        waiting = self._decoding is not None and self._decoding.awaits_keyframe
+        if waiting and now - self._requested_keyframe > KEYFRAME_REQUEST_NS:
+            await self._send_rtcp_pli(self._media_ssrc)
+
+    async def _send_rtcp_nack(self, media_ssrc: int, lost: list[int]) -> None:
+        if lost:
+            self.nacks += 1
+            await super()._send_rtcp_nack(media_ssrc, lost)
+
+    async def _send_rtcp_pli(self, media_ssrc: int) -> None:
+        now = time.monotonic_ns()
+        if now - self._requested_keyframe < KEYFRAME_REQUEST_NS // 2:
+            return
+        self._requested_keyframe = now
+        self.keyframe_requests += 1
+        await super()._send_rtcp_pli(media_ssrc)

@@ -1,0 +1,174 @@
+"""aiortc's sender with our encoders, our encoding pool, and sender reports on the capture clock.
+
+What differs from the stock one: the RTP timestamp is the capture clock itself (no random start), the NTP time of
+sender reports is the wall clock *of the capture*, not of sending, so lip-sync and every receiver's clock are right; a
+report goes out with the first frame and none before; a burst of packets (a keyframe) is spread a little so that it
+does not overflow a socket's buffer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import numpy as np
+from aiortc import clock
+from aiortc.mediastreams import MediaStreamError
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from aiortc.rtcrtpsender import RTCRtpSender, random_sequence_number
+from aiortc.rtp import RTP_HISTORY_SIZE, AnyRtcpPacket, RtcpSenderInfo, RtcpSrPacket, RtpPacket
+from aiortc.utils import uint16_add
+
+from streamsvc.edge import executors
+from streamsvc.edge.adaptation import Private
+from streamsvc.edge.codecs import H264Encoder, NarrowbandEncoder, OpusEncoder, VideoEncoder, Vp8Encoder
+from streamsvc.edge.rtpclock import AUDIO_RATE, ntp_of, wall_offset_ns
+from streamsvc.edge.send import AudioOut, Picture, Sound, VideoOut
+
+logger = logging.getLogger(__name__)
+
+BURST_PACKETS = 32
+BURST_GAP_S = 0.001
+
+
+def make_encoder(codec: RTCRtpCodecParameters) -> VideoEncoder | OpusEncoder | NarrowbandEncoder:
+    """Return our encoder for an agreed codec."""
+    name = codec.mimeType.lower()
+    if name == "video/vp8":
+        return Vp8Encoder()
+    if name == "video/h264":
+        return H264Encoder()
+    return OpusEncoder() if name == "audio/opus" else NarrowbandEncoder(codec)
+
+
+def audio_level(samples: Any) -> int:
+    """Return the level of float samples in dBov, -127 to 0 (RFC 6464)."""
+    power = float(np.mean(np.square(samples, dtype=np.float64)))
+    return max(-127, min(0, round(10 * np.log10(power)))) if power > 1e-13 else -127
+
+
+class Sender(RTCRtpSender):
+    """See the module. Sends `VideoOut` and `AudioOut` tracks."""
+
+    _stock_encoder = Private(RTCRtpSender, "encoder")
+    _stock_force_keyframe = Private(RTCRtpSender, "force_keyframe")
+    _stock_mid = Private(RTCRtpSender, "mid")
+    _stock_ntp_timestamp = Private(RTCRtpSender, "ntp_timestamp")
+    _stock_octet_count = Private(RTCRtpSender, "octet_count")
+    _stock_packet_count = Private(RTCRtpSender, "packet_count")
+    _stock_rtp_exited = Private(RTCRtpSender, "rtp_exited")
+    _stock_rtp_header_extensions_map = Private(RTCRtpSender, "rtp_header_extensions_map")
+    _stock_rtp_history = Private(RTCRtpSender, "rtp_history")
+    _stock_rtp_started = Private(RTCRtpSender, "rtp_started")
+    _stock_rtp_timestamp = Private(RTCRtpSender, "rtp_timestamp")
+    _stock_rtt = Private(RTCRtpSender, "rtt")
+    _stock_track = Private(RTCRtpSender, "track")
+
+    def __init__(self, track_or_kind: Any, transport: Any) -> None:
+        super().__init__(track_or_kind, transport)
+        self.frames = 0
+        self.encode_ns = 0
+
+    @property
+    def encoder(self) -> Any:
+        """The encoder in use, None before the first frame."""
+        return self._stock_encoder
+
+    @property
+    def round_trip_s(self) -> float | None:
+        """Smoothed round trip from receiver reports, seconds."""
+        rtt: float | None = self._stock_rtt
+        return rtt
+
+    @property
+    def sent(self) -> tuple[int, int]:
+        """(packets, payload bytes) sent so far."""
+        return self._stock_packet_count, self._stock_octet_count
+
+    async def _encode(self, codec: RTCRtpCodecParameters, item: Picture | Sound) -> list[bytes]:
+        if self._stock_encoder is None:
+            self._stock_encoder = make_encoder(codec)
+        encoder = self._stock_encoder
+        started = time.monotonic_ns()
+        if isinstance(item, Picture):
+            force, self._stock_force_keyframe = self._stock_force_keyframe, False
+            payloads = await executors.run(executors.encoding(), encoder.encode, item.pixels, item.pts, force)
+        else:
+            payloads = await executors.run(executors.sound(), encoder.encode, item.samples, item.pts)
+        self.encode_ns = time.monotonic_ns() - started
+        return list(payloads)
+
+    async def _run_rtp(self, codec: RTCRtpCodecParameters) -> None:
+        self._stock_rtp_started.set()
+        sequence = random_sequence_number()
+        try:
+            while True:
+                track: VideoOut | AudioOut | None = self._stock_track
+                if track is None:
+                    await asyncio.sleep(0.02)
+                    continue
+                item = await track.recv()
+                if not self._enabled:
+                    continue
+                payloads = await self._encode(codec, item)
+                if payloads:
+                    sequence = await self._send_frame(codec, item, payloads, sequence)
+        except (asyncio.CancelledError, ConnectionError, MediaStreamError):
+            pass
+        except Exception:
+            # rtp_exited must be set whatever happens, or the stock stop() hangs.
+            logger.exception("sending stopped")
+        if self._stock_track:
+            self._stock_track.stop()
+            self._stock_track = None
+        self._stock_encoder = None
+        self._stock_rtp_exited.set()
+
+    async def _send_frame(
+        self, codec: RTCRtpCodecParameters, item: Picture | Sound, payloads: list[bytes], sequence: int
+    ) -> int:
+        """Send one frame's packets; return the next sequence number."""
+        pts = item.pts if isinstance(item, Picture) else item.pts * codec.clockRate // AUDIO_RATE
+        timestamp = pts & 0xFFFFFFFF
+        first = self._stock_packet_count == 0
+        self._stock_ntp_timestamp = ntp_of(item.capture_ns + wall_offset_ns())
+        self._stock_rtp_timestamp = timestamp
+        for i, payload in enumerate(payloads):
+            if i and i % BURST_PACKETS == 0:
+                await asyncio.sleep(BURST_GAP_S)
+            packet = RtpPacket(
+                codec.payloadType or 0, int(i == len(payloads) - 1), sequence, timestamp, self._ssrc, payload
+            )
+            packet.extensions.abs_send_time = (clock.current_ntp_time() >> 14) & 0x00FFFFFF
+            packet.extensions.mid = self._stock_mid
+            if isinstance(item, Sound):
+                packet.extensions.audio_level = (False, -audio_level(item.samples))
+            self._stock_rtp_history[sequence % RTP_HISTORY_SIZE] = packet
+            await self.transport._send_rtp(packet.serialize(self._stock_rtp_header_extensions_map))
+            self._stock_octet_count += len(payload)
+            self._stock_packet_count += 1
+            sequence = uint16_add(sequence, 1)
+        self.frames += 1
+        if first:
+            await self._send_rtcp([self._report()])
+        return sequence
+
+    def _report(self) -> RtcpSrPacket:
+        return RtcpSrPacket(
+            ssrc=self._ssrc,
+            sender_info=RtcpSenderInfo(
+                ntp_timestamp=self._stock_ntp_timestamp,
+                rtp_timestamp=self._stock_rtp_timestamp,
+                packet_count=self._stock_packet_count & 0xFFFFFFFF,
+                octet_count=self._stock_octet_count & 0xFFFFFFFF,
+            ),
+        )
+
+    async def _send_rtcp(self, packets: list[AnyRtcpPacket]) -> None:
+        # A report before the first frame would map RTP time 0 to the year 1900.
+        if self._stock_packet_count == 0:
+            packets = [p for p in packets if not isinstance(p, RtcpSrPacket)]
+        if packets:
+            await super()._send_rtcp(packets)

@@ -1,0 +1,158 @@
+"""SDP before and after aiortc: what comes in is checked first, what goes out carries the bitrate floor.
+
+aiortc's parser lets five exception types out (AssertionError, ValueError, KeyError, AttributeError, StopIteration) and
+starts opening sockets before it is done; nothing reaches it that has not passed `check_description`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiortc.rtcicetransport import RTCIceCandidate
+from aiortc.sdp import DIRECTIONS, MediaDescription, SessionDescription, candidate_from_sdp
+
+from streamsvc.edge.errors import EdgeError
+
+PARSER_ERRORS = (
+    AssertionError,
+    ValueError,
+    KeyError,
+    AttributeError,
+    StopIteration,
+    IndexError,
+    TypeError,
+    RuntimeError,
+)
+_SECTIONS = ("audio", "video", "application")
+
+
+@dataclass(frozen=True, slots=True)
+class SdpLimits:
+    """The most that a description may hold: bytes, and media sections of each kind."""
+
+    size: int = 200_000
+    video: int = 8
+    audio: int = 2
+    application: int = 1
+
+
+def check_description(text: str, limits: SdpLimits) -> str:
+    """Return `text` ready for aiortc, or raise EdgeError (too-large, bad-sdp) that says what is wrong and accepted."""
+    if not isinstance(text, str):
+        raise EdgeError("bad-sdp", "the description must be text")
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > limits.size:
+        raise EdgeError("too-large", f"the description has {size} bytes; at most {limits.size} are accepted")
+    lines = text.replace("\r\n", "\n").split("\n")
+    if not lines[0].startswith("v=0"):
+        raise EdgeError("bad-sdp", "the description is not SDP: it must start with v=0")
+    kinds = [line[2:].split(" ", 1)[0] for line in lines if line.startswith("m=")]
+    if not kinds:
+        raise EdgeError("bad-sdp", "the description has no media section")
+    for kind in kinds:
+        if kind not in _SECTIONS:
+            raise EdgeError(
+                "bad-sdp", f"a media section of kind {kind[:20]!r} is not accepted; {', '.join(_SECTIONS)} are"
+            )
+    for kind in _SECTIONS:
+        most = int(getattr(limits, kind))
+        if kinds.count(kind) > most:
+            raise EdgeError("bad-sdp", f"{kinds.count(kind)} {kind} sections; at most {most} are accepted")
+    text = "\r\n".join(_with_directions([line for line in lines if line])) + "\r\n"
+    try:
+        description = SessionDescription.parse(text)
+    except PARSER_ERRORS as error:
+        raise EdgeError("bad-sdp", f"the description is not valid SDP ({error or type(error).__name__})") from None
+    mids = [media.rtp.muxId for media in description.media]
+    if not all(mids) or len(set(mids)) != len(mids):
+        raise EdgeError("bad-sdp", "every media section needs a mid of its own (a=mid)")
+    for media in description.media:
+        _check_section(media)
+    for group in description.group:
+        if group.semantic == "BUNDLE" and not set(group.items) <= set(mids):
+            raise EdgeError("bad-sdp", "the BUNDLE group names a section that is not there")
+    return text
+
+
+def _check_section(media: MediaDescription) -> None:
+    where = f"the {media.kind} section {str(media.rtp.muxId)[:16]!r}"
+    if media.dtls is None or not media.dtls.fingerprints:
+        raise EdgeError("bad-sdp", f"{where} has no DTLS fingerprint (a=fingerprint with a=setup)")
+    if media.ice is None or not media.ice.usernameFragment or not media.ice.password:
+        raise EdgeError("bad-sdp", f"{where} has no ICE credentials (a=ice-ufrag and a=ice-pwd)")
+    if media.kind == "application":
+        if media.profile == "DTLS/SCTP" or media.sctp_port is None or media.sctpCapabilities is None:
+            raise EdgeError("bad-sdp", f"{where} is no WebRTC data channel (a=sctp-port and a=max-message-size)")
+        return
+    if not media.rtcp_mux:
+        raise EdgeError("bad-sdp", f"{where} does not multiplex RTCP (a=rtcp-mux)")
+    if not media.rtp.codecs:
+        raise EdgeError("bad-sdp", f"{where} offers no codec (a=rtpmap)")
+
+
+def _with_directions(lines: list[str]) -> list[str]:
+    """Say the default direction, sendrecv (RFC 8866 section 6.7), where a section leaves it out; aiortc needs one."""
+    out: list[str] = []
+    section: list[str] = []
+
+    def flush() -> None:
+        if section and section[0].startswith("m=") and not any(line[2:] in DIRECTIONS for line in section):
+            section.append("a=sendrecv")
+        out.extend(section)
+        section.clear()
+
+    for line in lines:
+        if line.startswith("m="):
+            flush()
+        section.append(line)
+    flush()
+    return out
+
+
+def parse_candidate(text: str, mid: str | None) -> RTCIceCandidate:
+    """Return a trickled candidate; raises EdgeError("bad-candidate")."""
+    try:
+        candidate = candidate_from_sdp(text.strip().removeprefix("a=").removeprefix("candidate:"))
+    except PARSER_ERRORS:
+        raise EdgeError(
+            "bad-candidate", "the candidate is not valid; RFC 8839's candidate attribute is accepted"
+        ) from None
+    candidate.sdpMid = mid
+    return candidate
+
+
+@dataclass(frozen=True, slots=True)
+class BitrateFloor:
+    """kb/s for each camera of a browser. Every receiver's estimate (REMB) is applied by the browser to the whole
+    connection, so that two cameras starve each other down to 30 kb/s; the floor keeps them alive."""
+
+    minimum: int = 400
+    start: int = 1000
+
+
+def with_bitrate_floor(answer: str, floor: BitrateFloor) -> str:
+    """Return the answer with x-google-min-bitrate (with two cameras or more) and x-google-start-bitrate for each video
+    codec of each section that we receive. Other clients ignore the unknown parameters (RFC 8866 section 6.15)."""
+    sections = answer.split("\r\nm=")
+    received = [s for s in sections[1:] if s.startswith("video ") and ("\r\na=recvonly" in s or "\r\na=sendrecv" in s)]
+    cameras = len(received)
+    parameters = f"x-google-start-bitrate={floor.start * max(cameras, 1)}"
+    if cameras > 1:
+        parameters = f"x-google-min-bitrate={floor.minimum * cameras};{parameters}"
+    return "\r\nm=".join(_floor_section(s, parameters) if s in received else s for s in sections)
+
+
+def _floor_section(section: str, parameters: str) -> str:
+    lines = section.split("\r\n")
+    codecs = [line[len("a=rtpmap:") :].split(" ", 1) for line in lines if line.startswith("a=rtpmap:")]
+    for payload, name in codecs:
+        if not name.upper().startswith(("VP8/", "H264/")):
+            continue
+        prefix = f"a=fmtp:{payload} "
+        at = next((i for i, line in enumerate(lines) if line.startswith(prefix)), None)
+        if at is not None:
+            lines[at] += f";{parameters}"
+        else:
+            at = next(i for i, line in enumerate(lines) if line.startswith(f"a=rtpmap:{payload} "))
+            lines.insert(at + 1, prefix + parameters)
+    return "\r\n".join(lines)

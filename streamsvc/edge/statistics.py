@@ -1,0 +1,103 @@
+"""What a connection did so far, as frozen records for /metrics and reports; rates are for the reader to derive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streamsvc.edge.receive import AudioIn, VideoIn
+from streamsvc.edge.rtp_receiver import Receiver
+from streamsvc.edge.rtp_sender import Sender
+from streamsvc.edge.rtpclock import AUDIO_RATE, VIDEO_RATE
+from streamsvc.edge.send import AudioOut, VideoOut
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedStatistics:
+    """One incoming track. `frames` decoded, `replaced` of them never taken, `dropped` encoded frames given up;
+    packets as in RFC 3550; `decode_ms` of the last frame; `bytes` of payload."""
+
+    mid: str
+    kind: str
+    frames: int
+    replaced: int
+    dropped: int
+    decode_errors: int
+    packets: int
+    packets_lost: int
+    bytes: int
+    jitter_ms: float
+    nacks: int
+    keyframe_requests: int
+    gaps_given_up: int
+    decode_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SentStatistics:
+    """One outgoing track. `frames` sent, `replaced` offered but overwritten by newer ones; `target_bitrate` in bits per
+    second (video), `backlog_ms` of sound not yet played (audio); `encode_ms` of the last frame."""
+
+    kind: str
+    frames: int
+    replaced: int
+    packets: int
+    bytes: int
+    keyframes: int
+    target_bitrate: int | None
+    encode_ms: float
+    backlog_ms: float
+    underruns: int
+    round_trip_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatistics:
+    """A connection: its state, its tracks, and how many packets could not be parsed."""
+
+    state: str
+    received: tuple[ReceivedStatistics, ...]
+    sent: tuple[SentStatistics, ...]
+    malformed: int
+
+
+def received_statistics(track: VideoIn | AudioIn) -> ReceivedStatistics:
+    """Return the record of an incoming track."""
+    receiver: Receiver = track.receiver
+    video = isinstance(track, VideoIn)
+    packets, lost = receiver.packets
+    decoding = receiver.decoding
+    return ReceivedStatistics(
+        mid=track.mid,
+        kind="video" if video else "audio",
+        frames=track.frames if isinstance(track, VideoIn) else track.blocks,
+        replaced=track.statistics().replaced if isinstance(track, VideoIn) else 0,
+        dropped=decoding.dropped if decoding else 0,
+        decode_errors=decoding.errors if decoding else 0,
+        packets=packets,
+        packets_lost=lost,
+        bytes=receiver.bytes,
+        jitter_ms=receiver.jitter_ticks * 1000 / (VIDEO_RATE if video else AUDIO_RATE),
+        nacks=receiver.nacks,
+        keyframe_requests=receiver.keyframe_requests,
+        gaps_given_up=receiver.given_up,
+        decode_ms=track.decode_ns / 1e6 if isinstance(track, VideoIn) else 0.0,
+    )
+
+
+def sent_statistics(sender: Sender, track: VideoOut | AudioOut) -> SentStatistics:
+    """Return the record of an outgoing track."""
+    packets, octets = sender.sent
+    round_trip = sender.round_trip_s
+    return SentStatistics(
+        kind=track.kind,
+        frames=sender.frames,
+        replaced=track.statistics().replaced if isinstance(track, VideoOut) else 0,
+        packets=packets,
+        bytes=octets,
+        keyframes=getattr(sender.encoder, "keyframes", 0),
+        target_bitrate=getattr(sender.encoder, "target_bitrate", None),
+        encode_ms=sender.encode_ns / 1e6,
+        backlog_ms=track.backlog_ms if isinstance(track, AudioOut) else 0.0,
+        underruns=track.underruns if isinstance(track, AudioOut) else 0,
+        round_trip_ms=None if round_trip is None else round_trip * 1000,
+    )
