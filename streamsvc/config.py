@@ -34,11 +34,13 @@ class ConfigError(StreamsvcError):
 
 
 class IceServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One STUN or TURN server, with the field names of the browser's RTCIceServer."""
+    """One STUN or TURN server, with the field names of the browser's RTCIceServer. `secret`, which a TURN server shares
+    (coturn's static-auth-secret), stands for a username and credential made for each session, and never leaves us."""
 
     urls: Annotated[tuple[str, ...], Meta(min_length=1)]
     username: str | None = None
     credential: str | None = None
+    secret: str | None = None
 
 
 Device = Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$")]
