@@ -8,11 +8,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from view_scene import arc, looking_at
 
 from streamsvc.frames import Camera
 from streamsvc.view.errors import ViewError
 from streamsvc.view.rectify import RectifiedPair, pixel_rays, rectify_pair, shrunk
-from tests.view_scene import arc, looking_at
 
 RANGE = (0.7, 1.6)
 

@@ -116,18 +116,33 @@ def _common_rotation(a: Camera, b: Camera) -> tuple[Matrix, bool]:
     return np.stack([x, np.cross(z, x), z]), swapped
 
 
-def _depths_along(rotation: Matrix, camera: Camera, depth_range: tuple[float, float]) -> tuple[float, float]:
-    """The range along the rectified z of what `camera` sees between near and far along its own."""
-    along = (_border_rays(camera) @ (rotation @ camera.R.T).T)[:, 2]
-    return depth_range[0] * float(along.min()), depth_range[1] * float(along.max())
+def _inverse_depths(
+    rotation: Matrix, camera: Camera, other: Camera, depth_range: tuple[float, float]
+) -> tuple[float, float]:
+    """The least and greatest inverse depth along the rectified z of what both cameras see within `camera`'s range."""
+    x, y = np.meshgrid(np.linspace(0, camera.width - 1, 17), np.linspace(0, camera.height - 1, 13))
+    ideal = cv2.undistortPoints(np.stack([x, y], -1).reshape(-1, 1, 2), camera.K, camera.dist).reshape(-1, 2)
+    rays = np.concatenate([ideal, np.ones((len(ideal), 1))], 1).astype(np.float64) @ camera.R
+    inverse = np.linspace(1 / depth_range[1], 1 / depth_range[0], 17)[:, None, None]
+    # Directions times inverse depth, so that infinitely far points are points like others.
+    seen = (rays + (camera.centre - other.centre) * inverse) @ other.R.T
+    ahead = seen[..., 2] > 1e-6
+    pixel = (seen / np.where(ahead, seen[..., 2], 1)[..., None]) @ other.K.T
+    both = (
+        ahead & (np.abs(pixel[..., 0] / other.width - 0.5) < 0.55) & (np.abs(pixel[..., 1] / other.height - 0.5) < 0.55)
+    )
+    if not both.any():
+        return np.inf, -np.inf
+    along = (inverse[..., 0] / (rays @ rotation[2]))[both]
+    return float(along.min()), float(along.max())
 
 
 def _side(source: Camera, rotation: Matrix, K: Matrix, size: tuple[int, int], columns: tuple[int, int]) -> Side:
     map_x, map_y = cv2.initUndistortRectifyMap(source.K, source.dist, rotation @ source.R.T, K, size, cv2.CV_32FC1)
     inside = (map_x >= -0.5) & (map_x <= source.width - 0.5) & (map_y >= -0.5) & (map_y <= source.height - 0.5)
     grid = Camera(source.name, *size, K, np.zeros(5), rotation, -rotation @ source.centre)
-    maps = (np.asarray(m, dtype=np.float32) for m in (map_x, map_y))
-    return Side(source, grid, *maps, inside, columns, pixel_rays(grid))
+    x, y = np.asarray(map_x, dtype=np.float32), np.asarray(map_y, dtype=np.float32)
+    return Side(source, grid, x, y, inside, columns, pixel_rays(grid))
 
 
 def shrunk(camera: Camera, side: float) -> Camera:
@@ -147,10 +162,6 @@ def rectify_pair(a: Camera, b: Camera, depth_range: tuple[float, float]) -> Rect
     left, right = (b, a) if swapped else (a, b)
     focal = float(np.mean([a.K[0, 0], a.K[1, 1], b.K[0, 0], b.K[1, 1]]))
     fb = focal * float(np.linalg.norm(b.centre - a.centre))
-    ranges = [_depths_along(rotation, camera, depth_range) for camera in (a, b)]
-    near, far = max(min(r[0] for r in ranges), 1e-3), max(r[1] for r in ranges)
-    shift = fb / far - FAR_MARGIN_PX
-
     extents = []
     for camera in (left, right):
         rays = _border_rays(camera) @ (rotation @ camera.R.T).T
@@ -158,12 +169,17 @@ def rectify_pair(a: Camera, b: Camera, depth_range: tuple[float, float]) -> Rect
             raise ViewError(f"the cameras {a.name!r} and {b.name!r} look too far apart to be matched")
         plane = focal * rays[:, :2] / rays[:, 2:]
         extents.append((plane.min(0), plane.max(0)))
+    ranges = [_inverse_depths(rotation, a, b, depth_range), _inverse_depths(rotation, b, a, depth_range)]
+    farthest, nearest = max(min(r[0] for r in ranges), 0.0), max(r[1] for r in ranges)
+    if nearest <= farthest:
+        raise ViewError(f"the cameras {a.name!r} and {b.name!r} see too little in common to be matched")
+    shift = fb * farthest - FAR_MARGIN_PX
     (l0, top_l), (l1, bottom_l) = extents[0]
     (r0, top_r), (r1, bottom_r) = extents[1]
     r0, r1 = r0 + shift, r1 + shift
     top, bottom = max(top_l, top_r), min(bottom_l, bottom_r)
 
-    wanted = fb / near - shift + FAR_MARGIN_PX
+    wanted = fb * nearest - shift + FAR_MARGIN_PX
     disparities = int(min(max(np.ceil(min(wanted, l1 - r0) / 16), 1) * 16, MAX_DISPARITIES))
     columns_l = max(l0, r0), min(l1, r1 + disparities)
     columns_r = max(r0, l0 - disparities), min(r1, l1)

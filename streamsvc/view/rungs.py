@@ -1,7 +1,7 @@
 """The classical ladder: one set of code at several resolutions, with its measured cost and quality.
 
-A rung `sgbm-N` matches and splats pictures of as many pixels as N x 3/4 N; colour is always the full resolution's. Its
-cost therefore hardly depends on the cameras' size, and a ladder offers the rungs up to the cameras' own resolution.
+A rung `sgbm-N` matches pictures of as many pixels as N x 3/4 N; colour is always the full resolution's. Its cost
+therefore hardly depends on the cameras' size, and a ladder offers the rungs up to the cameras' own resolution.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from streamsvc.frames import Rig
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What a rung is made of: `side` of the matched pictures and the splat; `quality` as in `Rung`."""
+    """What a rung is made of: the side of the matched pictures and that of the splat; `quality` as in `Rung`."""
 
     side: int
+    splat_side: int
     quality: float
 
     @property
@@ -27,8 +28,14 @@ class Level:
 
 
 # Foreground PSNR in dB of rendered bodies, cameras 20 degrees apart and the view half-way.
-LEVELS = (Level(160, 24.0), Level(240, 25.0), Level(320, 26.0), Level(480, 26.5), Level(640, 27.0))
-ALWAYS = 320
+LEVELS = (
+    Level(160, 160, 24.0),
+    Level(200, 200, 24.5),
+    Level(240, 240, 25.0),
+    Level(320, 320, 26.0),
+    Level(480, 480, 26.5),
+)
+ALWAYS = 240
 """Rungs up to this side are offered whatever the cameras' size, so that there are three to choose from."""
 
 # Nanoseconds on one core: a frame set, a rectified pixel, a pixel x disparity, a splat, an output pixel.
@@ -47,6 +54,7 @@ def levels_for(rig: Rig | None) -> tuple[Level, ...]:
 def rung_for(level: Level, rig: Rig | None, width: int, height: int) -> Rung:
     """Return the rung for a `width` x `height` view of all pairs of the rig."""
     pixels = 0.75 * level.side * level.side
-    pair = 2 * pixels * (_PIXEL + _MATCH * _DISPARITIES * level.side + _SPLAT)
+    splatted = min(0.75 * level.splat_side * level.splat_side, width * height)
+    pair = 2 * (pixels * (_PIXEL + _MATCH * _DISPARITIES * level.side) + splatted * _SPLAT)
     cost = _SET + (len(rig.pairs) if rig else 0) * pair + width * height * _BLEND
     return Rung(level.name, round(cost), level.quality)

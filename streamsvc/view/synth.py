@@ -162,7 +162,7 @@ class ViewSynthesizer:
             middle = (pair.shift + pair.disparities / 2) / pair.fb
             fades.append(pair.fb * middle**2 / FADE_PX)
             yield "disparity"
-        result = yield from compose(sources, view, level.side, float(np.mean(fades)))
+        result = yield from compose(sources, view, level.splat_side, float(np.mean(fades)))
         return result
 
     def _camera(self, name: str, pixels: Pixels) -> Camera:

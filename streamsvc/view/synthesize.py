@@ -1,0 +1,197 @@
+"""The `synthesize` command's work: calibrated pictures on disk and a view in, a picture or a video out.
+
+Pictures are `<camera>.png`, frames `<camera>/<000000>.png`; frames make a video, and the view may then be a list, one a
+frame. With `geometry` the given depth takes the place of disparity; splat and blend stay the same.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from streamsvc.budget.slices import Slices
+from streamsvc.frames import Camera, Frame, FrameSet, Rig, load_rig, load_views
+from streamsvc.view.compose import View, compose
+from streamsvc.view.errors import ViewError
+from streamsvc.view.files import PictureOut, VideoOut, read_depth, read_picture
+from streamsvc.view.geometry import Source
+from streamsvc.view.rectify import pixel_rays
+from streamsvc.view.synth import ViewSynthesizer, check_view
+
+CLASSICAL = "classical"
+GIVEN_TOLERANCE = 0.02
+"""Given depths this close, relatively, are one surface."""
+
+GIVEN_FADE_PER_M = 100.0
+
+
+def _needed(rig: Rig, geometry: Path | None) -> list[str]:
+    """The cameras whose pictures are used: all in pairs and all with geometry, or the first where there are none."""
+    if geometry is not None and not geometry.is_dir():
+        raise ViewError(f"{geometry}: is not a folder; it must hold <camera>.npy")
+    used = {name for pair in rig.pairs for name in pair}
+    if geometry is not None:
+        used |= {c.name for c in rig.cameras if (geometry / f"{c.name}.npy").exists()}
+    return [c.name for c in rig.cameras if c.name in used] or [rig.cameras[0].name]
+
+
+def _moments(rig: Rig, images: Path, geometry: Path | None) -> tuple[list[dict[str, Path]], bool]:
+    """The pictures of each moment by camera, and whether they are frames of a video."""
+    if not images.is_dir():
+        raise ViewError(f"{images}: is not a folder; it must hold <camera>.png or <camera>/<000000>.png")
+    names = _needed(rig, geometry)
+    folders = [name for name in names if (images / name).is_dir()]
+    if not folders:
+        missing = [name for name in names if not (images / f"{name}.png").is_file()]
+        if missing:
+            raise ViewError(f"{images}: camera {missing[0]!r} is missing; expected {missing[0]}.png or {missing[0]}/")
+        return [{name: images / f"{name}.png" for name in names}], False
+    numbers: dict[str, list[str]] = {}
+    for name in names:
+        numbers[name] = sorted(p.name for p in (images / name).glob("*.png"))
+        if not numbers[name]:
+            raise ViewError(f"{images}: camera {name!r} is missing; expected frames {name}/000000.png and on")
+    for name in names[1:]:
+        odd = set(numbers[names[0]]) ^ set(numbers[name])
+        if odd:
+            raise ViewError(f"{images}: frame {min(odd)} is missing for camera {name!r} or {names[0]!r}")
+    return [{name: images / name / n for name in names} for n in numbers[names[0]]], True
+
+
+def _read_moment(rig: Rig, paths: dict[str, Path], number: int) -> FrameSet:
+    frames = []
+    for name, path in paths.items():
+        camera, pixels = rig.camera(name), read_picture(path)
+        if (pixels.shape[1], pixels.shape[0]) != (camera.width, camera.height):
+            raise ViewError(
+                f"{path}: is {pixels.shape[1]} x {pixels.shape[0]}, "
+                f"the rig says that {name!r} is {camera.width} x {camera.height}"
+            )
+        frames.append(Frame(name, pixels, 0))
+    return FrameSet("synthesize", number, 0, 0, tuple(frames))
+
+
+class _GivenGeometry:
+    """Depth from files in place of disparity: one map per camera, read once, for every frame."""
+
+    def __init__(self, folder: Path, rig: Rig, names: list[str]) -> None:
+        self._rig = rig
+        self._inverse = {n: read_depth(folder / f"{n}.npy", rig.camera(n)) for n in names}
+        self._rays = {n: pixel_rays(rig.camera(n)) for n in names}
+
+    def slices(self, frames: FrameSet, view: Camera) -> Slices[View]:
+        """Like `ViewSynthesizer.slices`."""
+        sources = []
+        for frame in frames.frames:
+            camera, inverse = self._rig.camera(frame.camera), self._inverse[frame.camera]
+            sources.append(
+                Source(
+                    camera=camera,
+                    pixels=frame.pixels,
+                    grid=camera,
+                    rays=self._rays[camera.name],
+                    inverse_depth=inverse,
+                    confidence=(inverse > 0).astype(np.float32),
+                    colour=frame.pixels,
+                    tolerance=0.0,
+                    relative_tolerance=GIVEN_TOLERANCE,
+                )
+            )
+        result = yield from compose(sources, view, math.inf, GIVEN_FADE_PER_M)
+        return result
+
+
+def _checked_views(path: Path, count: int, video: bool) -> list[Camera]:
+    views = load_views(path)
+    for view in views:
+        check_view(view)
+    if not video and len(views) != 1:
+        raise ViewError(f"{path}: holds {len(views)} views; pictures make one view, only frames take a list")
+    if video and len(views) not in (1, count):
+        raise ViewError(f"{path}: holds {len(views)} views for {count} frames; give one, or one a frame")
+    if len({(v.width, v.height) for v in views}) > 1:
+        raise ViewError(f"{path}: all views of a video must have one size")
+    return views * count if len(views) == 1 else views
+
+
+def _rung_of(synthesizer: ViewSynthesizer, rung: str) -> str:
+    names = [r.name for r in synthesizer.ladder]
+    if rung == CLASSICAL:
+        return names[-1]
+    if rung not in names:
+        raise ViewError(f"unknown rung {rung!r}; there are {CLASSICAL}, {', '.join(names)}")
+    return rung
+
+
+def _check_device(device: str) -> None:
+    if device not in ("cpu", "cuda"):
+        raise ViewError(f"unknown device {device!r}; there are cpu and cuda")
+    if device == "cuda":
+        raise ViewError("device 'cuda': the classical rungs run on the CPU; use --device cpu")
+
+
+def synthesize(
+    rig: Path,
+    images: Path,
+    view: Path,
+    out: Path,
+    *,
+    rung: str = CLASSICAL,
+    device: str = "cpu",
+    geometry: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, object]:
+    """Read a rig, pictures and a view, write the novel view to `out`, and return what it cost.
+
+    `rung` "classical" is the top classical rung. `progress(done, total)` is called after each frame. The result:
+    {"frames", "width", "height", "rung", "device", "milliseconds": {stage: mean per frame}, "coverage": mean, 0 to 1}.
+    Raises RigError or ViewError: a file that is missing or damaged, a picture of another size than the rig says, a
+    matrix that is singular, a camera that is missing, an unknown rung, a device that isn't there.
+    """
+    _check_device(device)
+    cameras = load_rig(rig)
+    moments, video = _moments(cameras, images, geometry)
+    views = _checked_views(view, len(moments), video)
+    width, height = views[0].width, views[0].height
+    synthesizer = ViewSynthesizer(cameras, width, height)
+    chosen = _rung_of(synthesizer, rung)
+    given = None if geometry is None else _GivenGeometry(geometry, cameras, list(moments[0]))
+    writer = VideoOut(out, width, height) if video else PictureOut(out)
+    spent: dict[str, float] = {}
+    covered = []
+    try:
+        for number, (paths, camera) in enumerate(zip(moments, views, strict=True)):
+            frames = _read_moment(cameras, paths, number)
+            job = synthesizer.slices(frames, camera, chosen) if given is None else given.slices(frames, camera)
+            result = _timed(job, spent)
+            covered.append(float(result.coverage.mean()))
+            writer.write(result.pixels)
+            if progress is not None:
+                progress(number + 1, len(moments))
+    finally:
+        writer.close()
+    return {
+        "frames": len(moments),
+        "width": width,
+        "height": height,
+        "rung": "geometry" if geometry is not None else chosen,
+        "device": device,
+        "milliseconds": {stage: round(ns / 1e6 / len(moments), 3) for stage, ns in spent.items()},
+        "coverage": round(float(np.mean(covered)), 4),
+    }
+
+
+def _timed(job: Slices[View], spent: dict[str, float]) -> View:
+    """Run the job, adding nanoseconds per stage to `spent`."""
+    while True:
+        start = time.perf_counter_ns()
+        try:
+            stage = next(job)
+        except StopIteration as stop:
+            result: View = stop.value
+            return result
+        spent[stage] = spent.get(stage, 0.0) + time.perf_counter_ns() - start
