@@ -180,7 +180,7 @@ export class Chooser {
       element("button", {
         type: "button",
         className: "add",
-        textContent: `＋ ${device.label}`,
+        textContent: `+ ${device.label}`,
         onclick: () => this.#try(() => this.#media.addCamera(device)),
       }),
     );

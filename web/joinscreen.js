@@ -78,8 +78,7 @@ export class JoinScreen {
   #fill() {
     const fields = this.#fields;
     const query = new URLSearchParams(location.search);
-    const path = location.pathname.match(/^\/room\/([^/]+)/);
-    fields.room.value = path ? decodeURIComponent(path[1]) : (query.get("room") ?? "");
+    fields.room.value = roomOfPath(location.pathname) ?? query.get("room") ?? "";
     fields.name.value = query.get("name") ?? recall("name") ?? "";
     const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? recall("token", sessionStorage) ?? "";
     fields.token.value = token;
@@ -164,6 +163,15 @@ export class JoinScreen {
       this.#fields[field].focus();
       this.#fields[field].select?.();
     } else this.#problem.scrollIntoView({ block: "nearest" });
+  }
+}
+
+// The NAME of /room/NAME, or null.
+function roomOfPath(path) {
+  try {
+    return decodeURIComponent(path.match(/^\/room\/([^/]+)/)?.[1] ?? "") || null;
+  } catch {
+    return null; // a stray % is no name
   }
 }
 

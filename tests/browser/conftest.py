@@ -108,8 +108,26 @@ def service(services: Callable[..., Service]) -> Service:
 
 
 @pytest.fixture(scope="session")
+def guarded(services: Callable[..., Service]) -> Service:
+    """A service that wants the token "open sesame" and listens on every address of this machine."""
+    return services(token="open sesame", host="0.0.0.0")
+
+
+@pytest.fixture(scope="session")
+def mortal_service(services: Callable[..., Service]) -> Service:
+    """The service that gets killed."""
+    return services()
+
+
+@pytest.fixture
+def mortal(mortal_service: Service) -> Service:
+    """The service that gets killed, alive at the start of a test."""
+    return mortal_service if mortal_service.process else mortal_service.start()
+
+
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser for all tests."""
+    """One browser a module: Playwright's event loop must be gone before a test that brings its own."""
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path="/usr/bin/chromium", args=[*FLAGS, "--headless=new"])
         yield browser
@@ -117,7 +135,9 @@ def chromium() -> Iterator[Browser]:
 
 
 class Visitor:
-    """A page, its console errors and its requests."""
+    """A page, its console errors and its requests. `forgive` holds parts of console errors that the test provokes."""
+
+    forgive: tuple[str, ...] = ()
 
     def __init__(self, context: BrowserContext) -> None:
         self.context = context
@@ -140,6 +160,30 @@ class Visitor:
                 raise AssertionError(f"never true: {what or expression}; {self.errors}; the page shows:\n{shown}")
             self.page.wait_for_timeout(40)
 
+    def in_call(self) -> None:
+        """Wait until media flows."""
+        self.until("window.streamsvc.state === 'in-call'")
+
+    def problem(self) -> str:
+        """Wait for the notice on the join screen and return what it says."""
+        self.page.locator("#problem").wait_for()
+        return self.page.locator("#problem").inner_text()
+
+    def stats(self) -> dict:
+        """Return what the hook shows."""
+        stats: dict = self.page.evaluate("window.streamsvc.stats")
+        return stats
+
+    def check(self) -> None:
+        """Assert what is true of every visit: one origin, a clean console, no message that the service refused."""
+        origin = self.page.evaluate("location.host")
+        strangers = [u for u in self.requests if u.split("/")[2] != origin and not u.startswith(("blob:", "data:"))]
+        assert not strangers, f"requests left the origin: {strangers}"
+        errors = [e for e in self.errors if not any(f in e for f in self.forgive)]
+        assert not errors, f"the console has errors: {errors}"
+        refused = [n for n in self.stats()["notices"] if n["code"] in ("bad-message", "not-json", "too-large")]
+        assert not refused, f"the service refused messages: {refused}"
+
     def sent(self, channel: str) -> list[dict]:
         """Return what left on a data channel so far."""
         messages: list[dict] = self.page.evaluate("c => window.__sent[c] ?? []", channel)
@@ -156,10 +200,10 @@ class Visitor:
             self.choose(cameras)
         page.click("#form [type=submit]")
 
-    def choose(self, cameras: int) -> None:
-        """Open the microphone and so many fake cameras."""
-        self.page.locator("[data-ui=find]:visible, .tile:not(.unused)").first.wait_for()
-        if self.page.locator("[data-ui=find]").is_visible():
+    def choose(self, cameras: int, *, ask: bool = False) -> None:
+        """Wait for the first camera and the microphone, which open by themselves where they are allowed (`ask`: press
+        the button), and add more cameras."""
+        if ask:
             self.page.click("[data-ui=find]")
         self.page.locator(".tile:not(.unused)").first.wait_for()
         for n in range(2, cameras + 1):
@@ -169,16 +213,22 @@ class Visitor:
 
 @pytest.fixture
 def visit(chromium: Browser) -> Iterator[Callable[..., Visitor]]:
-    """Return a function that opens a page of its own (own context, 1280x800, devices allowed unless told otherwise)."""
-    contexts: list[BrowserContext] = []
+    """Return a function that opens a page of its own (own context, 1280x800, devices allowed unless told otherwise).
+
+    Every visit is checked at the end of its test."""
+    visitors: list[Visitor] = []
 
     def open_page(*, devices: bool = True, **options) -> Visitor:
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-        contexts.append(context)
         if devices:
             context.grant_permissions(["camera", "microphone"])
-        return Visitor(context)
+        visitors.append(Visitor(context))
+        return visitors[-1]
 
     yield open_page
-    for c in contexts:
-        c.close()
+    try:
+        for v in visitors:
+            v.check()
+    finally:
+        for v in visitors:
+            v.context.close()

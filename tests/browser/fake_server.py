@@ -121,7 +121,12 @@ class Guest:
         self.socket = socket
         self.name = join.name
         self.settings = {
-            "speech": {"enabled": True, "policy": "agreement", "source": join.speech.source or "auto", "parameters": {}},
+            "speech": {
+                "enabled": True,
+                "policy": "agreement",
+                "source": join.speech.source or "auto",
+                "parameters": {},
+            },
             "view": {"width": 320, "height": 240, "budget_ms": join.view.budget_ms or 400, "rung": "full"},
         }
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))

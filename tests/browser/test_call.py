@@ -1,0 +1,204 @@
+"""The call: the view plays, captions come, the eye moves, settings reach the service, figures and clocks are right."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+SNAP = """() => {
+  const c = document.createElement('canvas'); c.width = 32; c.height = 24;
+  const g = c.getContext('2d'); g.drawImage(document.getElementById('view'), 0, 0, 32, 24);
+  return [...g.getImageData(0, 0, 32, 24).data].join();
+}"""
+
+
+@pytest.fixture
+def caller(visit, service, request):
+    """Someone in a call with two cameras, in a room of their own."""
+    v = visit()
+    v.join(request.node.name[:60], url=service.url)
+    v.in_call()
+    return v
+
+
+def test_the_view_plays_and_its_pixels_change(caller):
+    caller.until("window.streamsvc.stats.framesShown > 3")
+    first = caller.page.evaluate(SNAP)
+    shown = caller.stats()["framesShown"]
+    caller.until(f"window.streamsvc.stats.framesShown > {shown + 10}")
+    assert caller.page.evaluate(SNAP) != first
+    assert len(set(first.split(","))) > 2, "the picture is not empty"
+    caller.until("!document.getElementById('voice').paused", "the voice plays")
+
+
+def test_committed_words_are_solid_tentative_ones_grey_and_the_transcript_keeps_all(caller):
+    caller.until("window.streamsvc.stats.captions.length === 4")
+    caller.until("document.querySelector('.tentative')?.textContent === 'and we have the whole afternoon'")
+    story = "Good morning, I am glad to see you. We can begin whenever you like."
+    assert caller.page.locator(".committed").inner_text() == story
+    grey, solid = (
+        caller.page.evaluate(f"getComputedStyle(document.querySelector('.{c}')).color")
+        for c in ("tentative", "committed")
+    )
+    assert grey != solid
+    assert caller.page.locator("#captions").get_attribute("aria-live") == "polite"
+    caller.page.click("[data-call=transcript]")
+    assert caller.page.locator("#transcript").inner_text().split() == ["Ana", *story.split()]
+
+
+def test_sliders_are_made_from_the_declared_table_and_reach_the_service(caller):
+    page = caller.page
+    page.click("[data-call=settings]")
+    assert page.locator("[data-set=policy] option").all_inner_texts() == ["agreement", "consensus", "offline"]
+    sliders = page.locator("[data-set=parameters] input")
+    assert [s.get_attribute("name") for s in sliders.all()] == ["n", "frame_width"]
+    assert [sliders.nth(0).get_attribute(a) for a in ("min", "max", "step")] == ["2", "5", "1"]
+    assert sliders.nth(0).input_value() == "2"
+    assert "Passes that have to agree." in page.locator("[data-set=parameters]").inner_text()
+    page.select_option("[data-set=policy]", "consensus")
+    page.locator("[data-set=parameters] input").fill("0.75")
+    page.locator("[data-set=budget]").fill("250")
+    page.select_option("[data-set=source]", "es")
+    page.uncheck("[data-set=enabled]")
+    caller.until("window.streamsvc.stats.live?.budget_ms === 250", "the service took the budget")
+    page.select_option("[data-set=policy]", "offline")
+    assert page.locator("[data-set=parameters] input").count() == 0
+    assert page.locator("[data-set=source] option").count() == 58
+
+
+def test_settings_survive_in_the_message_that_is_sent(visit, service):
+    v = visit()
+    v.context.add_init_script(
+        """window.__said = []; const send = WebSocket.prototype.send;
+        WebSocket.prototype.send = function (d) { window.__said.push(JSON.parse(d)); return send.call(this, d); };"""
+    )
+    v.join("settings", url=service.url, viewer=True)
+    v.in_call()
+    v.page.click("[data-call=settings]")
+    v.page.select_option("[data-set=policy]", "consensus")
+    v.page.locator("[data-set=parameters] input").fill("0.75")
+    v.until("window.__said.some((m) => m.type === 'configure')")
+    change = v.page.evaluate("window.__said.filter((m) => m.type === 'configure')")[-1]
+    assert change == {
+        "type": "configure",
+        "v": 1,
+        "speech": {"policy": "consensus", "parameters": {"threshold": 0.75}},
+    }
+
+
+def test_the_pointer_and_the_keys_move_the_eye_and_r_brings_it_home(caller):
+    page = caller.page
+    caller.until("(window.__sent.viewpoint ?? []).length > 0", "the eye's place is said at the start")
+
+    def eye() -> list[float]:
+        return page.evaluate("window.__sent.viewpoint.at(-1).eyes[0]")
+
+    home = [0.0, 0.0, 0.0]  # the fake's window is 1.2 m in front of the origin
+    caller.until("Math.abs(window.streamsvc.stats.eye[2]) < 1e-9")
+    assert eye() == pytest.approx(home, abs=1e-6)
+    box = page.locator("#stage").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.1)
+    caller.until("window.__sent.viewpoint.at(-1).eyes[0][0] > 0.4", "right of the middle")
+    assert eye()[1] < -0.2, "up is negative y"
+    page.keyboard.press("r")
+    caller.until("Math.hypot(...window.__sent.viewpoint.at(-1).eyes[0]) < 1e-6", "R brings the eye home")
+    page.keyboard.press("ArrowLeft")
+    caller.until("window.__sent.viewpoint.at(-1).eyes[0][0] < -0.04")
+    page.keyboard.press("ArrowDown")
+    caller.until("window.__sent.viewpoint.at(-1).eyes[0][1] > 0.02")
+    page.keyboard.press("+")
+    caller.until("window.__sent.viewpoint.at(-1).eyes[0][2] > 0.09", "plus goes nearer")
+    page.mouse.wheel(0, 300)
+    caller.until("window.__sent.viewpoint.at(-1).eyes[0][2] < 0.09", "the wheel goes away")
+
+
+def test_viewpoints_leave_only_on_change_and_at_most_sixty_a_second(caller):
+    page = caller.page
+    caller.until("(window.__sent.viewpoint ?? []).length > 0")
+    box = page.locator("#stage").bounding_box()
+    for i in range(60):
+        page.mouse.move(box["x"] + 50 + 8 * i, box["y"] + 100)
+    caller.until("window.__sent.viewpoint.length > 5")
+    rest = -1
+    while rest != (rest := len(caller.sent("viewpoint"))):
+        page.evaluate("new Promise((done) => setTimeout(done, 300))")
+    times = [m["t_us"] for m in caller.sent("viewpoint")]
+    assert times == sorted(times)
+    for start in times:
+        assert sum(start <= t < start + 1_000_000 for t in times) <= 62
+
+
+def test_a_finger_drags_the_eye_and_two_change_the_distance(visit, service):
+    v = visit(has_touch=True, viewport={"width": 390, "height": 844}, is_mobile=True)
+    v.join("touch", url=service.url, viewer=True)
+    v.in_call()
+    v.until("(window.__sent.viewpoint ?? []).length > 0")
+    touch = v.context.new_cdp_session(v.page)
+
+    def fingers(kind: str, *points: tuple[int, int]) -> None:
+        where = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": where})
+
+    fingers("touchStart", (150, 300))
+    fingers("touchMove", (230, 300))
+    v.until("window.__sent.viewpoint.at(-1).eyes[0][0] > 0.1", "the eye follows the finger")
+    fingers("touchEnd")
+    fingers("touchStart", (150, 300), (200, 300))
+    fingers("touchMove", (100, 300), (260, 300))
+    v.until("window.__sent.viewpoint.at(-1).eyes[0][2] > 0.1", "spreading goes nearer")
+    fingers("touchEnd")
+
+
+def test_clocks_meet_and_displayed_pictures_are_reported_on_the_servers_clock(caller):
+    caller.until("window.streamsvc.stats.shown.length > 10")
+    caller.until("window.streamsvc.stats.live?.fps > 0", "the service counts the reported pictures")
+    clock = caller.page.evaluate(
+        "({now: performance.now(), wall: performance.timeOrigin, ...window.streamsvc.stats.clock})"
+    )
+    server_ns = time.monotonic_ns()  # the service runs on this machine
+    assert abs(clock["now"] * 1e6 + clock["offset_ns"] - server_ns) < 250_000_000
+    ledger = caller.sent("ledger")
+    assert sum(m["type"] == "ping" for m in ledger) >= 5
+    best = [m for m in ledger if m["type"] == "clocks"][-1]
+    assert abs(time.time_ns() + best["offset_ns"] - time.monotonic_ns()) < 250_000_000
+    rtp = [f[0] for m in ledger if m["type"] == "shown" for f in m["frames"]]
+    assert all(isinstance(t, int) and 0 <= t < 2**32 for t in rtp)
+    assert len(set(rtp)) == len(rtp), "a picture is reported once"
+
+
+def test_the_meter_is_coloured_against_the_budget(caller):
+    caller.until("window.streamsvc.stats.live !== null")
+    figures = {e.get_attribute("data-figure"): e for e in caller.page.locator("#meter [data-figure]").all()}
+    assert figures["latency"].inner_text() == "182 ms"
+    assert figures["latency"].get_attribute("data-grade") == "good"
+    assert figures["goodput"].inner_text() == "93 %"
+    assert figures["goodput"].get_attribute("data-grade") == "fair"
+    assert figures["rung"].inner_text() == "full"
+    assert figures["lag"].inner_text() == "2.3 s"
+
+
+def test_mute_silences_and_stop_switches_the_cameras_off_and_on(caller):
+    page = caller.page
+    caller.until("window.streamsvc.stats.framesShown > 3")
+    page.click("[data-call=mute]")
+    assert page.locator("[data-call=mute]").get_attribute("aria-pressed") == "true"
+    page.click("[data-call=camera]")
+    caller.until("document.querySelector('[data-call=camera]').innerText.includes('Start')")
+    page.click("[data-call=camera]")
+    caller.until("document.querySelector('[data-call=camera]').innerText.includes('Stop')")
+    page.click("[data-call=mute]")
+    assert page.locator("[data-call=mute]").get_attribute("aria-pressed") == "false"
+
+
+def test_two_people_are_told_of_each_other(visit, service):
+    ana, ben = visit(), visit()
+    ana.join("pair", name="Ana", url=service.url, viewer=True)
+    ana.in_call()
+    assert "waiting for someone" in ana.page.locator(".where").inner_text()
+    ben.join("pair", name="Ben", url=service.url, viewer=True)
+    ben.in_call()
+    ana.until("document.querySelector('.where').innerText.includes('with Ben')")
+    ben.until("document.querySelector('.where').innerText.includes('with Ana')")
+    ben.page.click("[data-call=leave]")
+    ana.until("document.querySelector('.where').innerText.includes('waiting for someone')")

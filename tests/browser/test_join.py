@@ -1,0 +1,181 @@
+"""The join screen: devices, rooms, tokens; every refusal is told in plain words with a next step."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+RIG = {
+    "version": 1,
+    "cameras": [
+        {
+            "name": name,
+            "width": 320,
+            "height": 240,
+            "K": [[300, 0, 160], [0, 300, 120], [0, 0, 1]],
+            "dist": [0, 0, 0, 0, 0],
+            "R": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+            "t": [x, 0, 0],
+        }
+        for name, x in (("left", 0.1), ("right", -0.1))
+    ],
+    "pairs": [["left", "right"]],
+}
+WATCH_SOCKET = """
+window.__said = [];
+const send = WebSocket.prototype.send;
+WebSocket.prototype.send = function (data) { window.__said.push(JSON.parse(data)); return send.call(this, data); };
+"""
+
+
+def test_two_cameras_and_a_microphone_join_and_the_view_comes(visit, service):
+    v = visit()
+    v.context.add_init_script(WATCH_SOCKET)
+    v.join("two", url=service.url)
+    v.in_call()
+    offer = next(m for m in v.page.evaluate("window.__said") if m["type"] == "offer")
+    assert [c["name"] for c in offer["cameras"]] == ["cam0", "cam1"]
+    assert len({c["mid"] for c in offer["cameras"]}) == 2
+    v.until("window.streamsvc.stats.live?.cameras === 2", "both cameras arrive")
+
+
+def test_a_rig_names_the_cameras_in_order_and_goes_with_join(visit, service):
+    v = visit()
+    v.context.add_init_script(WATCH_SOCKET)
+    v.page.goto(f"{service.url}/?room=rigged")
+    v.page.fill("[name=name]", "Ana")
+    v.choose(1)
+    rig = {"name": "rig.json", "mimeType": "application/json", "buffer": json.dumps(RIG).encode()}
+    v.page.set_input_files("[data-ui=rig]", rig)
+    v.until("document.querySelectorAll('.tile:not(.unused)').length === 2", "as many cameras open as the rig has")
+    assert v.page.locator(".tile .badge").all_inner_texts() == ["left", "right"]
+    v.page.click("#form [type=submit]")
+    v.in_call()
+    said = v.page.evaluate("window.__said")
+    assert next(m for m in said if m["type"] == "join")["rig"] == RIG
+    assert [c["name"] for c in next(m for m in said if m["type"] == "offer")["cameras"]] == ["left", "right"]
+
+
+def test_cameras_change_places(visit, service):
+    v = visit()
+    v.page.goto(service.url)
+    v.choose(2)
+    before = v.page.locator(".tile-label").all_inner_texts()
+    v.page.click(f"[aria-label='Move {before[0]} down']")
+    assert v.page.locator(".tile-label").all_inner_texts() == before[::-1]
+
+
+def test_a_rig_that_is_none_is_refused_with_the_reason(visit, service):
+    v = visit()
+    v.page.goto(service.url)
+    for content, why in ((b"{", "is not JSON"), (b'{"version": 2}', "version"), (b'{"version": 1}', "cameras")):
+        v.page.set_input_files("[data-ui=rig]", {"name": "rig.json", "mimeType": "application/json", "buffer": content})
+        v.until(f"document.querySelector('#problem').innerText.includes({why!r})")
+
+
+def test_a_viewer_joins_without_any_device(visit, service):
+    v = visit(devices=False)
+    v.join("watch", url=service.url, viewer=True)
+    v.in_call()
+    v.until("window.streamsvc.stats.framesShown > 5")
+    assert not v.page.locator("[data-call=mute]").is_visible()
+    assert v.stats()["live"] is None or v.stats()["live"]["cameras"] == 0
+
+
+def test_denied_permission_is_told_and_a_viewer_can_still_join(visit, service):
+    v = visit(devices=False)
+    v.page.goto(f"{service.url}/room/denied")
+    v.page.fill("[name=name]", "Ana")
+    v.page.click("[data-ui=find]")
+    assert "not allowed to use your camera" in v.problem()
+    assert "viewer" in v.problem()
+    v.page.check("[name=viewer]")
+    v.page.click("#form [type=submit]")
+    v.in_call()
+
+
+def test_missing_devices_are_told(visit, service):
+    for error, words in (("NotFoundError", "No camera and no microphone found"), ("NotReadableError", "in use")):
+        v = visit()
+        v.context.add_init_script(
+            f"navigator.mediaDevices.getUserMedia = async () => {{ throw new DOMException('', '{error}'); }};"
+        )
+        v.page.goto(service.url)
+        assert words in v.problem()
+
+
+def test_a_microphone_alone_is_enough(visit, service):
+    v = visit()
+    v.context.add_init_script(
+        """
+        const devices = navigator.mediaDevices, get = devices.getUserMedia.bind(devices);
+        const list = devices.enumerateDevices.bind(devices);
+        devices.getUserMedia = async (wanted) => {
+          if (wanted.video) throw new DOMException('', 'NotFoundError');
+          return get(wanted);
+        };
+        devices.enumerateDevices = async () => (await list()).filter((d) => d.kind !== 'videoinput');
+        """
+    )
+    v.page.goto(f"{service.url}/room/voice")
+    assert "No camera found" in v.problem()
+    v.page.fill("[name=name]", "Ana")
+    v.page.click("#form [type=submit]")
+    v.in_call()
+
+
+def test_a_wrong_token_is_asked_for_again_and_the_right_one_opens(visit, guarded):
+    v = visit()
+    v.page.goto(f"{guarded.url}/room/guarded")
+    assert not v.page.locator("[name=token]").is_visible(), "nobody is asked for a token that may not be needed"
+    v.page.fill("[name=name]", "Ana")
+    v.page.check("[name=viewer]")
+    v.page.click("#form [type=submit]")
+    assert "asks for an access token" in v.problem()
+    v.page.fill("[name=token]", "wrong")
+    v.page.keyboard.press("Enter")
+    v.until("document.querySelector('#form [type=submit]').textContent === 'Join'")
+    assert "token is missing or wrong" in v.problem()
+    v.page.fill("[name=token]", "open sesame")
+    v.page.keyboard.press("Enter")
+    v.in_call()
+
+
+def test_a_full_room_and_a_taken_name_are_told(visit, service):
+    for name in ("Ana", "Ben"):
+        v = visit()
+        v.join("full", name=name, url=service.url, viewer=True)
+        v.in_call()
+    v = visit()
+    v.join("full", name="Cleo", url=service.url, viewer=True)
+    assert "This room is full" in v.problem()
+    assert v.page.evaluate("document.activeElement.name") == "room"
+    v.page.fill("[name=name]", "Ana")
+    v.page.click("#form [type=submit]")
+    v.until("document.querySelector('#problem').innerText.includes('already has your name')")
+    assert v.page.evaluate("document.activeElement.name") == "name"
+
+
+def test_plain_http_off_localhost_says_why_cameras_are_blocked_and_still_lets_one_watch(visit, guarded):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing; tells this machine's own address
+        address = probe.getsockname()[0]
+    v = visit(devices=False)
+    v.page.goto(f"http://{address}:{guarded.port}/room/plain#token=open%20sesame")
+    told = v.problem()
+    assert "plain HTTP" in told
+    assert "--tls-cert" in told
+    assert f"ssh -L {guarded.port}:localhost:{guarded.port}" in told
+    assert f"http://localhost:{guarded.port}/room/plain" in told
+    assert v.page.locator("[name=viewer]").is_checked()
+    v.page.fill("[name=name]", "Ana")
+    v.page.click("#form [type=submit]")
+    v.in_call()
+
+
+def test_a_browser_without_webrtc_is_told(visit, service):
+    v = visit()
+    v.context.add_init_script("delete window.RTCPeerConnection;")
+    v.page.goto(f"{service.url}/room/old?viewer&name=Ana")
+    v.page.click("#form [type=submit]")
+    assert "cannot make calls" in v.problem()
