@@ -171,6 +171,7 @@ class SignallingClient:
             open_timeout=self._timeout_s,
             close_timeout=2.0,
             max_size=MAX_ANSWER_BYTES,
+            compression=None,
             proxy=None,
             ssl=(self._tls or True) if self.url.startswith("wss:") else None,
         )

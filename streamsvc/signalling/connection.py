@@ -26,12 +26,13 @@ from streamsvc.signalling.messages import (
     Configure,
     Error,
     Join,
+    Joined,
     Leave,
     Offer,
     ServerMessage,
     SignallingError,
-    encode,
 )
+from streamsvc.signalling.outbox import Outbox
 from streamsvc.signalling.protocol import Close, Conversation, State, kind_of
 
 _log = logging.getLogger(__name__)
@@ -53,9 +54,7 @@ class Connection:
         self._errors = errors
         self._conversation = Conversation(limits, clock.now_ns())
         self._participant: Participant | None = None
-        self._outbox: asyncio.Queue[str | None] = asyncio.Queue(limits.outbox + 1)  # one for the end mark
-        self._held: list[ServerMessage] | None = None
-        self._unread = asyncio.Event()
+        self._outbox = Outbox(limits.outbox)
 
     async def run(self) -> None:
         """Return when the connection has ended and the participant has left."""
@@ -67,8 +66,8 @@ class Connection:
             pass
         finally:
             await self._leave()
-            if close is not None and not self._unread.is_set():
-                self._outbox.put_nowait(None)
+            self._outbox.end()
+            if close is not None and not self._outbox.overflowed.is_set():
                 await asyncio.wait({sender}, timeout=FLUSH_TIMEOUT_S)
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
@@ -76,19 +75,6 @@ class Connection:
                 with contextlib.suppress(Exception):
                     async with asyncio.timeout(FLUSH_TIMEOUT_S):
                         await self._socket.close(close)
-
-    def send(self, message: ServerMessage) -> None:
-        """Queue a message for the client; never blocks. A client with a full outbox is closed."""
-        if self._held is not None:
-            self._held.append(message)
-            return
-        if self._unread.is_set():
-            return
-        if self._outbox.qsize() >= self._limits.outbox:
-            _log.warning("a client does not read what it is sent (%d messages wait); closed", self._outbox.qsize())
-            self._unread.set()
-            return
-        self._outbox.put_nowait(encode(message))
 
     async def _send_outbox(self) -> None:
         while (text := await self._outbox.get()) is not None:
@@ -98,13 +84,16 @@ class Connection:
                 return  # gone: the reading side is told so too, and ends the connection
 
     async def _converse(self) -> Close | None:
-        unread = asyncio.create_task(self._unread.wait(), name="signalling-unread")
+        unread = asyncio.create_task(self._outbox.overflowed.wait(), name="signalling-unread")
         receive: asyncio.Task[str | bytes] | None = None
         try:
             while True:
                 receive = receive or asyncio.create_task(self._receive(), name="signalling-receive")
                 await asyncio.wait({receive, unread}, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
                 if unread.done():
+                    _log.warning(
+                        "a client does not read what it is sent (%d messages wait); closed", self._limits.outbox
+                    )
                     return Close.POLICY
                 if receive.done():
                     data = receive.result()
@@ -117,7 +106,7 @@ class Connection:
                     step = step if failure is None else self._conversation.failed(step.message, failure)
                 if step.error is not None:
                     self._errors[step.error.code] += 1
-                    self.send(step.error)
+                    self._outbox.send(step.error)
                 if step.close is not None:
                     return step.close
         finally:
@@ -144,32 +133,31 @@ class Connection:
             async with asyncio.timeout(self._limits.answer_timeout_s):
                 reply = await self._ask_hub(message)
         except StreamsvcError as e:
-            self._held = None
             code = getattr(e, "code", None)
             return Error(code=code if isinstance(code, str) else "bad-input", message=str(e))
         except TimeoutError:
-            self._held = None
             _log.warning("%s was not done within %g s", kind_of(message), self._limits.answer_timeout_s)
             return Error(code="timeout", message=f"the service could not do {kind_of(message)} in time; try again")
         except Exception as e:
-            self._held = None
             # Neither the exception's text nor its arguments: they may quote SDP.
             stack = "".join(traceback.format_tb(e.__traceback__))
             _log.error("%s failed with %s\n%s", kind_of(message), type(e).__name__, stack)
             return Error(code="internal", message=f"the service failed to do {kind_of(message)}; its log says why")
+        finally:
+            if isinstance(message, Join) and self._participant is None:
+                self._outbox.discard_held()
         self._conversation.succeeded(message)
-        held, self._held = self._held, None
-        if reply is not None:
-            self.send(reply)
-        for waiting in held or ():
-            self.send(waiting)
+        if isinstance(reply, Joined):
+            self._outbox.release_after(reply)
+        elif reply is not None:
+            self._outbox.send(reply)
         return None
 
     async def _ask_hub(self, message: ClientMessage) -> ServerMessage | None:
         if isinstance(message, Join):
             self._tokens.check_join(message.token, message.room)
-            self._held = []  # whatever the hub sends while it admits comes after `joined`
-            self._participant, joined = await self._hub.join(message, self.send)
+            self._outbox.hold()  # whatever the hub sends while it admits comes after `joined`
+            self._participant, joined = await self._hub.join(message, self._outbox.send)
             return joined
         if self._participant is None:
             raise SignallingError("unexpected", f"join a room before {kind_of(message)}")

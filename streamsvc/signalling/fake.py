@@ -99,5 +99,6 @@ class FakeParticipant:
         room = self._hub.rooms.leave(self.session)
         if room is not None:
             self._hub.tell(room)
+        self._hub.sends.pop(self.session, None)
         await self._hub.act("leave", self.session)
         self._hub.left.set()
