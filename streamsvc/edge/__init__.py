@@ -1,4 +1,4 @@
-"""WebRTC: our layer over aiortc. Connections, tracks on the capture clock, frame sets; the only place that imports it."""
+"""WebRTC: our layer over aiortc, and the only place that imports it. Connections, tracks, frame sets."""
 
 from streamsvc.edge.connection import ChannelSpec, Connection, IceServer, close_all, live_connections
 from streamsvc.edge.errors import EdgeError

@@ -100,6 +100,8 @@ class FrameSets(Generic[T]):
             if state.period_ns / 4 < step < state.period_ns * 4:
                 smoothed = state.period_ns + _SMOOTHING * (step - state.period_ns)
                 state.period_ns = min(max(smoothed, _MIN_PERIOD_NS), _MAX_PERIOD_NS)
+            if step > 4 * state.period_ns:
+                state.in_time = 0
         state.last_capture_ns = capture_ns
         first_ns = self._first_arrival(capture_ns, now_ns)
         self._consider_return(state, now_ns - first_ns)

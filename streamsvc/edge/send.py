@@ -112,7 +112,8 @@ class AudioOut(MediaStreamTrack):
     """A voice track: 48 kHz mono, 20 ms a frame, paced by `clock`.
 
     `prebuffer_ms` of sound is gathered before play (re)starts after an underrun, so that a live source with jitter does
-    not underrun with each packet.
+    not underrun with each packet. With a `source`, sound is pulled from it instead when it is due: `source(n)` returns n
+    samples, (n,) float32, and `put` is not used.
     """
 
     kind = "audio"
@@ -120,11 +121,13 @@ class AudioOut(MediaStreamTrack):
     def __init__(
         self,
         *,
+        source: Callable[[int], Samples] | None = None,
         clock: Clock | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         prebuffer_ms: int = 20,
     ) -> None:
         super().__init__()
+        self._source = source
         self._sleep = sleep
         self._clock = clock or MonotonicClock()
         self._prebuffer = prebuffer_ms * OUTPUT_RATE // 1000
@@ -182,6 +185,8 @@ class AudioOut(MediaStreamTrack):
         due, pts = self._due, self._pts
         self._due += FRAME_NS
         self._pts += FRAME_SAMPLES
+        if self._source is not None:
+            return Sound(self._source(FRAME_SAMPLES), pts, due)
         if not self._playing and self._backlog < max(self._prebuffer, 1):
             return Sound(_ROOM_TONE, pts, due)
         self._playing = True
