@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -212,3 +214,13 @@ def test_every_message_fits_the_exported_schema_and_others_do_not() -> None:
         assert not _valid(schema["properties"][union], {**value, "type": "dance"}, defs) or union == "viewpoint"
     covered = {type(x).__name__ for _, x in rows} | {"CameraTrack", "SpeechSettings", "ViewSettings"}
     assert set(defs) == covered
+
+
+def test_every_code_that_signalling_tells_is_documented() -> None:
+    root = Path(__file__).parent.parent
+    sources = "".join(p.read_text() for p in (root / "streamsvc" / "signalling").glob("*.py"))
+    told = set(re.findall(r'(?:SignallingError\(\s*|code=|_refusal\(\d+, )"([a-z-]+)"', sources))
+    own = {"bad-url", "refused", "tls", "not-a-service", "connection-lost"}  # of the client itself, never on the wire
+    documented = set(re.findall(r"`([a-z-]+)`|\"code\": \"([a-z-]+)\"", (root / "docs" / "wire.md").read_text()))
+    assert told - own <= {a or b for a, b in documented}
+    assert len(told) > 15

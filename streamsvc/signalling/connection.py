@@ -91,9 +91,7 @@ class Connection:
                 receive = receive or asyncio.create_task(self._receive(), name="signalling-receive")
                 await asyncio.wait({receive, unread}, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
                 if unread.done():
-                    _log.warning(
-                        "a client does not read what it is sent (%d messages wait); closed", self._limits.outbox
-                    )
+                    _log.warning("a client doesn't read; closed with %d messages waiting", self._limits.outbox)
                     return Close.POLICY
                 if receive.done():
                     data = receive.result()
