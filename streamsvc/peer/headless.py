@@ -74,9 +74,10 @@ class PeerOptions:
 
 @dataclass(frozen=True, slots=True)
 class PeerFigures:
-    """What the peer did and saw; `views` are (capture, displayed) instants on the server's clock, in ns."""
+    """What the peer did and saw, in ns on the server's clock: `captures` are the instants at which its cameras saw
+    something, `views` (capture, displayed) of what came back."""
 
-    captured: int
+    captures: list[int]
     views: list[tuple[int, int]]
     captions: list[wire.Caption]
     clock_error_ns: int | None
@@ -95,7 +96,7 @@ class HeadlessPeer:
         self._recorder = None if options.save is None else Recorder(options.save)
         self._outs: dict[str, VideoOut] = {}
         self._clock = ClockEstimator()
-        self._wall_map: tuple[int, int] | None = None
+        self._captures: list[int] = []
         self._views: list[tuple[int, int]] = []
         self._unreported: list[tuple[int, int]] = []
         self._captions: list[wire.Caption] = []
@@ -114,10 +115,11 @@ class HeadlessPeer:
     @property
     def figures(self) -> PeerFigures:
         """What happened so far."""
-        captured = max((g.rendered for g in self._groups), default=0)
         best = self._clock.map
-        error = None if best is None else best.error_ns
-        return PeerFigures(captured, list(self._views), list(self._captions), error, list(self._notices))
+        if best is None:
+            return PeerFigures([], [], list(self._captions), None, list(self._notices))
+        captures = [best.to_ours(t) for t in self._captures]
+        return PeerFigures(captures, list(self._views), list(self._captions), best.error_ns, list(self._notices))
 
     async def run(self, duration_s: float | None = None, stop: asyncio.Event | None = None) -> PeerFigures:
         """Take part until `duration_s` is over, `stop` is set, or the call is lost; return what happened.
@@ -138,7 +140,9 @@ class HeadlessPeer:
                     view=options.view,
                 )
             )
-            connection = self._connect([IceServer(**s) for s in joined.ice_servers])
+            connection = self._connect(
+                [IceServer(tuple(s["urls"]), s.get("username"), s.get("credential")) for s in joined.ice_servers]
+            )
             tasks: list[asyncio.Task[Any]] = []
             threads: list[threading.Thread] = []
             try:
@@ -186,11 +190,13 @@ class HeadlessPeer:
         self._outs = {name: VideoOut() for name in names}
         audio = None if self.microphone is None else AudioOut(source=self.microphone.read)
         sdp = await connection.offer(list(self._outs.values()), audio, channels=CHANNELS)
-        tracks = [wire.CameraTrack(name=name, mid=mid) for name, mid in zip(names, connection.sent_mids, strict=True)]
+        tracks = [wire.CameraTrack(name=name, mid=mid) for name, mid in zip(names, connection.mids, strict=True)]
         answer = await client.offer(wire.Offer(sdp=sdp, cameras=tracks))
         await connection.accept(answer.sdp)
 
     def _picture(self, camera: str, pixels: Pixels, capture_ns: int) -> None:
+        if camera == next(iter(self._outs)):
+            self._captures.append(capture_ns)
         self._outs[camera].put(pixels, capture_ns)
 
     def _on_state(self, state: str) -> None:
@@ -219,7 +225,7 @@ class HeadlessPeer:
         if self._recorder is not None:
             self._recorder.sound(samples, arrived_ns)
 
-    def _on_message(self, label: str, text: str | bytes) -> None:
+    def _on_message(self, label: str, text: str) -> None:
         if label == "captions":
             message = wire.decode_captions(text)
             if isinstance(message, wire.Caption):

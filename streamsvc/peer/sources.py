@@ -20,7 +20,7 @@ import numpy as np
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import OUTPUT_RATE, Pixels, Rig, Samples
 from streamsvc.scene import Scene, open_scene
-from streamsvc.scene.talk import talk
+
 
 SYNTHETIC = "synthetic:"
 OnPicture = Callable[[str, Pixels, int], None]
@@ -36,7 +36,6 @@ class SceneCameras:
 
     def __init__(self, scene: Scene, rig: Rig, names: Sequence[str], fps: float) -> None:
         self._scene, self._rig, self._names, self._fps = scene, rig, tuple(names), fps
-        self.rendered = 0
 
     def run(self, on_picture: OnPicture, stop: threading.Event) -> None:
         """Render until `stop`; an instant that can't be rendered in time is skipped, not caught up."""
@@ -50,7 +49,6 @@ class SceneCameras:
             pictures = [(n, self._scene.render(self._rig.camera(n), tick / self._fps).rgb) for n in self._names]
             for name, pixels in pictures:
                 on_picture(name, pixels, due)
-            self.rendered += 1
             tick = max(tick + 1, (time.monotonic_ns() - start) // period)
 
 
@@ -60,7 +58,6 @@ class MovieCamera:
     def __init__(self, name: str, source: str, size: tuple[int, int] | None, fps: float) -> None:
         self._name, self._source, self._size, self._fps = name, source, size, fps
         self._device = source.startswith("/dev/")
-        self.rendered = 0
         with _open(source, self._options()) as container:
             if not container.streams.video:
                 raise SourceError(f"{source} has no video")
@@ -80,7 +77,6 @@ class MovieCamera:
                 if stop.wait(0 if self._device else max(0.0, (due - time.monotonic_ns()) / 1e9)):
                     return
                 on_picture(self._name, pixels, time.monotonic_ns())
-                self.rendered += 1
 
     def _frames(self) -> Iterator[tuple[float, Pixels]]:
         with _open(self._source, self._options()) as container:
@@ -212,6 +208,8 @@ def open_microphone(source: str, *, lead_s: float = 1.0) -> Microphone | LiveMic
     set-up. `synthetic:es[:SECONDS]` is recorded speech. Raises SourceError and what `talk` raises."""
     if source.startswith(SYNTHETIC):
         language, _, seconds = source.removeprefix(SYNTHETIC).partition(":")
+        from streamsvc.scene.talk import talk
+
         try:
             spoken = talk(language, float(seconds) if seconds else 60.0)
         except ValueError:

@@ -7,8 +7,11 @@ oneself. Every change of membership or media ends in `_pair`, the only place tha
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from streamsvc.budget import Clock
 from streamsvc.config import Settings
@@ -20,6 +23,7 @@ from streamsvc.session.participant import Participant
 from streamsvc.session.settings import CallSettings, changed
 from streamsvc.session.worker_link import WorkerLink
 from streamsvc.signalling import messages as wire
+from streamsvc.signalling import turn
 from streamsvc.signalling.hub import Send
 from streamsvc.signalling.rooms import Member, Room, Rooms
 
@@ -47,6 +51,7 @@ class CallHub:
         settings = changed(self._defaults(), message.speech, message.view, self._policies, self._rungs)
         session = secrets.token_hex(8)
         room = self.rooms.join(message.room, Member(session, message.name), mirror=message.mirror)
+        ice_servers = turn.issue(self._settings.server.ice_servers, session, time.time())
         participant = Participant(
             session=session,
             name=message.name,
@@ -56,7 +61,7 @@ class CallHub:
             ledger=self._ledger,
             board=self._board,
             clock=self._clock,
-            ice_servers=[IceServer(s.urls, s.username, s.credential) for s in self._settings.server.ice_servers],
+            ice_servers=[IceServer(s.urls, s.username, s.credential) for s in ice_servers],
             send=send,
             changed_media=lambda: self._pair(session),
             gone=lambda: self._leave(session),
@@ -66,7 +71,7 @@ class CallHub:
             session=session,
             room=room.name,
             peers=[m.name for m in room.others(session)],
-            ice_servers=[_ice_json(s) for s in self._settings.server.ice_servers],
+            ice_servers=[msgspec.to_builtins(s) for s in ice_servers],
             policies=self._policies,
             rungs=self._rungs,
             settings=participant.describe(),
@@ -151,10 +156,3 @@ class CallHub:
             else:
                 text = "the picture stands and you hear the original voice until the worker is replaced"
                 participant.send(wire.Notice(code="worker-lost", message=text))
-
-
-def _ice_json(server: Any) -> dict[str, Any]:
-    result: dict[str, Any] = {"urls": list(server.urls)}
-    if server.username is not None:
-        result |= {"username": server.username, "credential": server.credential}
-    return result

@@ -242,7 +242,7 @@ class Participant:
             end_ns = start_ns + len(samples) * 1_000_000_000 // SPEECH_RATE
         self.speaking.sound(samples, end_ns)
 
-    def _on_message(self, label: str, text: str | bytes) -> None:
+    def _on_message(self, label: str, text: str) -> None:
         try:
             if label == "viewpoint":
                 eyes = wire.decode_viewpoint(text).eyes

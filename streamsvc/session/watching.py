@@ -28,6 +28,9 @@ from streamsvc.session.worker_link import WorkerLink
 log = logging.getLogger(__name__)
 
 REMEMBERED = 256
+FIRST_PERIOD_NS = 33_333_333
+WAIT_NS = 40_000_000
+"""The longest that a set waits for a camera that is late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Watching:
         self._session, self._cameras, self._rig = session, tuple(cameras), rig
         self._settings, self._worker, self._ledger, self._clock = settings, worker, ledger, clock
         self._video, self._tell = video, tell
-        self._sets: FrameSets[Received] = FrameSets(cameras)
+        self._sets: FrameSets[Received] = FrameSets(cameras, FIRST_PERIOD_NS, WAIT_NS)
         self._after = AfterWorker()
         self._next_id = 0
         self._waiting: _Pending | None = None
@@ -108,9 +111,7 @@ class Watching:
 
     def picture(self, camera: str, received: Received, capture_ns: int, error_ns: int) -> None:
         """Take one camera's picture, captured at `capture_ns` on our clock."""
-        now = self._clock.now_ns()
-        for missed_ns in self._sets.put(camera, capture_ns, received, now):
-            self._drop(self._record(missed_ns, error_ns, len(self._cameras)), "superseded")
+        self._sets.put(camera, capture_ns, received, self._clock.now_ns())
         self._pump(error_ns)
 
     def shown(self, rtp_timestamp: int, displayed_ns: int, error_ns: int) -> None:

@@ -46,8 +46,10 @@ class Whisper:
             raise SpeechError(f"{e.name} isn't installed; install the extra: pip install 'streamsvc[speech]'") from None
         engine: Any = ctranslate2
         extractor: Any = FeatureExtractor
+        if device == "auto":
+            device = "cuda" if engine.get_cuda_device_count() else "cpu"
         if device not in ("cpu", "cuda"):
-            raise SpeechError(f"device {device!r} isn't known; cpu or cuda")
+            raise SpeechError(f"device {device!r} isn't known; auto, cpu or cuda")
         if device == "cuda" and engine.get_cuda_device_count() == 0:
             raise SpeechError("no CUDA device is visible to CTranslate2; use cpu")
         if progress:

@@ -22,7 +22,9 @@ from streamsvc.frames.link import (
     StageSpan,
     Trouble,
 )
-from streamsvc.speech import Commit, Interpreter, InterpretSettings, Pass, PassResult, SpeechChunk, Translator, Voice
+from streamsvc.speech import Commit, Interpreter, InterpretSettings, Pass, PassResult, Translator
+from streamsvc.speech.policies import DEFAULT_POLICY
+from streamsvc.speech.voice import SpeechChunk, Voice
 from streamsvc.worker.lanes import Lanes
 
 log = logging.getLogger(__name__)
@@ -51,7 +53,10 @@ class Speaker:
         self._end_ns = clock.now_ns()
         self._voice = voice
         settings = InterpretSettings(
-            policy=message.policy, parameters=message.parameters, source=message.source, target=message.target
+            policy=message.policy or DEFAULT_POLICY,
+            parameters=message.parameters,
+            source=message.source,
+            target=message.target,
         )
         self._interpreter = Interpreter(translator, settings)
 

@@ -15,7 +15,10 @@ import numpy as np
 from streamsvc.budget import run_to_end
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import SPEECH_RATE, Camera, Frame, FrameSet, Rig, link
-from streamsvc.speech import SpeechChunk, Translator, Voice, Whisper, describe, open_voice
+from streamsvc.speech import Translator
+from streamsvc.speech.model import Whisper
+from streamsvc.speech.policies import describe
+from streamsvc.speech.voice import SpeechChunk, Voice, voice_missing
 from streamsvc.view import ViewSynthesizer
 
 log = logging.getLogger(__name__)
@@ -64,9 +67,10 @@ def load_speech(settings: link.WorkerSettings) -> SpeechParts:
         parts.notes.append(f"no speech translation: {e}")
         return parts
     parts.translator, parts.policies = translator, describe()
-    try:
-        open_voice(settings.voice)
-    except StreamsvcError as e:
-        log.warning("captions only, no voice: %s", e)
-        parts.notes.append(f"captions only, no voice: {e}")
+    missing = voice_missing()
+    if missing is None:
+        parts.voice = Voice
+    else:
+        log.warning("captions only, no voice: %s", missing)
+        parts.notes.append(f"captions only, no voice: {missing}")
     return parts

@@ -1,0 +1,397 @@
+"""The commands, nothing else: flags in, one call into the room that does the work, an exit status out.
+
+Exit status 0 on success, 2 on bad input with one clear line on stderr. Everything heavy is imported by the command that
+needs it, so that `streamsvc peer` runs where neither torch nor a speech model is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import streamsvc
+from streamsvc import config
+from streamsvc.errors import StreamsvcError
+
+Command = Callable[[argparse.Namespace], int]
+
+
+class UsageError(StreamsvcError):
+    """A flag that can't be taken."""
+
+
+def _pairs(values: Sequence[str] | None, flag: str) -> dict[str, str]:
+    """Return NAME=VALUE flags as a table; raises UsageError."""
+    pairs: dict[str, str] = {}
+    for text in values or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"{flag} must be NAME=VALUE, got {text!r}")
+        if name in pairs:
+            raise UsageError(f"{flag} {name} is given twice")
+        pairs[name] = value
+    return pairs
+
+
+def _parameters(values: Sequence[str] | None) -> dict[str, float]:
+    """Return --set k=v flags as numbers; raises UsageError."""
+    result = {}
+    for name, text in _pairs(values, "--set").items():
+        try:
+            result[name] = float(text)
+        except ValueError:
+            raise UsageError(f"--set {name} must be a number, got {text!r}") from None
+    return result
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(v) for v in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a size is WIDTHxHEIGHT, got {text!r}") from None
+    if not (64 <= width <= 4096 and 64 <= height <= 4096):
+        raise argparse.ArgumentTypeError("a size is 64 to 4096 pixels a side")
+    return width, height
+
+
+def _write_json(path: Path | None, document: Any) -> None:
+    if path is not None:
+        path.write_text(json.dumps(document, indent=2, default=str) + "\n", "utf-8")
+
+
+def _settings(arguments: argparse.Namespace) -> config.Settings:
+    flags = {
+        "server.host": arguments.host,
+        "server.port": arguments.port,
+        "server.token_file": arguments.token_file,
+        "server.tls_cert": arguments.tls_cert,
+        "server.tls_key": arguments.tls_key,
+        "ledger.path": arguments.ledger,
+        "speech.enabled": False if arguments.no_speech else None,
+        "log.level": arguments.log_level,
+    }
+    settings = config.load(arguments.config, os.environ, flags)
+    logging.basicConfig(level=settings.log.level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    for talkative in ("aioice", "aiortc"):  # they log candidates, which are people's addresses
+        logging.getLogger(talkative).setLevel(logging.WARNING)
+    return settings
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Run the service until it is told to stop."""
+    from streamsvc import service
+
+    settings = _settings(arguments)
+
+    def announce(port: int) -> None:
+        urls = service.addresses(settings, port)
+        print(f"streamsvc is ready: {'  '.join(urls)}", flush=True)
+        _write_json(arguments.json, {"port": port, "urls": urls, "pid": os.getpid()})
+
+    asyncio.run(service.serve(settings, announce, extra_stage_ms=arguments.extra_stage_ms))
+    return 0
+
+
+def peer(arguments: argparse.Namespace) -> int:
+    """Take part in a call without a browser."""
+    from streamsvc.frames import load_rig
+    from streamsvc.peer import HeadlessPeer, PeerOptions
+    from streamsvc.signalling.messages import SpeechSettings, ViewSettings
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    options = PeerOptions(
+        url=arguments.url,
+        room=arguments.room,
+        name=arguments.name,
+        token=arguments.token or os.environ.get("STREAMSVC_TOKEN"),
+        mirror=arguments.mirror,
+        rig=None if arguments.rig is None else load_rig(arguments.rig),
+        cameras=_pairs(arguments.camera, "--camera"),
+        mic=arguments.mic,
+        size=arguments.size,
+        fps=arguments.fps,
+        eye=arguments.eye,
+        speech=SpeechSettings(
+            policy=arguments.policy, parameters=_parameters(arguments.set) or None, source=arguments.source
+        ),
+        view=ViewSettings(width=arguments.size[0], height=arguments.size[1], budget_ms=arguments.budget),
+        save=arguments.save,
+        insecure=arguments.insecure,
+    )
+    figures = asyncio.run(_until_signalled(HeadlessPeer(options, lambda c: print(c.text, flush=True)), arguments))
+    latencies = sorted((shown - captured) / 1e6 for captured, shown in figures.views)
+    summary = {
+        "captured": len(figures.captures),
+        "views": len(figures.views),
+        "latency_p50_ms": latencies[len(latencies) // 2] if latencies else None,
+        "latency_p95_ms": latencies[len(latencies) * 95 // 100] if latencies else None,
+        "clock_error_ms": None if figures.clock_error_ns is None else figures.clock_error_ns / 1e6,
+        "captions": [c.text for c in figures.captions],
+        "notices": figures.notices,
+    }
+    _write_json(arguments.json, summary)
+    print(f"{summary['captured']} frame sets captured, {summary['views']} views seen", file=sys.stderr)
+    return 0
+
+
+async def _until_signalled(peer: Any, arguments: argparse.Namespace) -> Any:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return await peer.run(arguments.duration, stop)
+
+
+def synthesize(arguments: argparse.Namespace) -> int:
+    """Make a novel view from a folder of pictures or frames."""
+    from streamsvc.view.synthesize import synthesize as run
+
+    figures = run(
+        arguments.rig,
+        arguments.images,
+        arguments.view,
+        arguments.out,
+        rung=arguments.rung,
+        device=arguments.device,
+        geometry=arguments.geometry,
+        progress=_progress("frame"),
+    )
+    _write_json(arguments.json, figures)
+    print(f"wrote {arguments.out}: {figures}")
+    return 0
+
+
+def interpret(arguments: argparse.Namespace) -> int:
+    """Interpret a recording."""
+    from streamsvc.speech.interpret import interpret as run
+
+    figures = run(
+        arguments.wav,
+        policy=arguments.policy,
+        parameters=_parameters(arguments.set),
+        preset=arguments.preset,
+        source=arguments.source,
+        target=arguments.target,
+        pace=arguments.pace,
+        model=arguments.model,
+        device=arguments.device,
+        voice=arguments.voice,
+        events=arguments.events,
+        speech=arguments.speech,
+        captions=arguments.captions,
+        instances=arguments.instances,
+        progress=_progress("second"),
+    )
+    _write_json(arguments.json, figures)
+    print(json.dumps(figures, indent=2, default=str))
+    return 0
+
+
+def _progress(unit: str) -> Callable[[float, float], None] | None:
+    """Return a progress line for a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: float, total: float) -> None:
+        end = "\n" if done >= total else ""
+        print(f"\r{unit} {done:.0f} of {total:.0f}", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Show everything at once."""
+    from streamsvc.demo import DemoOptions, run_demo
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    options = DemoOptions(
+        out=arguments.out,
+        seconds=arguments.duration,
+        language=arguments.language,
+        cameras=arguments.cameras,
+        size=arguments.size,
+        port=arguments.port,
+    )
+    figures = asyncio.run(run_demo(options, lambda line: print(line, flush=True)))
+    _write_json(arguments.json, figures)
+    return 0
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Measure a whole session."""
+    from streamsvc.bench import SessionBench, run_session
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    options = SessionBench(
+        seconds=arguments.duration,
+        cameras=arguments.cameras,
+        size=arguments.size,
+        fps=arguments.fps,
+        budget_ms=arguments.budget,
+        speech=not arguments.no_speech,
+        browser=arguments.browser,
+        extra_stage_ms=arguments.extra_stage_ms,
+        out=arguments.out,
+    )
+    figures = asyncio.run(run_session(options, lambda line: print(line, flush=True)))
+    _write_json(arguments.json, figures)
+    return 0
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Say what works here, and why not."""
+    from dataclasses import asdict
+
+    from streamsvc.doctor import diagnose, render
+
+    checks = diagnose()
+    _write_json(arguments.json, [asdict(c) for c in checks])
+    print(render(checks))
+    return 0
+
+
+def _add_serve_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--host", help="address to listen on (127.0.0.1; 0.0.0.0 for every interface)")
+    p.add_argument("--port", type=int, help="TCP port (8080; 0 takes any free one)")
+    p.add_argument("--config", type=Path, metavar="F", help="settings file, TOML")
+    p.add_argument("--token-file", type=Path, metavar="F", help="one token a line; nobody joins without one")
+    p.add_argument("--tls-cert", type=Path, metavar="F", help="certificate chain, PEM: serves HTTPS")
+    p.add_argument("--tls-key", type=Path, metavar="F", help="private key of the certificate, PEM")
+    p.add_argument("--ledger", type=Path, metavar="F", help="append a JSON line for every frame set and speech pass")
+    p.add_argument("--no-speech", action="store_true", help="do not translate; voices pass through")
+    p.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="least severe message told")
+    _add_extra_stage(p)
+
+
+def _add_extra_stage(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--extra-stage-ms", type=float, default=0.0, metavar="MS", help="idle stage in every view, for load tests"
+    )
+
+
+def _add_peer_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("url", metavar="URL", help="address of the service, e.g. http://127.0.0.1:8080")
+    p.add_argument("--room", required=True, help="name of the room")
+    p.add_argument("--name", default="peer", help="name that others see (%(default)s)")
+    p.add_argument("--token", help="token, where the service asks for one (or STREAMSVC_TOKEN)")
+    p.add_argument("--mirror", action="store_true", help="a mirror room: see and hear yourself")
+    p.add_argument("--rig", type=Path, metavar="F", help="rig.json of the cameras; a synthetic scene brings its own")
+    p.add_argument(
+        "--camera", action="append", metavar="NAME=SOURCE", help="file, device or synthetic:SCENE; repeatable"
+    )
+    p.add_argument("--mic", metavar="SOURCE", help="file, device, or synthetic:LANGUAGE[:SECONDS]")
+    p.add_argument("--size", type=_size, default=(640, 480), help="of synthetic cameras and of the view (640x480)")
+    p.add_argument("--fps", type=float, default=15.0, help="of synthetic cameras (%(default)s)")
+    p.add_argument("--eye", default="still", help="still, sway, or x,y,z in world metres (%(default)s)")
+    p.add_argument("--budget", type=float, metavar="MS", help="latency budget from capture to display")
+    p.add_argument("--policy", help="speak policy")
+    p.add_argument("--set", action="append", metavar="K=V", help="parameter of the policy; repeatable")
+    p.add_argument("--source", help="spoken language, or auto")
+    p.add_argument("--save", type=Path, metavar="DIR", help="save view.mp4, speech.wav and captions.srt there")
+    p.add_argument("--duration", type=float, metavar="S", help="seconds to take part (until interrupted)")
+    p.add_argument("--insecure", action="store_true", help="accept a self-signed certificate")
+
+
+def _add_synthesize_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--rig", type=Path, required=True)
+    p.add_argument("--images", type=Path, required=True, help="<camera>.png, or <camera>/<000000>.png")
+    p.add_argument("--view", type=Path, required=True, help="view.json: a camera, or a list of one a frame")
+    p.add_argument("--out", type=Path, required=True, help="a picture, or a video where there are frames")
+    p.add_argument("--rung", default="classical", help="name of a rung, or classical: the best without nets")
+    p.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    p.add_argument("--geometry", type=Path, metavar="DIR", help="<camera>.npy: depth in metres, used for disparity")
+
+
+def _add_interpret_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("wav", type=Path, metavar="IN.wav", help="any sound file that FFmpeg reads")
+    p.add_argument("--policy", default="agreement", help="speak policy (%(default)s)")
+    p.add_argument("--set", action="append", metavar="K=V", help="parameter of the policy; repeatable")
+    p.add_argument("--preset", default="default", choices=("default", "paper"), help="what parameters start from")
+    p.add_argument("--source", default="auto", help="spoken language (%(default)s)")
+    p.add_argument("--target", default="en", help="heard language (%(default)s)")
+    p.add_argument("--pace", default="asap", choices=("asap", "realtime"), help="virtual clock, or really wait")
+    p.add_argument("--model", help="directory, or name of a model (the installed one)")
+    p.add_argument("--device", default="cpu", help="cpu or cuda")
+    p.add_argument("--voice", help="name of a voice (the installed one)")
+    p.add_argument("--events", type=Path, required=True, metavar="F", help="what was said and when, JSON lines")
+    p.add_argument("--speech", type=Path, metavar="OUT.wav", help="speak the translation into this file")
+    p.add_argument("--captions", type=Path, metavar="OUT", help=".srt, .vtt or .json")
+    p.add_argument("--instances", type=Path, metavar="DIR", help="instances.log and config.yaml for SimulEval")
+
+
+def _add_demo_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for what is left behind (%(default)s)")
+    p.add_argument("--duration", type=float, default=60.0, metavar="S", help="seconds of call (%(default)s)")
+    p.add_argument("--language", default="es", help="spoken: es or fr (%(default)s)")
+    p.add_argument("--cameras", type=int, default=2, choices=(2, 4), help="cameras (%(default)s)")
+    p.add_argument("--size", type=_size, default=(640, 480), help="of cameras and view (640x480)")
+    p.add_argument("--port", type=int, default=8080, help="port of the service; any free one if taken (%(default)s)")
+
+
+def _add_bench_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("what", choices=("session",), help="session: a whole call, cameras to display, with speech")
+    p.add_argument("--duration", type=float, default=300.0, metavar="S", help="seconds (%(default)s)")
+    p.add_argument("--cameras", type=int, default=2, choices=(2, 4))
+    p.add_argument("--size", type=_size, default=(320, 240), help="of cameras and view (320x240)")
+    p.add_argument("--fps", type=float, default=15.0)
+    p.add_argument("--budget", type=float, default=400.0, metavar="MS", help="capture to display (%(default)s)")
+    p.add_argument("--no-speech", action="store_true", help="cameras only")
+    p.add_argument("--browser", action="store_true", help="the viewer is headless Chromium instead of our own peer")
+    p.add_argument("--out", type=Path, default=Path("out/bench"), help="ledger and report (%(default)s)")
+    _add_extra_stage(p)
+
+
+COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {
+    "demo": ("everything at once: no browser and no camera needed", demo, _add_demo_flags),
+    "serve": ("the service", serve, _add_serve_flags),
+    "peer": ("take part without a browser", peer, _add_peer_flags),
+    "synthesize": ("a novel view from pictures or frames", synthesize, _add_synthesize_flags),
+    "interpret": ("interpret a recording", interpret, _add_interpret_flags),
+    "bench": ("the figures that the README quotes", bench, _add_bench_flags),
+    "doctor": ("what works here, and why not", doctor, lambda p: None),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    p = argparse.ArgumentParser(prog="streamsvc", description=streamsvc.__doc__)
+    p.add_argument("--version", action="version", version=f"streamsvc {streamsvc.__version__}")
+    commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (text, run, add) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=(run.__doc__ or text))
+        add(command)
+        command.add_argument("--json", type=Path, metavar="FILE", help="write the figures there for machines")
+        command.set_defaults(run=run)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its status."""
+    arguments = parser().parse_args(argv)
+    try:
+        status = arguments.run(arguments)
+    except StreamsvcError as e:
+        print(f"streamsvc {arguments.command}: {e}", file=sys.stderr)
+        status = 2
+    except ImportError as e:
+        print(f"streamsvc {arguments.command}: {e}; the extra that brings it is not installed", file=sys.stderr)
+        status = 2
+    except OSError as e:
+        where = f"{e.filename}: " if e.filename else ""
+        print(f"streamsvc {arguments.command}: {where}{e.strerror or e}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
