@@ -36,7 +36,9 @@ def play(sets: FrameSets[tuple[str, int]], events: list[Event]) -> list[tuple[in
     return out
 
 
-def stream(camera: str, count: int, *, lag: int = 5 * MS, phase: int = 0, start: int = 0, period: int = PERIOD) -> list[Event]:
+def stream(
+    camera: str, count: int, *, lag: int = 5 * MS, phase: int = 0, start: int = 0, period: int = PERIOD
+) -> list[Event]:
     """A steady camera: pictures `start` .. `start + count`, each arriving `lag` after its capture."""
     return [(i * period + phase + lag, camera, i * period + phase) for i in range(start, start + count)]
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCDataChannel, RTCIceServer, RTCRtpSender, RTCSessionDescription
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
+from aiortc.rtcicetransport import connection_kwargs
 from aiortc.rtcrtptransceiver import RTCRtpTransceiver
 
 from streamsvc.edge.adaptation import require_aiortc
@@ -96,6 +97,10 @@ class Connection:
         self._closing: asyncio.Task[None] | None = None
         self._candidates = 0
         servers = [RTCIceServer(list(s.urls), s.username, s.credential) for s in ice_servers]
+        try:
+            connection_kwargs(servers)
+        except ValueError as error:
+            raise EdgeError("bad-ice-server", f"an ICE server is not accepted: {error}") from None
         configuration = RTCConfiguration(iceServers=servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
         self._pc = PeerConnection(configuration, on_lost=lambda: self._enter("failed"))
         self._pc.on("connectionstatechange", self._on_pc_state)

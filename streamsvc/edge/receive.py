@@ -129,15 +129,17 @@ class MonoConverter:
         shape = (frame.sample_rate, frame.format.name, frame.layout.name)
         if shape != self._format:
             self._format = shape
-            self._speech = av.AudioResampler(format="flt", layout="mono", rate=SPEECH_RATE)
-            self._voice = av.AudioResampler(format="flt", layout="mono", rate=OUTPUT_RATE)
+            # swresample's own way from stereo to mono is 3 dB too loud, so channels are averaged here instead.
+            layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
+            self._speech = av.AudioResampler(format="fltp", layout=layout, rate=SPEECH_RATE)
+            self._voice = av.AudioResampler(format="fltp", layout=layout, rate=OUTPUT_RATE)
         frame.pts = None
         return _resampled(self._speech, frame), _resampled(self._voice, frame)
 
 
 def _resampled(resampler: Any, frame: av.AudioFrame) -> Samples:
-    parts = [f.to_ndarray().reshape(-1) for f in resampler.resample(frame)]
-    return np.concatenate(parts).astype(np.float32, copy=False) if parts else np.zeros(0, np.float32)
+    parts = [f.to_ndarray().mean(0, dtype=np.float32) for f in resampler.resample(frame)]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
 class AudioIn:

@@ -112,8 +112,8 @@ class AudioOut(MediaStreamTrack):
     """A voice track: 48 kHz mono, 20 ms a frame, paced by `clock`.
 
     `prebuffer_ms` of sound is gathered before play (re)starts after an underrun, so that a live source with jitter does
-    not underrun with each packet. With a `source`, sound is pulled from it instead when it is due: `source(n)` returns n
-    samples, (n,) float32, and `put` is not used.
+    not underrun with each packet. With a `source`, sound is pulled from it instead when it is due: `source(n)` returns
+    n samples, (n,) float32, and `put` is not used.
     """
 
     kind = "audio"

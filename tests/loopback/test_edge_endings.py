@@ -1,0 +1,164 @@
+"""How connections end and what they survive: goodbye, no goodbye, a hang, SIGTERM, malformed packets, bad offers."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from edge_pair import bars, call, filming, until
+
+from streamsvc.edge import Connection, EdgeError, IceServer, VideoOut, close_all, live_connections, peerconnection
+
+ROOT = Path(__file__).parents[2]
+
+
+async def test_goodbye_is_heard_by_the_other_side_and_close_may_be_repeated() -> None:
+    async with call() as pair:
+        await pair.peer.close()
+        await pair.peer.close()
+        await until(lambda: pair.server.state == "closed")
+        assert pair.states["server"][-1] == "closed" and pair.states["peer"][-1] == "closed"
+        (incoming,) = pair.server.videos.values()
+        assert await incoming.next() is None
+        await pair.server.close()
+    assert live_connections() == 0
+
+
+async def test_a_peer_that_vanishes_without_goodbye_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peerconnection, "CONSENT_INTERVAL_S", 0.2)
+    async with call() as pair:
+        for transport in pair.peer._pc.ice_transports:
+            for protocol in transport._connection._protocols:
+                protocol.transport.abort()
+        await until(lambda: pair.server.state != "connected")
+        assert pair.states["server"] == ["connecting", "connected", "failed"]
+
+
+async def test_a_peer_that_never_answers_fails_in_bounded_time() -> None:
+    states: list[str] = []
+    connection = Connection(on_state=states.append, connect_timeout_s=0.3)
+    peer = Connection()
+    await connection.answer(await peer.offer([VideoOut()], None), video=None, audio=None)
+    await peer.close()
+    await until(lambda: states and states[-1] == "failed")
+    await connection.close()
+    assert states.count("failed") == 1 and "closed" not in states
+
+
+async def test_close_ends_even_when_the_stack_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with call() as pair:
+        never = asyncio.Event()
+        monkeypatch.setattr(pair.server._pc, "close", never.wait)
+        await pair.server.close(timeout=0.05)
+        assert pair.server.state == "closed"
+        # The sockets are gone too, so the peer hears nothing more.
+        assert all(p.transport.is_closing() for t in pair.server._pc.ice_transports for p in t._connection._protocols)
+    assert live_connections() == 0
+
+
+def test_a_process_with_open_calls_ends_on_sigterm() -> None:
+    program = """
+        import asyncio, signal, sys
+        sys.path[:0] = [%r, %r]
+        from edge_pair import bars, call, filming
+        from streamsvc.edge import close_all
+
+        async def main():
+            stop = asyncio.Event()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+            async with call(cameras=2) as pair, filming([*pair.peer_videos, pair.server_video], lambda _: bars(160, 120)):
+                print("up", flush=True)
+                await stop.wait()
+                await close_all(1.0)
+            print("down", flush=True)
+
+        asyncio.run(main())
+    """
+    source = textwrap.dedent(program) % (str(ROOT), str(Path(__file__).parent))
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "up\n"
+            process.send_signal(signal.SIGTERM)
+            rest, _ = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert rest == "down\n" and process.returncode == 0
+
+
+async def test_malformed_packets_are_counted_and_the_call_goes_on() -> None:
+    async with call() as pair:
+        (incoming,) = pair.server.videos.values()
+        (transport,) = {t.receiver.transport for t in pair.server._pc.getTransceivers()}
+        extensions = pair.server._pc.getTransceivers()[0]._headerExtensions
+        send_time = next(e.id for e in extensions if "abs-send-time" in e.uri)
+        # abs-send-time has 3 bytes; one byte is what aiortc's parser raises struct.error for.
+        header = bytes([0x90, 97, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9, 0xBE, 0xDE, 0, 1, send_time << 4, 7, 0, 0])
+        await transport._handle_rtp_data(header + b"payload", arrival_time_ms=0)
+        await transport._handle_rtcp_data(b"\x81\xce\x00\x03" + bytes(12))
+        await transport._handle_rtcp_data(b"\x81")
+        assert pair.server.statistics().malformed >= 1
+        async with filming(pair.peer_videos, lambda _: bars(160, 120)):
+            await until(lambda: incoming.frames >= 5)
+
+
+async def test_a_bad_offer_leaves_the_connection_usable() -> None:
+    server, peer = Connection(), Connection()
+    offer = await peer.offer([VideoOut()], None)
+    section = "m=" + offer.split("m=")[1]
+    many = offer + "".join(section.replace("a=mid:0", f"a=mid:{i}") for i in range(1, 41))
+    no_print = "\r\n".join(line for line in offer.split("\r\n") if not line.startswith("a=fingerprint"))
+    for bad in (many, no_print, "not SDP", offer.replace("VP8", "AV9").replace("H264", "X")):
+        with pytest.raises(EdgeError) as caught:
+            await server.answer(bad, video=None, audio=None)
+        assert caught.value.code == "bad-sdp" and "Traceback" not in str(caught.value)
+    await server.close()
+
+    server = Connection()
+    for bad in (many, no_print, "not SDP"):
+        with pytest.raises(EdgeError):
+            await server.answer(bad, video=None, audio=None)
+    await peer.accept(await server.answer(offer, video=None, audio=None))
+    await until(lambda: server.state == peer.state == "connected")
+    await close_all()
+
+
+async def test_an_answer_out_of_turn_and_bad_candidates_are_typed_errors() -> None:
+    server, peer = Connection(), Connection()
+    answer = await server.answer(await peer.offer([VideoOut()], None), video=None, audio=None)
+    fresh = Connection()
+    with pytest.raises(EdgeError) as caught:
+        await fresh.accept(answer)
+    assert caught.value.code == "bad-state"
+    with pytest.raises(EdgeError) as caught:
+        await fresh.add_candidate("candidate:1 1 udp 1 192.0.2.9 9 typ host", "0")
+    assert caught.value.code == "bad-candidate"
+    with pytest.raises(EdgeError):
+        await server.add_candidate("candidate:nonsense", "0")
+    await server.add_candidate("candidate:1 1 udp 1 192.0.2.9 9 typ host", "0")
+    await server.add_candidate(None, None)
+    await close_all()
+
+
+async def test_no_server_is_contacted_unless_it_is_named_and_a_bad_name_is_refused() -> None:
+    connection = Connection()
+    offer = await connection.offer([VideoOut()], None)
+    candidates = [line for line in offer.split("\r\n") if line.startswith("a=candidate")]
+    assert candidates and all(" typ host" in c for c in candidates)
+    assert "a=end-of-candidates" in offer
+    with pytest.raises(EdgeError) as caught:
+        await Connection(ice_servers=[IceServer(("carrier-pigeon:loft",))]).offer([VideoOut()], None)
+    assert caught.value.code == "bad-ice-server"
+    await close_all()
+
+
+async def test_the_answer_keeps_several_cameras_of_a_browser_alive() -> None:
+    server, peer = Connection(), Connection()
+    answer = await server.answer(await peer.offer([VideoOut(), VideoOut()], None), video=None, audio=None)
+    assert answer.count("x-google-min-bitrate=800;x-google-start-bitrate=2000") >= 2
+    await close_all()
