@@ -40,6 +40,15 @@ class CostTracker:
         ratio = measured_ns / self._calibrated[rung]
         self._ratio += self._smoothing * (ratio - self._ratio)
 
+    def relax(self, rung: str) -> None:
+        """A job was given up because `rung` seemed too slow: believe that a fifth less, so that it is tried again.
+
+        Without this one slow job (a cold start, a paused machine) would be the last that was ever measured.
+        """
+        self._mean[rung] += 0.2 * (self._calibrated[rung] - self._mean[rung])
+        self._deviation[rung] *= 0.8
+        self._ratio += 0.2 * (1.0 - self._ratio)
+
     def mean_ns(self, rung: str) -> int:
         """Expected compute: measured where this rung ran, else calibrated times this worker's running ratio."""
         return round(self._mean[rung] if rung in self._seen else self._calibrated[rung] * self._ratio)

@@ -119,7 +119,8 @@ def open_cameras(
         scene_rig = rig or scene.rig(4 if len(names) > 2 else 2, *size)
         groups.append(SceneCameras(scene, scene_rig, names, fps))
         for name in names:
-            scene_rig.camera(name)
+            # The first picture compiles the renderer and paints the background; do it before the call begins.
+            scene.render(scene_rig.camera(name), 0.0)
         rig = scene_rig
     return groups, rig
 

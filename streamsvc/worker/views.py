@@ -84,6 +84,8 @@ class Views:
         job = Job(self._lanes.next_id(), message.stream, Class.VIEW, message.deadline_ns, floor)
 
         def on_end(reason: str | None, spans: list[StageSpan]) -> None:
+            if reason == "hopeless":
+                stream.tracker.relax(stream.chooser.floor.name)
             if reason is not None:
                 self._lost(message, reason, spans)
 
