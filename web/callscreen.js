@@ -39,7 +39,7 @@ export class CallScreen {
     const find = (selector) => root.querySelector(selector);
     this.#view = find("#view");
     this.#voice = find("#voice");
-    this.#captions = new Captions(find("#captions"), find("#transcript"));
+    this.#captions = new Captions(find("#captions"), find("#transcript"), find("#spoken"));
     this.#meter = new Meter(find("#meter"));
     this.#controls = new Controls(find("#settings-panel"), (change) => this.#session?.configure(change));
     this.#toolbar = new Toolbar(root, media, {

@@ -2,25 +2,28 @@
 //
 // Commits are kept once each (by speaker, session and id) and in order; tentative text belongs to a speaker and is
 // replaced by the next tentative or emptied by a commit. The band under the picture shows the end of it, the
-// transcript all.
+// transcript all; a screen reader is told commits only, because tentative text would make it stammer.
 
 import { element } from "./dom.js";
 
 const BAND_CHARACTERS = 180;
 const PARAGRAPH_GAP_MS = 4000;
+const SPOKEN_LINES = 20;
 
 export class Captions {
   commits = []; // {speaker, id, text, source_start_ms, source_end_ms, wall_ms}
   tentative = new Map(); // speaker -> text
   #band;
   #transcript;
+  #spoken;
   #seen = new Set();
   #generation = 0;
   #paragraph = null; // {speaker, end, element}
 
-  constructor(band, transcript) {
+  constructor(band, transcript, spoken) {
     this.#band = band;
     this.#transcript = transcript;
+    this.#spoken = spoken;
   }
 
   // A new connection numbers its commits from the start again.
@@ -35,6 +38,7 @@ export class Captions {
     this.#seen.clear();
     this.#paragraph = null;
     this.#transcript.replaceChildren();
+    this.#spoken.replaceChildren();
     this.newConnection();
   }
 
@@ -48,6 +52,8 @@ export class Captions {
       this.tentative.delete(message.speaker);
       this.commits.push(message);
       this.#write(message);
+      this.#spoken.append(element("p", { textContent: message.text }));
+      if (this.#spoken.childElementCount > SPOKEN_LINES) this.#spoken.firstChild.remove();
     } else return;
     this.#drawBand();
   }

@@ -1,10 +1,11 @@
 // The left half of the join screen: find devices, choose and order cameras with live previews, choose a microphone,
 // load a rig. What is chosen lives in LocalMedia; this file only shows it.
 
-import { cameraPermission, devicesBlocked, findDevices, listDevices } from "./devices.js";
+import { devicesBlocked, findDevices, listDevices, permission } from "./devices.js";
 import { element, fillSelect } from "./dom.js";
 import { LevelMeter } from "./level.js";
 import { readRig } from "./rig.js";
+import { Problem } from "./words.js";
 
 const SIZES = ["320×240", "640×480", "1280×720"];
 
@@ -36,7 +37,7 @@ export class Chooser {
   // Start at once where permission was given before; say what is wrong where it was refused.
   async begin() {
     if (devicesBlocked()) return;
-    if ((await cameraPermission()) === "granted") await this.find();
+    if ((await permission("camera")) === "granted") await this.find();
   }
 
   async find() {
@@ -49,11 +50,12 @@ export class Chooser {
       }
       this.#found = true;
       this.#fillMicrophones();
-      const { cameras, microphones } = this.#devices;
+      const { cameras, microphones, problem } = this.#devices;
       if (microphones.length && !this.#media.microphone) await this.#pickMicrophone(microphones[0].deviceId);
       await this.#open(this.#media.rig?.cameras.length ?? 1);
-      if (!cameras.length) throw Object.assign(new Error(), { code: "no-camera" });
-      if (!microphones.length) throw Object.assign(new Error(), { code: "no-microphone" });
+      if (problem?.code === "permission-denied") throw problem;
+      if (!cameras.length) throw new Problem("no-camera");
+      if (!microphones.length) throw new Problem("no-microphone");
     });
     this.#draw();
   }

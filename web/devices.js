@@ -11,10 +11,10 @@ const SOUND = { echoCancellation: true, noiseSuppression: true, autoGainControl:
 // Does this page get at devices at all? Off localhost without HTTPS the browser hides them.
 export const devicesBlocked = () => !window.isSecureContext || !navigator.mediaDevices?.getUserMedia;
 
-// "granted", "denied" or "prompt", of the camera; "prompt" where the browser doesn't tell.
-export async function cameraPermission() {
+// "granted", "denied" or "prompt", of "camera" or "microphone"; "prompt" where the browser doesn't tell.
+export async function permission(name) {
   try {
-    return (await navigator.permissions.query({ name: "camera" })).state;
+    return (await navigator.permissions.query({ name })).state;
   } catch {
     return "prompt";
   }
@@ -30,25 +30,43 @@ async function getTrack(constraints) {
   }
 }
 
-// Ask for permission and return {cameras, microphones}: lists of {deviceId, label}. Throws a Problem when there is
-// neither, or when the answer was no.
+// Ask for permission and return {cameras, microphones, problem}: lists of {deviceId, label}, and the Problem of the
+// kind that is not to be had when the other is. Throws a Problem when there is neither, or when the answer was no.
 export async function findDevices() {
-  const attempts = [{ video: true, audio: true }, { video: true }, { audio: true }];
-  let problem = null;
-  for (const wanted of attempts) {
-    try {
-      const stream = await navigator.mediaDevices.getUserMedia(wanted);
-      stream.getTracks().forEach((t) => t.stop());
-      problem = null;
-      break;
-    } catch (error) {
-      problem ??= deviceProblem(error, { video: true, audio: true });
-      // with both devices there and permission refused there is nothing left to try
-      if (!["no-devices", "device-busy", "permission-denied"].includes(problem.code)) break;
+  try {
+    await ask({ video: true, audio: true });
+    return { ...(await listDevices()), problem: null };
+  } catch (problem) {
+    for (const wanted of await worthAsking(problem)) {
+      try {
+        await ask(wanted);
+        return { ...(await listDevices()), problem };
+      } catch {
+        // the first problem says it best
+      }
     }
+    throw problem;
   }
-  if (problem) throw problem;
-  return listDevices();
+}
+
+async function ask(wanted) {
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia(wanted);
+    stream.getTracks().forEach((t) => t.stop());
+  } catch (error) {
+    throw deviceProblem(error, { video: true, audio: true, ...wanted });
+  }
+}
+
+// What to ask for after both were refused together; a person who said no is not asked again.
+async function worthAsking({ code }) {
+  const [video, audio] = [{ video: true }, { audio: true }];
+  if (code === "no-devices" || code === "device-busy") return [video, audio];
+  if (code !== "permission-denied") return [];
+  const noCamera = (await permission("camera")) === "denied";
+  const noMicrophone = (await permission("microphone")) === "denied";
+  if (noCamera === noMicrophone) return [];
+  return noCamera ? [audio] : [video];
 }
 
 export async function listDevices() {
@@ -125,11 +143,10 @@ export class LocalMedia extends EventTarget {
   }
 
   async chooseMicrophone(device) {
+    const track = device && (await getTrack({ audio: { ...SOUND, deviceId: { exact: device.deviceId } } }));
     this.microphone?.track?.stop();
-    this.microphone = null;
-    if (device) {
-      const track = await getTrack({ audio: { ...SOUND, deviceId: { exact: device.deviceId } } });
-      this.microphone = { ...device, track };
+    this.microphone = device && { deviceId: device.deviceId, label: device.label, track };
+    if (track) {
       track.enabled = !this.muted;
       track.onended = () => this.#ended(device.label);
     }

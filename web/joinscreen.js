@@ -63,6 +63,10 @@ export class JoinScreen {
   }
 
   tell(problem) {
+    for (const input of this.#form.querySelectorAll("[aria-invalid]")) {
+      input.removeAttribute("aria-invalid");
+      input.removeAttribute("aria-describedby");
+    }
     if (!problem) this.#problem.hidden = true;
     else this.#show(explain(problem.code, problem.message));
   }
@@ -93,6 +97,7 @@ export class JoinScreen {
     const { viewer, mirror, source } = this.#fields;
     this.#media.viewer = viewer.checked;
     viewer.disabled = devicesBlocked();
+    document.querySelector("#devices .without span").hidden = devicesBlocked();
     mirror.disabled = viewer.checked;
     source.disabled = viewer.checked;
     document.getElementById("devices").classList.toggle("off", viewer.checked);
@@ -160,9 +165,13 @@ export class JoinScreen {
     this.#problem.hidden = false;
     if (field === "token") document.getElementById("token-field").hidden = false;
     if (field && this.#fields[field]) {
-      this.#fields[field].focus();
-      this.#fields[field].select?.();
-    } else this.#problem.scrollIntoView({ block: "nearest" });
+      const input = this.#fields[field];
+      input.focus({ preventScroll: true });
+      input.select();
+      input.setAttribute("aria-invalid", "true");
+      input.setAttribute("aria-describedby", "problem");
+    }
+    this.#problem.scrollIntoView({ block: "nearest" });
   }
 }
 

@@ -23,7 +23,11 @@ async function enter(wish) {
   session = new Session(media);
   call.attach(session, wish);
   session.addEventListener("state", ({ detail }) => {
-    if (detail.state === "in-call") show("call");
+    if (detail.state === "in-call") {
+      // the address to hand on; without the token, which is not for handing on
+      history.replaceState(null, "", `/room/${encodeURIComponent(wish.room)}`);
+      show("call");
+    }
     if (detail.state === "ended") leave(detail.problem);
   });
   try {

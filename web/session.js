@@ -21,12 +21,13 @@ export class Session extends EventTarget {
   #signalling = null;
   #call = null;
   #wakeUp = null;
+  #over = new AbortController();
 
   // `media` has cameras() -> [{name, track}] and voice() -> track or null.
   constructor(media) {
     super();
     this.#media = media;
-    addEventListener("online", () => this.#wakeUp?.());
+    addEventListener("online", () => this.#wakeUp?.(), { signal: this.#over.signal });
   }
 
   // Join and resolve when media flows; throws the Problem that stood in the way.
@@ -136,6 +137,7 @@ export class Session extends EventTarget {
 
   #enter(state, detail = {}) {
     this.state = state;
+    if (state === "ended") this.#over.abort();
     this.#emit("state", { state, ...detail });
   }
 
