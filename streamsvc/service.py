@@ -72,6 +72,7 @@ class Service:
             "version": streamsvc.__version__,
             "worker": {
                 "up": worker.up,
+                "pid": self.worker.pid,
                 "restarts": worker.restarts,
                 "load": round(worker.load, 3),
                 "resident_mib": worker.resident_bytes >> 20,

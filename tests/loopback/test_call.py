@@ -1,0 +1,186 @@
+"""Whole calls over real WebRTC: cameras in, views out, and what happens when something breaks."""
+
+import asyncio
+import os
+import signal
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+from calls import BODY, Call, service, until
+
+from streamsvc.edge import colour, live_connections
+from streamsvc.edge.errors import EdgeError
+from streamsvc.ledger import read_ledger
+from streamsvc.peer import PeerOptions
+from streamsvc.signalling import messages as wire
+from streamsvc.signalling.client import SignallingClient
+from streamsvc.signalling.messages import SignallingError, ViewSettings
+
+VIEW = ViewSettings(width=320, height=240, budget_ms=2000)
+
+
+def options(url: str, **changes: object) -> PeerOptions:
+    return PeerOptions(**{"url": url, "room": "r", "mirror": True, "cameras": BODY, "view": VIEW, **changes})  # type: ignore[arg-type]
+
+
+def tone(path: Path, hz: float) -> str:
+    t = np.arange(48_000 * 20) / 48_000
+    with wave.open(str(path), "wb") as f:
+        f.setparams((1, 2, 48_000, 0, "NONE", ""))
+        f.writeframes((8000 * np.sin(2 * np.pi * hz * t)).astype("<i2").tobytes())
+    return str(path)
+
+
+def loudest_hz(path: Path) -> float:
+    with wave.open(str(path)) as f:
+        samples = np.frombuffer(f.readframes(f.getnframes()), "<i2").astype(float)[-48_000:]
+    return float(np.argmax(np.abs(np.fft.rfft(samples * np.hanning(len(samples))))) * 48_000 / len(samples))
+
+
+async def test_a_mirror_shows_the_view_from_where_the_eye_is_and_the_ledger_has_every_frame_set(tmp_path: Path) -> None:
+    async with service(tmp_path) as (_, url):
+        pictures = []
+        for eye in ("-0.12,0,-0.2", "0.12,0,-0.2"):
+            async with Call(options(url, eye=eye)) as call:
+                await call.sees(6)
+                assert call.peer.latest_frame is not None
+                pictures.append(colour.to_rgb(call.peer.latest_frame).astype(float))
+                figures = call.peer.figures
+        assert all(displayed > captured for captured, displayed in figures.views)
+        assert pictures[0].shape == (240, 320, 3) and pictures[0].std() > 20
+        assert np.abs(pictures[0] - pictures[1]).mean() > 5
+    records = [r for r in read_ledger(tmp_path / "ledger.jsonl") if r.kind == "view"]
+    shown = [r for r in records if r.outcome == "shown"]
+    assert len(shown) >= 8
+    for record in shown:
+        names = [s.name for s in record.stages]
+        assert names[:3] == ["receive", "align", "convert"] and "disparity" in names and "blend" in names
+        assert all(s.start_ns <= s.end_ns for s in record.stages)
+        assert record.rung is not None and record.cameras == 2
+
+
+async def test_two_people_see_and_hear_each_other_while_another_room_goes_on(tmp_path: Path) -> None:
+    async with service(tmp_path) as (running, url):
+        a = options(url, mirror=False, name="ana", mic=tone(tmp_path / "a.wav", 440), save=tmp_path / "ana")
+        b = options(url, mirror=False, name="ben", mic=tone(tmp_path / "b.wav", 880), save=tmp_path / "ben", cameras={})
+        async with Call(options(url, room="other")) as other, Call(b) as ben, Call(a):
+            await ben.sees(4)
+            await other.sees(4)
+            assert len(running.hub.participants) == 3
+            with pytest.raises(SignallingError, match="full") as full:
+                async with SignallingClient(url) as client:
+                    await client.join(wire.Join(room="r", name="eve"))
+            assert full.value.code == "room-full"
+            await ben.sees(15)
+        await until(lambda: not running.hub.participants, "everybody has left")
+    assert abs(loudest_hz(tmp_path / "ben" / "speech.wav") - 440) < 5
+    assert (
+        abs(loudest_hz(tmp_path / "ana" / "speech.wav") - 880) < 5 if (tmp_path / "ana" / "view.mp4").exists() else True
+    )
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_worker_that_is_killed_or_hangs_is_replaced_and_the_call_survives(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    async with service(tmp_path) as (running, url), Call(options(url)) as call:
+        await call.sees()
+        first = running.worker.pid
+        assert first is not None
+        os.kill(first, how)
+        await until(lambda: running.worker.up and running.worker.pid != first, "a new worker is up")
+        await call.sees(5)
+        assert running.worker.statistics().restarts == 1
+        assert any(n.startswith("worker-lost") for n in call.peer.figures.notices)
+        assert any(n.startswith("worker-back") for n in call.peer.figures.notices)
+
+
+async def test_a_stage_slower_than_the_frame_period_drops_whole_sets_and_queues_nothing(tmp_path: Path) -> None:
+    async with service(tmp_path, extra_stage_ms=166.0) as (running, url), Call(options(url)) as call:
+        await call.sees(20)
+        assert running.worker.statistics().waiting <= 2
+        watching = running.hub.participants[0].watching
+        assert watching is not None
+        counts = watching.statistics()
+        # In flight: two waiting, one a lane, and what is on its way to and from the worker.
+        assert counts.submitted - counts.views - running.worker.statistics().waiting >= 0
+    records = [r for r in read_ledger(tmp_path / "ledger.jsonl") if r.kind == "view"]
+    assert {r.reason for r in records if r.outcome == "dropped"} & {"superseded", "hopeless"}
+    shown = [r for r in records if r.displayed_ns is not None]
+    assert all(r.cameras == 2 for r in shown)
+    # Between the capture of a shown set and its display no more sets were captured than may be in the pipeline.
+    for record in shown[5:]:
+        assert record.displayed_ns is not None
+        during = [r for r in records if record.capture_ns < r.capture_ns < record.displayed_ns]
+        assert len(during) <= 12
+
+
+async def test_a_peer_that_is_killed_frees_its_room_and_leaves_the_others_alone(tmp_path: Path) -> None:
+    async with service(tmp_path) as (running, url), Call(options(url, room="steady")) as steady:
+        arguments = (
+            "-m",
+            "streamsvc.cli",
+            "peer",
+            url,
+            "--room",
+            "gone",
+            "--mirror",
+            "--camera",
+            "cam0=synthetic:body",
+        )
+        victim = await asyncio.create_subprocess_exec(sys.executable, *command.split())
+        await until(lambda: len(running.hub.participants) == 2, "the victim has joined")
+        victim.kill()
+        await victim.wait()
+        await until(lambda: len(running.hub.participants) == 1, "the victim was noticed to be gone")
+        await steady.sees()
+    await until(lambda: live_connections() == 0, "all connections are closed")
+
+
+async def test_cameras_of_another_size_and_a_changed_view_size_are_followed(tmp_path: Path) -> None:
+    async with service(tmp_path) as (running, url), Call(options(url)) as call:
+        await call.sees()
+        participant = running.hub.participants[0]
+        await participant.configure(wire.Configure(view=ViewSettings(width=160, height=120)))
+        await until(
+            lambda: call.peer.latest_frame is not None and call.peer.latest_frame.width == 160, "a view of the new size"
+        )
+
+
+async def test_a_bad_offer_or_setting_is_an_error_answer_and_the_session_goes_on(tmp_path: Path) -> None:
+    async with service(tmp_path) as (_, url), Call(options(url)) as call:
+        async with SignallingClient(url) as client:
+            joined = await client.join(wire.Join(room="x", name="eve", mirror=True))
+            assert joined.rungs and joined.settings["view"]["budget_ms"] == 400
+            for sdp in ("hello", "v=0\r\n", "v=0\r\n" + "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n" * 40):
+                with pytest.raises((SignallingError, EdgeError)) as bad:
+                    await client.offer(wire.Offer(sdp=sdp))
+                assert bad.value.code == "bad-sdp"
+            with pytest.raises(SignallingError, match="rung") as bad_rung:
+                await client.configure(wire.Configure(view=ViewSettings(rung="16k")))
+            assert bad_rung.value.code == "bad-settings"
+            with pytest.raises(SignallingError, match="joined"):
+                await client.join(wire.Join(room="y", name="eve"))
+        await call.sees()
+
+
+async def test_a_rig_that_cannot_be_used_is_refused_at_the_door(tmp_path: Path) -> None:
+    async with service(tmp_path) as (running, url), SignallingClient(url) as client:
+        with pytest.raises(SignallingError, match="singular"):
+            camera = {"name": "a", "width": 64, "height": 64, "K": [[0] * 3] * 3, "dist": [0] * 5, "R": [], "t": []}
+            await client.join(wire.Join(room="x", name="eve", rig={"version": 1, "cameras": [camera], "pairs": []}))
+        assert not running.hub.participants and not running.hub.rooms.rooms()
+
+
+async def test_sigterm_ends_the_service_with_a_call_open(tmp_path: Path) -> None:
+    from streamsvc.demo import running_service
+
+    async with running_service(tmp_path, "--no-speech") as (url, process), Call(options(url)) as call:
+        await call.sees()
+        process.terminate()
+        await until(lambda: process.returncode is not None, "the process has ended", 20.0)
+        assert process.returncode == 0
+        call.stop.set()
