@@ -214,7 +214,7 @@ class Interpreter:
             if end - self._cut > MAX_BUFFER_S * SPEECH_RATE:
                 latest = self._cut + int((MAX_BUFFER_S - 0.5) * SPEECH_RATE)
                 earliest = max(self._cut + int(TRIM_S * SPEECH_RATE), self._committed_to + SPEECH_RATE)
-                position = quietest(phrase, min(earliest, latest - SPEECH_RATE), latest)
+                position = quietest(phrase, min(earliest, latest - SPEECH_RATE), latest, latest)
                 self._phrases.insert(1, self._tracker.split(phrase, position))
                 end = position
             if phrase.end is None:
@@ -426,7 +426,8 @@ class Interpreter:
         at = self._prefix.index(last) + 1
         phrase = self._phrases[0]
         end = self._cut + round(last.end_s * SPEECH_RATE)
-        position = min(max(quietest(phrase, end - SPEECH_RATE // 4, end + SPEECH_RATE // 4), self._cut), self._heard_to)
+        position = quietest(phrase, end - SPEECH_RATE // 4, end + SPEECH_RATE // 4, end)
+        position = min(max(position, self._cut), self._heard_to)
         shift = (position - self._cut) / SPEECH_RATE
         begin = self._prefix[0].lead
         self._history.extend(self._prefix[:at])

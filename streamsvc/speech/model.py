@@ -119,7 +119,7 @@ class Whisper:
         timestamps: bool = True,
     ) -> Hypothesis:
         """Translate, continuing after `prefix`; see Translator.decode."""
-        forced = [t for word in prefix for t in (*word.lead, *word.tokens)]
+        forced = [t for word in prefix for t in ((*word.lead, *word.tokens) if timestamps else word.tokens)]
         head = ([self._previous, *prompt] if prompt else []) + self._task(language)
         if not timestamps:
             head.append(self._no_marks)

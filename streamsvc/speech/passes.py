@@ -103,7 +103,14 @@ class Pass:
             yield "identify"
 
         def decode(prompt: tuple[int, ...]) -> Hypothesis:
-            return self.translator.decode(encoded, language, prefix=self.prefix, prompt=prompt, beam=self.beam)
+            return self.translator.decode(
+                encoded,
+                language,
+                prefix=self.prefix,
+                prompt=prompt,
+                beam=self.beam,
+                timestamps=self.by_segment,
+            )
 
         hypothesis = decode(self.prompt)
         yield "decode"

@@ -89,7 +89,7 @@ class Translator(Protocol):
         timestamps: bool = True,
     ) -> Hypothesis:
         """Translate from `language`, continuing after `prefix` (words of the same audio), with text tokens of what was
-        said before as `prompt`."""
+        said before as `prompt`. Without `timestamps` all words are one segment and their times are rough."""
         ...
 
     def align(

@@ -129,13 +129,14 @@ class PhraseTracker:
         return rest
 
 
-def quietest(phrase: Phrase, earliest: int, latest: int) -> int:
-    """Return where between two positions a phrase is best split: the middle of the lowest three-chunk probability."""
+def quietest(phrase: Phrase, earliest: int, latest: int, otherwise: int) -> int:
+    """Return where between two positions a phrase is best split: the middle of the lowest three-chunk probability, or
+    `otherwise` where nothing there is a dip in the voice."""
     if latest <= earliest or len(phrase.quiet) < 3:
-        return latest
+        return otherwise
     smooth = np.convolve(phrase.quiet, np.ones(3) / 3, "same")
     centres = phrase.quiet_from + (np.arange(len(smooth)) + 0.5) * CHUNK
     inside = np.flatnonzero((centres >= earliest) & (centres <= latest))
-    if not len(inside):
-        return latest
+    if not len(inside) or smooth[inside].min() >= ONSET:
+        return otherwise
     return int(centres[inside[np.argmin(smooth[inside])]])

