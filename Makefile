@@ -72,7 +72,7 @@ format: $(INSTALLED) ## put the sources into the house format
 
 .PHONY: assets
 assets: $(INSTALLED) ## recorded speech and stereo photographs, from packages
-	@[ ! -f models/assets.py ] || $(PY) models/assets.py
+	@$(PY) models/assets.py
 
 .PHONY: bench
 bench: $(INSTALLED) assets ## the figures that the README quotes
