@@ -1,7 +1,8 @@
 """What a headless peer sees and hears, saved: `view.mp4`, `speech.wav`, `captions.srt`, all on one clock.
 
 Encoding runs on a thread; pictures that come faster than they can be encoded are left out of the file, never queued
-without bound. Time zero of all three is the first picture.
+without bound. Time zero of all three is the first
+picture or sound.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Recorder:
     def sound(self, samples: Samples, heard_ns: int) -> None:
         """Save sound that was heard until `heard_ns`; gaps are filled with silence."""
         if self._zero_ns is None:
-            return
+            self._zero_ns = heard_ns - len(samples) * 1_000_000_000 // OUTPUT_RATE
         due = (heard_ns - self._zero_ns) * OUTPUT_RATE // 1_000_000_000 - len(samples)
         if due - self._samples > OUTPUT_RATE // 5:
             self._write(np.zeros(due - self._samples, np.float32))
