@@ -1,7 +1,7 @@
 // The settings panel: policy, its parameters as sliders made from the declared table, language, budget, picture.
 //
-// `joined.policies` is [{name, description?, parameters: [{name, default, min, max, meaning, step?}]}]. Every change is
-// sent 150 ms after the last touch, as one `configure`.
+// `joined.policies` is [{name, meaning, parameters: [{name, default, minimum, maximum, meaning, integer}]}]. Every change
+// is sent 150 ms after the last touch, as one `configure`.
 
 import { element, fillSelect } from "./dom.js";
 import { LANGUAGES } from "./languages.js";
@@ -45,9 +45,10 @@ export class Controls {
     const ui = this.#ui;
     this.#policies = policies;
     fillSelect(ui.policy, policies.map((p) => [p.name, p.name]), policies[0]?.name ?? "");
-    ui.policy.disabled = !policies.length;
+    ui.enabled.disabled = ui.source.disabled = ui.policy.disabled = !policies.length;
     const named = rungs.filter((r) => r.name);
-    fillSelect(ui.rung, named.map((r) => [r.name, r.quality ? `${r.name} (${r.quality.toFixed(1)} dB)` : r.name]), named[0]?.name ?? "");
+    const levels = named.map((r) => [r.name, r.quality ? `${r.name} (${r.quality.toFixed(1)} dB)` : r.name]);
+    fillSelect(ui.rung, [["", "Automatic"], ...levels], "");
     ui.rung.disabled = !named.length;
     this.show(settings);
   }
@@ -61,7 +62,7 @@ export class Controls {
     if (speech.policy != null) ui.policy.value = speech.policy;
     if (!busy) this.#makeSliders(ui.policy.value, speech.parameters ?? this.#parameters);
     if (view.budget_ms != null && !busy) ui.budget.value = view.budget_ms;
-    if (view.rung != null) ui.rung.value = view.rung;
+    if ("rung" in view) ui.rung.value = view.rung ?? "";
     if (view.width && view.height) {
       const size = `${view.width}×${view.height}`;
       fillSelect(ui.size, [...new Set([size, ...SIZES])].map((s) => [s, s]), size);
@@ -78,7 +79,9 @@ export class Controls {
 
   #makeSliders(name, values) {
     const policy = this.#policies.find((p) => p.name === name);
-    this.#ui.description.textContent = policy?.description ?? "";
+    this.#ui.description.textContent = this.#policies.length
+      ? sentence(policy?.meaning)
+      : "This service does not translate now: the original voice passes through.";
     const declared = policy?.parameters ?? [];
     this.#parameters = Object.fromEntries(declared.map((p) => [p.name, values[p.name] ?? p.default]));
     // rebuilding a slider that has the focus would take it away
@@ -91,17 +94,16 @@ export class Controls {
   }
 
   #slider(parameter, policy) {
-    const { name, min, max, meaning = "" } = parameter;
-    const whole = [min, max, parameter.default].every(Number.isInteger) && max - min >= 2;
-    const step = parameter.step ?? (whole ? 1 : 0.01);
-    const slider = element("input", { type: "range", name, min, max, step, title: meaning });
+    const { name, minimum, maximum, meaning, integer } = parameter;
+    // the limits come before the value, which they would clamp
+    const slider = element("input", { type: "range", name, min: minimum, max: maximum, step: integer ? 1 : 0.01 });
     slider.dataset.policy = policy;
     const row = element("label", { className: "slider" });
     row.append(
       element("span", { className: "slider-name", textContent: name.replaceAll("_", " ") }),
       slider,
       element("output"),
-      element("small", { textContent: meaning }),
+      element("small", { textContent: sentence(meaning) }),
     );
     this.#set(slider, this.#parameters[name]);
     slider.oninput = () => {
@@ -127,4 +129,9 @@ export class Controls {
       this.#configure(pending);
     }, SETTLE_MS);
   }
+}
+
+// "passes that must agree" -> "Passes that must agree."
+function sentence(text = "") {
+  return text && `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }

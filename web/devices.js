@@ -94,10 +94,12 @@ export class LocalMedia extends EventTarget {
     navigator.mediaDevices?.addEventListener?.("devicechange", () => this.#revive());
   }
 
-  // What a call sends: [{name, track}] in rig order; names are the rig's, or cam0, cam1, ...
+  // What a call sends: [{name, track}] in rig order; names are the rig's, or cam0, cam1, ... Cameras that the rig
+  // doesn't know stay at home.
   cameras() {
     if (this.viewer) return [];
-    return this.slots.map((slot, i) => ({ name: this.nameOf(i), track: slot.track }));
+    const sent = this.slots.slice(0, this.rig?.cameras.length);
+    return sent.map((slot, i) => ({ name: this.nameOf(i), track: slot.track }));
   }
 
   nameOf(index) {

@@ -94,6 +94,7 @@ export class Session extends EventTarget {
   #take(message) {
     if (message.type === "candidate") this.#call?.candidate(message);
     else if (message.type === "error") this.#emit("notice", message);
+    else if (message.code === "connection-lost") this.#lost(new Problem("media-failed"));
     else this.#emit(message.type, message);
   }
 

@@ -211,6 +211,14 @@ class Visitor:
             self.until(f"document.querySelectorAll('.tile:not(.unused)').length === {n}")
 
 
+def open_visit(chromium: Browser, *, devices: bool = True, **options) -> Visitor:
+    """Open a page in a context of its own; without `devices` cameras and microphone are not allowed."""
+    context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+    if devices:
+        context.grant_permissions(["camera", "microphone"])
+    return Visitor(context)
+
+
 @pytest.fixture
 def visit(chromium: Browser) -> Iterator[Callable[..., Visitor]]:
     """Return a function that opens a page of its own (own context, 1280x800, devices allowed unless told otherwise).
@@ -218,11 +226,8 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Visitor]]:
     Every visit is checked at the end of its test."""
     visitors: list[Visitor] = []
 
-    def open_page(*, devices: bool = True, **options) -> Visitor:
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-        if devices:
-            context.grant_permissions(["camera", "microphone"])
-        visitors.append(Visitor(context))
+    def open_page(**options) -> Visitor:
+        visitors.append(open_visit(chromium, **options))
         return visitors[-1]
 
     yield open_page

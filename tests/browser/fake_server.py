@@ -33,23 +33,37 @@ from streamsvc.signalling import messages as m
 WEB = Path(__file__).resolve().parents[2] / "web"
 CSP = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 SCREEN = {"centre": [0.0, 0.0, 1.2], "right": [0.5, 0.0, 0.0], "up": [0.0, -0.375, 0.0]}
+
+
+def parameter(
+    name: str, default: float, minimum: float, maximum: float, meaning: str, integer: bool = False
+) -> dict[str, object]:
+    """Return one row of the declared table, as `streamsvc.speech.policies.describe` gives it."""
+    return {
+        "name": name,
+        "default": default,
+        "minimum": minimum,
+        "maximum": maximum,
+        "meaning": meaning,
+        "integer": integer,
+    }
+
+
 POLICIES = [
     {
         "name": "agreement",
-        "description": "Speaks the words on which the last passes agree.",
+        "meaning": "says words that the last n passes agree on",
         "parameters": [
-            {"name": "n", "default": 2, "min": 2, "max": 5, "meaning": "Passes that have to agree."},
-            {"name": "frame_width", "default": 1.0, "min": 0.25, "max": 5.0, "meaning": "Seconds between passes."},
+            parameter("n", 2, 2, 5, "passes that must agree", integer=True),
+            parameter("frame_width", 1.0, 0.25, 5.0, "seconds by which the audio grows between passes"),
         ],
     },
     {
         "name": "consensus",
-        "description": "Speaks a segment that the pass before had too.",
-        "parameters": [
-            {"name": "threshold", "default": 0.9, "min": 0.0, "max": 1.0, "meaning": "How alike the two must be."}
-        ],
+        "meaning": "says what the previous pass said almost alike",
+        "parameters": [parameter("threshold", 0.9, 0, 1, "how alike")],
     },
-    {"name": "offline", "parameters": []},
+    {"name": "offline", "meaning": "waits until the phrase is over", "parameters": []},
 ]
 RUNGS = [{"name": "full", "quality": 31.5}, {"name": "half", "quality": 28.25}]
 STORY = ["Good morning,", "I am glad to see you.", "We can begin", "whenever you like."]

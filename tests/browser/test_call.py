@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from .conftest import open_visit
+
 SNAP = """() => {
   const c = document.createElement('canvas'); c.width = 32; c.height = 24;
   const g = c.getContext('2d'); g.drawImage(document.getElementById('view'), 0, 0, 32, 24);
@@ -13,13 +15,26 @@ SNAP = """() => {
 }"""
 
 
-@pytest.fixture
-def caller(visit, service, request):
-    """Someone in a call with two cameras, in a room of their own."""
-    v = visit()
-    v.join(request.node.name[:60], url=service.url)
+@pytest.fixture(scope="module")
+def lasting_call(chromium, service):
+    """Someone in a call with two cameras."""
+    v = open_visit(chromium)
+    v.join("lasting", url=service.url)
     v.in_call()
-    return v
+    yield v
+    v.check()
+    v.context.close()
+
+
+@pytest.fixture
+def caller(lasting_call):
+    """The call that most tests share: panels closed, eye at home, nothing said yet about viewpoints."""
+    for panel in lasting_call.page.locator("[data-close]:visible").all():
+        panel.click()
+    lasting_call.page.locator("#stage").focus()
+    lasting_call.page.keyboard.press("r")
+    lasting_call.until("window.streamsvc.stats.viewpointsSent > 0 && window.streamsvc.stats.eye[0] === 0")
+    return lasting_call
 
 
 def test_the_view_plays_and_its_pixels_change(caller):
@@ -56,7 +71,7 @@ def test_sliders_are_made_from_the_declared_table_and_reach_the_service(caller):
     assert [s.get_attribute("name") for s in sliders.all()] == ["n", "frame_width"]
     assert [sliders.nth(0).get_attribute(a) for a in ("min", "max", "step")] == ["2", "5", "1"]
     assert sliders.nth(0).input_value() == "2"
-    assert "Passes that have to agree." in page.locator("[data-set=parameters]").inner_text()
+    assert "Passes that must agree." in page.locator("[data-set=parameters]").inner_text()
     page.select_option("[data-set=policy]", "consensus")
     page.locator("[data-set=parameters] input").fill("0.75")
     page.locator("[data-set=budget]").fill("250")

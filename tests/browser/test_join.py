@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+from pathlib import Path
+
+WEB = Path(__file__).resolve().parents[2] / "web"
 
 RIG = {
     "version": 1,
@@ -26,6 +30,13 @@ window.__said = [];
 const send = WebSocket.prototype.send;
 WebSocket.prototype.send = function (data) { window.__said.push(JSON.parse(data)); return send.call(this, data); };
 """
+
+
+def test_the_page_offers_the_languages_that_the_interpreter_knows():
+    from streamsvc.speech.languages import LANGUAGES
+
+    offered = re.findall(r'\["(\w+)", "(\w+)"\]', (WEB / "languages.js").read_text("utf-8"))
+    assert dict(offered) == LANGUAGES
 
 
 def test_two_cameras_and_a_microphone_join_and_the_view_comes(visit, service):
