@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from streamsvc.ledger import Ledger, LedgerError, Record, Stage
-from streamsvc.ledger.charts import categories, tick_labels, ticks
+from streamsvc.ledger.charts import categories, tick_labels, ticks, timeline
 from streamsvc.ledger.conditions import conditions
 from streamsvc.ledger.report import segments, write_report
 
@@ -205,6 +205,13 @@ def test_a_frame_is_split_into_stages_and_named_gaps() -> None:
         ("encode", 50, 60, True),
         ("encode → display", 60, 100, False),
     ]
+
+
+def test_few_frames_are_drawn_one_by_one_and_of_many_only_the_late() -> None:
+    few = [(t / 10, 100.0 if t % 2 else 500.0) for t in range(20)]
+    assert timeline(few, [], 400.0, 2.0).count("<circle") == 20
+    many = [(t / 10, 100.0 if t % 2 else 500.0) for t in range(200)]
+    assert timeline(many, [], 400.0, 20.0).count("<circle") == 100
 
 
 def test_ticks_are_round_and_within_the_axis() -> None:

@@ -15,6 +15,7 @@ from streamsvc.ledger.figures import percentile
 WIDTH = 920
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 34
 CATEGORIES = 6
+FEW = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +120,9 @@ def timeline(points: Sequence[tuple[float, float]], dropped: Sequence[float], bu
         band_low.append((at, y(low)))
         median.append((at, y(mid)))
         band_high.append((at, y(high)))
-    late = [(t, v) for t, v in points if v > budget]
-    late = late[:: max(1, len(late) // 600)]
+    # Few frames are drawn one by one; of many, only those that stand out.
+    dots = list(points) if len(points) < FEW else [(t, v) for t, v in points if v > budget]
+    dots = dots[:: max(1, len(dots) // 600)]
     drops = dropped[:: max(1, len(dropped) // 900)]
     return _svg(
         height,
@@ -130,9 +132,9 @@ def timeline(points: Sequence[tuple[float, float]], dropped: Sequence[float], bu
         f'<polyline class="line" points="{_points(median)}"/>' if median else "",
         _budget(x, y, budget),
         "".join(
-            f'<circle class="late" cx="{x(t):.1f}" cy="{y(min(v, top)):.1f}" r="2.4"><title>{number(v)} ms at '
-            f"{t:.2f} s</title></circle>"
-            for t, v in late
+            f'<circle class="{"late" if v > budget else "shown"}" cx="{x(t):.1f}" cy="{y(min(v, top)):.1f}" r="2.4">'
+            f"<title>{number(v)} ms at {t:.2f} s</title></circle>"
+            for t, v in dots
         ),
         "".join(
             f'<line class="drop" x1="{x(t):.1f}" x2="{x(t):.1f}" y1="{y.start + 6}" y2="{y.start + 16}"/>'

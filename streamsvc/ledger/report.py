@@ -31,8 +31,9 @@ from streamsvc.ledger.records import Record
 
 TIMELINES = 6
 INTERVALS = 90
+FRAMES_PER_INTERVAL = 6
 WATERFALL_ROWS = 24
-VISIBLE_GAP_NS = 50_000
+VISIBLE_GAP_NS = 200_000
 
 STYLE = """
 :root{--ink:#1a2027;--muted:#5d6975;--grid:#e4e8ec;--axis:#b4bdc6;--panel:#fff;--page:#f4f6f8;--shown:#2c6fb7;
@@ -253,7 +254,8 @@ def segments(record: Record) -> list[Bar]:
     cursor, before = record.capture_ns, "capture"
     for stage in sorted(record.stages, key=lambda s: s.start_ns):
         if stage.start_ns - cursor > VISIBLE_GAP_NS:
-            bars.append(_bar(record, f"{before} → {stage.name}", cursor, stage.start_ns, work=False))
+            name = f"between {before} slices" if before == stage.name else f"{before} → {stage.name}"
+            bars.append(_bar(record, name, cursor, stage.start_ns, work=False))
         if bars and bars[-1].work and bars[-1].name == stage.name:
             bars[-1] = Bar(stage.name, bars[-1].start, (stage.end_ns - record.capture_ns) / 1e6, True)
         else:
@@ -320,12 +322,13 @@ def _waterfalls(views: Sequence[Record], summary: Summary) -> str:
 def _outcomes(views: Sequence[Record], summary: Summary, start: int, end: float) -> str:
     names = ["shown", *summary.view.misses]
     kept = names[: charts.CATEGORIES + 1]
-    series = {name: [0] * INTERVALS for name in kept}
+    intervals = max(1, min(INTERVALS, len(views) // FRAMES_PER_INTERVAL))
+    series = {name: [0] * intervals for name in kept}
     if len(names) > len(kept):
-        series["other reasons"] = [0] * INTERVALS
+        series["other reasons"] = [0] * intervals
     for r in views:
         name = "shown" if r.outcome == "shown" else "late" if r.outcome == "late" else r.reason or "unknown"
-        at = min(INTERVALS - 1, int((r.capture_ns - start) / 1e9 / (end or 1) * INTERVALS))
+        at = min(intervals - 1, int((r.capture_ns - start) / 1e9 / (end or 1) * intervals))
         series[name if name in series else "other reasons"][at] += 1
     legend = "".join(
         f'<span><svg viewBox="0 0 12 12"><rect class="{css}" width="12" height="12" rx="2"/></svg>'
