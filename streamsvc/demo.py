@@ -62,9 +62,11 @@ def free_port(wanted: int) -> int:
 
 @asynccontextmanager
 async def running_service(
-    folder: Path, *arguments: str, port: int = 0
+    folder: Path, *arguments: str, port: int = 0, view: tuple[int, int] = (640, 480)
 ) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
     """Run `streamsvc serve` in a process of its own with its ledger in `folder`; yields its URL and the process.
+
+    `view` is the size of the picture for viewers who ask for none.
 
     Its log goes to `folder/service.log`. Raises DemoError with the end of that log when it does not come up.
     """
@@ -78,7 +80,12 @@ async def running_service(
             *arguments,
             stdout=out,
             stderr=out,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "STREAMSVC_VIEW_WIDTH": str(view[0]),
+                "STREAMSVC_VIEW_HEIGHT": str(view[1]),
+            },
         )
     try:
         for _ in range(round(READY_S * 10)):

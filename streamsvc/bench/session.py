@@ -1,7 +1,8 @@
 """A whole session, cameras to display, with speech: what arrives in time, and whether latency or memory grow.
 
 The service runs in processes of its own as users run it; the viewer is our headless peer or headless Chromium. The
-first `WARMUP_S` are discarded. Goodput counts every instant that the cameras captured, so what was never delivered is a miss.
+first `WARMUP_S` are discarded. Goodput counts every instant that the cameras captured, so what was never delivered is a
+miss.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ async def run_session(options: SessionBench, tell: Callable[[str], None]) -> dic
         f"speech {'on' if options.speech else 'off'}, budget {options.budget_ms:g} ms"
     )
     memory: list[MemorySample] = []
-    async with running_service(options.out, *arguments) as (url, process):
+    async with running_service(options.out, *arguments, view=options.size) as (url, process):
         watcher = asyncio.create_task(_watch_memory(url, process.pid, memory))
         try:
             if options.browser:
