@@ -74,3 +74,14 @@ def test_the_edge_process_loads_no_net_and_no_room_of_the_worker(module: str) ->
 def test_an_installation_without_extras_is_enough(module: str) -> None:
     done = python(f"import sys; sys.modules.update(dict.fromkeys({NETS!r})); import {module}")
     assert done.returncode == 0, done.stderr
+
+
+def test_the_classical_view_needs_no_torch() -> None:
+    done = python(
+        "import sys; sys.modules['torch'] = None\n"
+        "from streamsvc.frames.link import WorkerSettings\n"
+        "from streamsvc.worker.warm import warm_views\n"
+        "print(len(warm_views(WorkerSettings(speech=False))))"
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 3
