@@ -1,0 +1,62 @@
+"""The real service in headless Chromium: two cameras that see a person, a microphone that hears Spanish."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from streamsvc.bench.browser import ChromiumCall, chromium_call, film_body, write_wav
+from streamsvc.demo import running_service
+from streamsvc.ledger import read_ledger
+from streamsvc.peer.sources import open_microphone
+
+SECONDS = 20
+VIEW = """() => {
+  const view = document.getElementById('view'), c = document.createElement('canvas');
+  c.width = view.videoWidth; c.height = view.videoHeight;
+  const g = c.getContext('2d'); g.drawImage(view, 0, 0);
+  return [c.width, c.height, [...g.getImageData(0, 0, c.width, c.height).data]];
+}"""
+
+
+def shown(call: ChromiumCall) -> np.ndarray:
+    width, height, data = call.page.evaluate(VIEW)
+    return np.array(data, np.uint8).reshape(height, width, 4)[..., :3]
+
+
+def visit(url: str, folder: Path) -> dict:
+    film = film_body(2, (320, 240), 10.0, seconds=1.0)
+    rig = folder / "rig.json"
+    rig.write_text(json.dumps(film.rig.to_json()))
+    microphone = open_microphone(f"synthetic:es:{SECONDS}")
+    mic = write_wav(folder / "mic.wav", microphone.read((SECONDS + 2) * 48_000))
+    with chromium_call(film, mic) as call:
+        call.join(url, "visit", rig, 2, "es")
+        call.until("window.streamsvc.stats.live?.cameras === 2")
+        pictures = []
+        for x in (300, 980):
+            call.page.mouse.move(x, 400)
+            frames = call.stats()["framesShown"]
+            call.until(f"window.streamsvc.stats.framesShown > {frames + 8}")
+            pictures.append(shown(call))
+        call.until("window.streamsvc.stats.captions.length >= 2")
+        call.page.screenshot(path=str(folder / "page.png"))
+        return {"stats": call.stats(), "pictures": pictures, "errors": call.errors}
+
+
+async def test_chromium_sees_the_view_from_its_pointers_eye_and_reads_captions(tmp_path: Path) -> None:
+    async with running_service(tmp_path, view=(320, 240)) as (url, _):
+        seen = await asyncio.to_thread(visit, url, tmp_path)
+    left, right = seen["pictures"]
+    assert left.shape == (240, 320, 3) and left.std() > 20
+    # The eye moved: the same person, from elsewhere.
+    assert np.abs(left.astype(float) - right).mean() > 4
+    assert seen["stats"]["framesShown"] > 20 and not seen["errors"]
+    assert all(len(c["text"].split()) >= 1 for c in seen["stats"]["captions"])
+    screenshot = cv2.imread(str(tmp_path / "page.png"))
+    assert screenshot.shape == (800, 1280, 3)
+    records = list(read_ledger(tmp_path / "ledger.jsonl"))
+    assert any(r.kind == "view" and r.outcome == "shown" and r.cameras == 2 for r in records)
+    assert any(r.kind == "speech" and r.text for r in records)
