@@ -3,9 +3,12 @@
 from streamsvc.speech.errors import AudioError, PolicyError, SpeechError, VoiceError
 from streamsvc.speech.interpreter import Commit, Event, Interpreter, InterpretSettings, TentativeText
 from streamsvc.speech.passes import Pass, PassResult
+from streamsvc.speech.policies import DEFAULT_POLICY, describe
 from streamsvc.speech.translator import Translator
+from streamsvc.speech.voice import PiperEngine, SpeechChunk, Voice, voice_missing
 
 __all__ = [
+    "DEFAULT_POLICY",
     "AudioError",
     "Commit",
     "Event",
@@ -13,9 +16,14 @@ __all__ = [
     "Interpreter",
     "Pass",
     "PassResult",
+    "PiperEngine",
     "PolicyError",
+    "SpeechChunk",
     "SpeechError",
     "TentativeText",
     "Translator",
+    "Voice",
     "VoiceError",
+    "describe",
+    "voice_missing",
 ]

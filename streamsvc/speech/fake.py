@@ -48,7 +48,7 @@ class FakeTranslator:
         self.decoded: list[str] = []
         """The language of every decode."""
 
-    def encode(self, audio: Samples) -> Encoded:
+    def encode(self, audio: Samples, *, final: bool = False) -> Encoded:
         """Keep the audio."""
         return Encoded(np.array(audio), len(audio) / SPEECH_RATE)
 

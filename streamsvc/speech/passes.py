@@ -91,7 +91,7 @@ class Pass:
 
     def slices(self) -> Slices[PassResult]:
         """Run the pass; one step is one call of the model and yields `encode`, `identify`, `decode` or `align`."""
-        encoded = self.translator.encode(self.audio)
+        encoded = self.translator.encode(self.audio, final=self.final)
         yield "encode"
         state = self.language_state
         if self.source != "auto":

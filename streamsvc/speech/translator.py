@@ -70,8 +70,8 @@ class Encoded:
 class Translator(Protocol):
     """A model that turns 16 kHz mono speech into words of the target language."""
 
-    def encode(self, audio: Samples) -> Encoded:
-        """Encode (n,) float32 16 kHz mono, n at most 28 s."""
+    def encode(self, audio: Samples, *, final: bool = False) -> Encoded:
+        """Encode (n,) float32 16 kHz mono, n at most 27 s; `final`: the phrase ends with it."""
         ...
 
     def identify(self, encoded: Encoded) -> dict[str, float]:
