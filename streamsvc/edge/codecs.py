@@ -21,6 +21,7 @@ from aiortc.codecs.h264 import H264Encoder as StockH264
 from aiortc.codecs.vpx import Vp8Encoder as StockVp8
 from av.video.frame import PictureType
 
+from streamsvc.edge import executors
 from streamsvc.edge.colour import to_yuv
 from streamsvc.edge.profiles import Profile, profile_for
 from streamsvc.edge.rtpclock import AUDIO_RATE, VIDEO_RATE
@@ -84,7 +85,7 @@ class VideoEncoder:
         codec.framerate = fractions.Fraction((self._profile or profile_for(width, height)).fps, 1)
         codec.colorspace, codec.color_range = 6, 1
         codec.gop_size = 3000
-        codec.thread_count = 1 if width * height <= 640 * 480 else 2
+        codec.thread_count = _threads(width * height)
         return codec
 
 
@@ -186,6 +187,14 @@ def sound_frame(samples: Samples, pts: int) -> av.AudioFrame:
     frame = av.AudioFrame.from_ndarray(whole[None], format="s16", layout="mono")
     frame.sample_rate, frame.pts, frame.time_base = AUDIO_RATE, pts, AUDIO_TIME_BASE
     return frame
+
+
+def _threads(pixels: int) -> int:
+    """More threads than idle cores make a codec many times slower, so few cores mean one thread."""
+    cores = executors.cores()
+    if pixels > 1280 * 720 and cores >= 6:
+        return 3
+    return 2 if pixels > 640 * 480 and cores >= 4 else 1
 
 
 def _as_yuv(frame: av.VideoFrame) -> av.VideoFrame:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -20,9 +20,11 @@ from aiortc import RTCBundlePolicy, RTCConfiguration, RTCDataChannel, RTCIceServ
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 from aiortc.rtcicetransport import connection_kwargs
 from aiortc.rtcrtptransceiver import RTCRtpTransceiver
+from aiortc.sdp import MediaDescription, SessionDescription
 
 from streamsvc.edge.adaptation import require_aiortc
 from streamsvc.edge.errors import EdgeError
+from streamsvc.edge.extensions import agreed_extras
 from streamsvc.edge.peerconnection import PeerConnection
 from streamsvc.edge.receive import AudioIn, VideoIn
 from streamsvc.edge.rtp_receiver import Receiver
@@ -123,6 +125,11 @@ class Connection:
         """
         text = check_description(sdp, self._limits)
         await self._apply(self._pc.setRemoteDescription(RTCSessionDescription(text, "offer")))
+        for transceiver, media in self._sections(text):
+            if transceiver.kind == "video":
+                known = {extension.uri for extension in transceiver._headerExtensions}
+                extras = agreed_extras(media.rtp.headerExtensions)
+                transceiver._headerExtensions += [extra for extra in extras if extra.uri not in known]
         for track in (video, audio):
             if track is not None:
                 self._attach(track)
@@ -185,6 +192,13 @@ class Connection:
         """The mids of the video sections on which we send, in the order of `offer`'s videos."""
         sending = [t for t in self._pc.getTransceivers() if t.kind == "video" and t.sender.track is not None]
         return tuple(t.mid for t in sending if t.mid is not None)
+
+    def _sections(self, text: str) -> Iterator[tuple[RTCRtpTransceiver, MediaDescription]]:
+        """Yield our transceivers with the sections of the other side's description that they answer."""
+        media = {m.rtp.muxId: m for m in SessionDescription.parse(text).media}
+        for transceiver in self._pc.getTransceivers():
+            if transceiver.mid in media:
+                yield transceiver, media[transceiver.mid]
 
     def _transport_mid(self) -> str | None:
         for transceiver in self._pc.getTransceivers():

@@ -18,20 +18,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _cpus() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
 def encoding() -> ThreadPoolExecutor:
     """The pool for RGB to YUV conversion and video encoding: one thread per core, 2 to 8."""
-    return ThreadPoolExecutor(min(max(_cpus(), 2), 8), thread_name_prefix="edge-encode")
+    return ThreadPoolExecutor(min(max(cores(), 2), 8), thread_name_prefix="edge-encode")
 
 
 @cache
 def decoding() -> ThreadPoolExecutor:
     """The pool for video decoding and YUV to RGB conversion: one thread per core, 2 to 8."""
-    return ThreadPoolExecutor(min(max(_cpus(), 2), 8), thread_name_prefix="edge-decode")
+    return ThreadPoolExecutor(min(max(cores(), 2), 8), thread_name_prefix="edge-decode")
 
 
 @cache

@@ -23,6 +23,7 @@ from aiortc.rtcrtptransceiver import RTCRtpTransceiver
 from aiortc.rtp import RtpPacket
 
 from streamsvc.edge.adaptation import Private
+from streamsvc.edge.extensions import ExtensionsMap
 from streamsvc.edge.rtp_receiver import Receiver
 from streamsvc.edge.rtp_sender import Sender
 
@@ -76,6 +77,7 @@ class PeerConnection(RTCPeerConnection):
     def _RTCPeerConnection__createDtlsTransport(self) -> RTCDtlsTransport:  # noqa: N802
         transport: Any = super()._RTCPeerConnection__createDtlsTransport()  # type: ignore[misc]
         transport._rtp_router = MidRouter()
+        transport._rtp_header_extensions_map = ExtensionsMap()
         transport._handle_rtp_data = self._guarded(transport._handle_rtp_data)
         transport._handle_rtcp_data = self._guarded(transport._handle_rtcp_data)
         ice = transport.transport._connection

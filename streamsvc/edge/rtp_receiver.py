@@ -25,6 +25,7 @@ from aiortc.rtp import AnyRtcpPacket, RtcpSrPacket, RtpPacket
 from streamsvc.edge import executors
 from streamsvc.edge.adaptation import Private
 from streamsvc.edge.codecs import is_keyframe
+from streamsvc.edge.extensions import ColourSpace
 from streamsvc.edge.jitter import AudioJitterBuffer, VideoJitterBuffer
 from streamsvc.edge.rtpclock import AUDIO_RATE, VIDEO_RATE, SenderClock, Unwrapper
 
@@ -60,6 +61,7 @@ class DecodeQueue:
     """Stands where aiortc has its decoder's queue and thread: decodes one frame at a time in our pool.
 
     `put` takes what aiortc puts, (codec, frame) or None for the end. On overflow it drops up to the next keyframe.
+    `colour_space` is what the sender said beside the bitstream; frames leave tagged with it.
     """
 
     def __init__(self, kind: str, track: Any, decode_error: Any) -> None:
@@ -75,6 +77,7 @@ class DecodeQueue:
         self._await_keyframe = False
         self.dropped = 0
         self.errors = 0
+        self.colour_space: ColourSpace | None = None
         self._task = asyncio.ensure_future(self._run())
 
     def put(self, item: tuple[RTCRtpCodecParameters, JitterFrame] | None) -> None:
@@ -121,6 +124,9 @@ class DecodeQueue:
                     continue
                 took = time.monotonic_ns() - started
                 for frame in frames:
+                    if self.colour_space is not None:
+                        frame.colorspace = self.colour_space.matrix
+                        frame.color_range = 2 if self.colour_space.full else 1
                     timestamp = item.frame.timestamp if frame.pts is None or not self._video else frame.pts
                     self._track._queue.put_nowait(
                         Decoded(frame, timestamp, item.arrived_ns, took, item.codec.clockRate)
@@ -215,6 +221,9 @@ class Receiver(RTCRtpReceiver):
         codec = self._stock_codecs.get(packet.payload_type)
         if codec is not None and not is_rtx(codec):
             self._media_ssrc = packet.ssrc
+            said = getattr(packet.extensions, "colour_space", None)
+            if said is not None and self._decoding is not None:
+                self._decoding.colour_space = said
             self.sender_clock.rate = codec.clockRate
         await super()._handle_rtp_packet(packet, arrival_time_ms)
         for frame in self._jitter.drain():

@@ -18,12 +18,23 @@ from aiortc import clock
 from aiortc.mediastreams import MediaStreamError
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtcrtpsender import RTCRtpSender, random_sequence_number
-from aiortc.rtp import RTP_HISTORY_SIZE, AnyRtcpPacket, RtcpSenderInfo, RtcpSrPacket, RtpPacket
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    RTP_HISTORY_SIZE,
+    AnyRtcpPacket,
+    RtcpPsfbPacket,
+    RtcpSenderInfo,
+    RtcpSrPacket,
+    RtpPacket,
+    unpack_remb_fci,
+)
 from aiortc.utils import uint16_add
 
 from streamsvc.edge import executors
 from streamsvc.edge.adaptation import Private
 from streamsvc.edge.codecs import H264Encoder, NarrowbandEncoder, OpusEncoder, VideoEncoder, Vp8Encoder
+from streamsvc.edge.extensions import ExtensionsMap
+from streamsvc.edge.rate import SentRate, next_target
 from streamsvc.edge.rtpclock import AUDIO_RATE, ntp_of, wall_offset_ns
 from streamsvc.edge.send import AudioOut, Picture, Sound, VideoOut
 
@@ -70,6 +81,8 @@ class Sender(RTCRtpSender):
         super().__init__(track_or_kind, transport)
         self.frames = 0
         self.encode_ns = 0
+        self._rate = SentRate()
+        self._stock_rtp_header_extensions_map = ExtensionsMap()
 
     @property
     def encoder(self) -> Any:
@@ -149,11 +162,21 @@ class Sender(RTCRtpSender):
             await self.transport._send_rtp(packet.serialize(self._stock_rtp_header_extensions_map))
             self._stock_octet_count += len(payload)
             self._stock_packet_count += 1
+            self._rate.add(len(payload), time.monotonic_ns())
             sequence = uint16_add(sequence, 1)
         self.frames += 1
         if first:
             await self._send_rtcp([self._report()])
         return sequence
+
+    async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
+        if not (isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP):
+            await super()._handle_rtcp_packet(packet)
+            return
+        estimate, streams = unpack_remb_fci(packet.fci)
+        if self._ssrc in streams and isinstance(self.encoder, VideoEncoder):
+            rate = self._rate.bits_per_second(time.monotonic_ns())
+            self.encoder.target_bitrate = next_target(self.encoder.target_bitrate, estimate, rate)
 
     def _report(self) -> RtcpSrPacket:
         return RtcpSrPacket(

@@ -1,0 +1,44 @@
+"""What a sender does with the receiver's bandwidth estimate (REMB, draft-alvestrand-rmcat-remb). Pure.
+
+The estimate can't rise above one and a half times what arrives, so while the picture is still and the encoder sends little
+it falls, though nothing is wrong with the network; taken at its word, the next movement starts at a few hundred kb/s and
+takes 10 s to recover. So an estimate below the target counts only when we actually send near the target, or when it
+is close to what we send.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+SECOND_NS = 1_000_000_000
+_NEAR_TARGET = 0.8
+_ROOM = 1.2
+
+
+def next_target(target: int, estimate: int, sent_rate: float) -> int:
+    """Return the new target bitrate from the old one, the receiver's estimate and what we sent, all bits per second."""
+    unused = sent_rate < _NEAR_TARGET * target and estimate > _ROOM * sent_rate
+    return target if estimate < target and unused else estimate
+
+
+class SentRate:
+    """Bits per second over the last second."""
+
+    def __init__(self) -> None:
+        self._sent: deque[tuple[int, int]] = deque()
+        self._bytes = 0
+
+    def add(self, count: int, now_ns: int) -> None:
+        """Note that `count` bytes were sent."""
+        self._sent.append((now_ns, count))
+        self._bytes += count
+        self._forget(now_ns)
+
+    def bits_per_second(self, now_ns: int) -> float:
+        """Return the rate now."""
+        self._forget(now_ns)
+        return self._bytes * 8.0
+
+    def _forget(self, now_ns: int) -> None:
+        while self._sent and self._sent[0][0] <= now_ns - SECOND_NS:
+            self._bytes -= self._sent.popleft()[1]
