@@ -78,6 +78,8 @@ class CallHub:
         )
         for other in room.others(session):
             self._tell_peers(room, other.session)
+        for note in self._worker.ready.notes if self._worker.ready is not None else ():
+            participant.notice("limited", note)
         return participant, joined
 
     async def close(self) -> None:

@@ -30,6 +30,8 @@ from streamsvc.signalling.messages import SignallingError
 log = logging.getLogger(__name__)
 
 LIVE_S = 0.5
+MAX_NOTICES = 100
+"""Different things that one participant is told; what they provoke themselves must not fill memory."""
 
 
 class Participant:
@@ -186,7 +188,7 @@ class Participant:
 
     def notice(self, code: str, text: str) -> None:
         """Tell the participant something once."""
-        if (code, text) not in self._told:
+        if (code, text) not in self._told and len(self._told) < MAX_NOTICES:
             self._told.add((code, text))
             self._send(wire.Notice(code=code, message=text))
 

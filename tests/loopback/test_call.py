@@ -131,7 +131,7 @@ async def test_a_peer_that_is_killed_frees_its_room_and_leaves_the_others_alone(
     await until(lambda: live_connections() == 0, "all connections are closed")
 
 
-async def test_cameras_of_another_size_and_a_changed_view_size_are_followed(tmp_path: Path) -> None:
+async def test_a_changed_view_size_is_followed(tmp_path: Path) -> None:
     async with service(tmp_path) as (running, url), Call(options(url)) as call:
         await call.sees()
         participant = running.hub.participants[0]
