@@ -179,11 +179,12 @@ class SoundOut(Message, frozen=True, kw_only=True):
 
 
 class PassDone(Message, frozen=True, kw_only=True):
-    """One speech pass, for the ledger: `audio_end_ns` is the capture instant of the last sample it read."""
+    """One speech pass, for the ledger: `source_end_ns` is the capture instant of the end of what it committed, of the
+    last sample that it read where it committed nothing."""
 
     stream: str
     id: int
-    audio_end_ns: int
+    source_end_ns: int
     deadline_ns: int
     text: str
     stages: list[StageSpan]

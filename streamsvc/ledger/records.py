@@ -27,8 +27,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     For a view: `capture_ns` is when the cameras saw it, `deadline_ns` when it must be displayed (r + D), `displayed_ns`
     when the viewer's device showed it (None: never, or unknown, which counts as a miss), `quality` the calibrated
-    quality of `rung` in dB. For speech: `capture_ns` is the end of the audio that was translated, `displayed_ns` when
-    the commit left for the viewer, `text` what was committed. `reason` says why an outcome is "dropped".
+    quality of `rung` in dB. For speech: `capture_ns` is the end of the sound whose translation was committed (of what
+    was read, where nothing was), `displayed_ns` when the commit left for the viewer, `text` what was committed. `reason` says why an outcome is "dropped".
     """
 
     v: int = 1

@@ -176,7 +176,7 @@ class Speaking:
     def _passed(self, message: link.PassDone) -> None:
         self._last_pass = self._base_pass + message.id
         now = self._clock.now_ns()
-        deadline = message.audio_end_ns + GOOD_LAG_NS
+        deadline = message.source_end_ns + GOOD_LAG_NS
         session = self._session if self.listener is None else self.listener.session
         self._ledger.write(
             Record(
@@ -184,7 +184,7 @@ class Speaking:
                 session=session,
                 stream=self.stream,
                 id=self._last_pass,
-                capture_ns=message.audio_end_ns,
+                capture_ns=message.source_end_ns,
                 deadline_ns=deadline,
                 outcome="shown" if now <= deadline else "late",
                 displayed_ns=now,

@@ -89,11 +89,11 @@ class Speaker:
             self._passes += 1
             number, end_ns = self._passes, self._end_ns
         deadline = end_ns + PASS_BUDGET_NS
-        texts: list[str] = []
+        commits: list[Commit] = []
 
         def work() -> Slices[None]:
             result: PassResult = yield from due.slices()
-            texts.extend(self._finish(due, result))
+            commits.extend(self._finish(due, result))
 
         def on_end(reason: str | None, spans: list[StageSpan]) -> None:
             if reason is not None:
@@ -107,9 +107,9 @@ class Speaker:
                 PassDone(
                     stream=self.name,
                     id=number,
-                    audio_end_ns=end_ns,
+                    source_end_ns=self._capture_ns(commits[-1].source_end_ms) if commits else end_ns,
                     deadline_ns=deadline,
-                    text=" ".join(texts),
+                    text=" ".join(c.text for c in commits),
                     stages=spans,
                 )
             )
@@ -118,13 +118,19 @@ class Speaker:
 
         self._lanes.submit(Job(self._lanes.next_id(), self.name, Class.SPEECH, deadline), work, on_end)
 
-    def _finish(self, due: Pass, result: PassResult) -> list[str]:
+    def _capture_ns(self, source_ms: float) -> int:
+        """Return when the sound at `source_ms` of the stream was captured."""
+        with self._lock:
+            behind_ms = self._samples * 1000 / SPEECH_RATE - source_ms
+            return self._end_ns - round(behind_ms * 1e6)
+
+    def _finish(self, due: Pass, result: PassResult) -> list[Commit]:
         with self._lock:
             events = self._interpreter.finish(due, result)
-        texts = []
+        commits = []
         for event in events:
             if isinstance(event, Commit):
-                texts.append(event.text)
+                commits.append(event)
                 self._send(
                     Said(
                         stream=self.name,
@@ -139,7 +145,7 @@ class Speaker:
                     self._voice.say(event.id, event.text)
             else:
                 self._send(Maybe(stream=self.name, text=event.text))
-        return texts
+        return commits
 
 
 class Speakers:
