@@ -10,6 +10,7 @@ import numpy as np
 
 from streamsvc.budget import Class, Clock, Job, Slices
 from streamsvc.errors import StreamsvcError
+from streamsvc.frames import SPEECH_RATE
 from streamsvc.frames.link import (
     ConfigureSpeech,
     FromWorker,
