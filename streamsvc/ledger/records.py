@@ -25,10 +25,11 @@ class Stage(msgspec.Struct, frozen=True):
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One frame set (`kind` view) or one speech pass (`kind` speech).
 
-    For a view: `capture_ns` is when the cameras saw it, `deadline_ns` when it must be displayed (r + D), `displayed_ns`
-    when the viewer's device showed it (None: never, or unknown, which counts as a miss), `quality` the calibrated
-    quality of `rung` in dB. For speech: `capture_ns` is the end of the sound whose translation was committed (of what
-    was read, where nothing was), `displayed_ns` when the commit left for the viewer, `text` what was committed. `reason` says why an outcome is "dropped".
+    For a view: `capture_ns` is when the cameras saw it, `deadline_ns` when it must be displayed (r + D),
+    `displayed_ns` when the viewer's device showed it (None: never, or unknown, which counts as a miss), `quality` the
+    calibrated quality of `rung` in dB. For speech: `capture_ns` is the end of the sound whose translation was committed
+    (of what was read, where nothing was), `displayed_ns` when the commit left for the viewer, `text` what was
+    committed. `reason` says why an outcome is "dropped".
     """
 
     v: int = 1
