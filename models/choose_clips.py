@@ -33,7 +33,7 @@ OFFLINE = 75.0
 STREAMED = 60.0
 MIN_WORDS = 4
 LONGEST_S = 15.0
-ALIKE = 0.75
+ALIKE = 0.85
 OUT = Path(__file__).resolve().parent.parent / "streamsvc" / "scene" / "clips.json"
 
 
@@ -83,7 +83,7 @@ def choose(model: Translator, language: str, seconds: float) -> list[dict[str, A
     for name, text in sorted(texts(language).items()):
         reference = english.get(name, "")
         wav = Path(asset(f"speech/{language}")) / f"{name}.wav"
-        if min(len(reference.split()), len(text.split())) < MIN_WORDS or "[" in reference + text or not wav.is_file():
+        if len(reference.split()) < MIN_WORDS or "[" in reference + text or not wav.is_file():
             continue
         audio = read_speech(wav)
         if len(audio) > LONGEST_S * SPEECH_RATE:
