@@ -16,7 +16,7 @@ BASE = CallSettings(
     budget_ms=400,
 )
 POLICIES = [
-    {"name": "agreement", "parameters": [{"name": "n", "default": 2, "min": 2, "max": 5, "meaning": ""}]},
+    {"name": "agreement", "parameters": [{"name": "n", "default": 2, "minimum": 2, "maximum": 5, "meaning": ""}]},
     {"name": "greedy", "parameters": []},
 ]
 RUNGS = [{"name": "half"}, {"name": "full"}]

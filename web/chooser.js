@@ -16,6 +16,7 @@ export class Chooser {
   #devices = { cameras: [], microphones: [] };
   #level = new LevelMeter();
   #found = false;
+  #ask = false; // only once it is known that devices don't open by themselves
 
   // `tell` shows a Problem (or null, to clear it).
   constructor(root, media, tell) {
@@ -38,6 +39,8 @@ export class Chooser {
   async begin() {
     if (devicesBlocked()) return;
     if ((await permission("camera")) === "granted") await this.find();
+    this.#ask = true;
+    this.#draw();
   }
 
   async find() {
@@ -132,7 +135,7 @@ export class Chooser {
   #draw() {
     const ui = this.#ui;
     const { slots, rig } = this.#media;
-    ui.find.hidden = this.#found;
+    ui.find.hidden = this.#found || !this.#ask;
     ui.chosen.hidden = !this.#found;
     ui.norig.hidden = !rig;
     ui.size.disabled = Boolean(rig);

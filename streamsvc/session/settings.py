@@ -71,7 +71,7 @@ def _checked(policy: str, parameters: dict[str, float], policies: Sequence[dict[
         if name not in declared:
             accepted = ", ".join(declared) or "no parameters"
             raise SignallingError("bad-settings", f"policy {policy} has no parameter {name!r}; it takes {accepted}")
-        low, high = declared[name]["min"], declared[name]["max"]
+        low, high = declared[name]["minimum"], declared[name]["maximum"]
         if not low <= value <= high:
             raise SignallingError("bad-settings", f"{policy} {name} must be from {low} to {high}, got {value}")
     return parameters

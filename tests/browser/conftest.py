@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,14 +28,23 @@ FLAGS = [
     "--use-fake-device-for-media-stream=device-count=2",
     "--disable-features=WebRtcHideLocalIpsWithMdns",
 ]
-# Counts what leaves on each data channel, and refuses nothing: read with page.evaluate("window.__sent").
+START_S = 120
+# Keeps what the page says: `__sent` by data channel, `__said` and `__heard` over the WebSocket. Changes nothing.
 TAP = """
-window.__sent = {};
-const send = RTCDataChannel.prototype.send;
-RTCDataChannel.prototype.send = function (data) {
-  (window.__sent[this.label] ??= []).push(JSON.parse(data));
-  return send.call(this, data);
-};
+(() => {
+  Object.assign(window, { __sent: {}, __said: [], __heard: [] });
+  const onChannel = RTCDataChannel.prototype.send;
+  RTCDataChannel.prototype.send = function (data) {
+    (window.__sent[this.label] ??= []).push(JSON.parse(data));
+    return onChannel.call(this, data);
+  };
+  const onSocket = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (data) {
+    if (!window.__said.length) this.addEventListener("message", (e) => window.__heard.push(JSON.parse(e.data)));
+    window.__said.push(JSON.parse(data));
+    return onSocket.call(this, data);
+  };
+})();
 """
 
 
@@ -69,15 +79,22 @@ class Service:
         """Start and wait until it answers."""
         env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
         self.process = subprocess.Popen(self.command(), env=env)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + START_S
         while True:
             try:
                 urllib.request.urlopen(f"{self.url}/healthz", timeout=2).close()
                 return self
             except OSError:
                 assert self.process.poll() is None, "the service ended"
-                assert time.monotonic() < deadline, "the service did not answer in 30 s"
+                assert time.monotonic() < deadline, f"the service did not answer in {START_S} s"
                 time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ask it to end, and wait until it has."""
+        if self.process:
+            self.process.terminate()
+            self.process.wait(timeout=30)
+            self.process = None
 
     def kill(self) -> None:
         """End it without goodbye."""
@@ -85,6 +102,15 @@ class Service:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+
+@contextmanager
+def launch(*more: str) -> Iterator[Browser]:
+    """Start Debian's Chromium with fake devices and `more` flags."""
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path="/usr/bin/chromium", args=[*FLAGS, *more, "--headless=new"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")
@@ -128,10 +154,8 @@ def mortal(mortal_service: Service) -> Service:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """One browser a module: Playwright's event loop must be gone before a test that brings its own."""
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path="/usr/bin/chromium", args=[*FLAGS, "--headless=new"])
+    with launch() as browser:
         yield browser
-        browser.close()
 
 
 class Visitor:
@@ -150,10 +174,10 @@ class Visitor:
         self.page.on("request", lambda r: self.requests.append(r.url))
         self.page.on("websocket", lambda w: self.requests.append(w.url))
 
-    def until(self, expression: str, what: str | None = None) -> None:
+    def until(self, expression: str, what: str | None = None, *, limit_s: float = 20) -> None:
         """Wait until a JavaScript expression is true in the page."""
         # The page's content security policy forbids the eval that wait_for_function is made of; evaluate is not.
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + limit_s
         while not self.page.evaluate(expression):
             if time.monotonic() > deadline:
                 shown = self.page.evaluate("document.body.innerText")

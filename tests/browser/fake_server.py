@@ -28,43 +28,14 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from streamsvc.session.settings import CallSettings, changed
 from streamsvc.signalling import messages as m
+from streamsvc.speech.policies import describe
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 CSP = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 SCREEN = {"centre": [0.0, 0.0, 1.2], "right": [0.5, 0.0, 0.0], "up": [0.0, -0.375, 0.0]}
-
-
-def parameter(
-    name: str, default: float, minimum: float, maximum: float, meaning: str, integer: bool = False
-) -> dict[str, object]:
-    """Return one row of the declared table, as `streamsvc.speech.policies.describe` gives it."""
-    return {
-        "name": name,
-        "default": default,
-        "minimum": minimum,
-        "maximum": maximum,
-        "meaning": meaning,
-        "integer": integer,
-    }
-
-
-POLICIES = [
-    {
-        "name": "agreement",
-        "meaning": "says words that the last n passes agree on",
-        "parameters": [
-            parameter("n", 2, 2, 5, "passes that must agree", integer=True),
-            parameter("frame_width", 1.0, 0.25, 5.0, "seconds by which the audio grows between passes"),
-        ],
-    },
-    {
-        "name": "consensus",
-        "meaning": "says what the previous pass said almost alike",
-        "parameters": [parameter("threshold", 0.9, 0, 1, "how alike")],
-    },
-    {"name": "offline", "meaning": "waits until the phrase is over", "parameters": []},
-]
+POLICIES = describe()
 RUNGS = [{"name": "full", "quality": 31.5}, {"name": "half", "quality": 28.25}]
 STORY = ["Good morning,", "I am glad to see you.", "We can begin", "whenever you like."]
 
@@ -134,15 +105,17 @@ class Guest:
     def __init__(self, socket: WebSocket, join: m.Join) -> None:
         self.socket = socket
         self.name = join.name
-        self.settings = {
-            "speech": {
-                "enabled": True,
-                "policy": "agreement",
-                "source": join.speech.source or "auto",
-                "parameters": {},
-            },
-            "view": {"width": 320, "height": 240, "budget_ms": join.view.budget_ms or 400, "rung": "full"},
-        }
+        defaults = CallSettings(
+            speech=True,
+            policy=POLICIES[0]["name"],
+            parameters={},
+            source="auto",
+            target="en",
+            width=320,
+            height=240,
+            budget_ms=400,
+        )
+        self.settings = changed(defaults, join.speech, join.view, POLICIES, RUNGS)
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.tasks: list[asyncio.Task[None]] = []
         self.pictures = 0
@@ -216,7 +189,7 @@ class Guest:
                         goodput=0.93,
                         fps=fps,
                         rung="full",
-                        budget_ms=self.settings["view"]["budget_ms"],
+                        budget_ms=self.settings.budget_ms,
                         cameras=self.cameras,
                         speech_lag_ms=2300.0,
                         dropped={"late": 2},
@@ -241,13 +214,18 @@ class Guest:
         channel.send(m.encode(m.Tentative(speaker=self.name, text="and we have the whole afternoon")))
 
     def configure(self, message: m.Configure) -> m.Configured:
-        """Take the settings that are not None."""
-        for part in ("speech", "view"):
-            for name in getattr(message, part).__struct_fields__:
-                value = getattr(getattr(message, part), name)
-                if value is not None:
-                    self.settings[part][name] = value
-        return m.Configured(settings=self.settings)
+        """Take settings as the service does, and refuse what it refuses."""
+        self.settings = changed(self.settings, message.speech, message.view, POLICIES, RUNGS)
+        return m.Configured(settings=self.describe())
+
+    def describe(self) -> dict[str, dict[str, object]]:
+        """Return the settings in force, for the wire."""
+        s = self.settings
+        speech = {"enabled": s.speech, "policy": s.policy, "parameters": s.parameters, "source": s.source}
+        return {
+            "speech": {**speech, "target": s.target},
+            "view": {"width": s.width, "height": s.height, "budget_ms": s.budget_ms, "rung": s.rung},
+        }
 
     async def close(self) -> None:
         """End everything."""
@@ -323,7 +301,7 @@ class Fake:
             ice_servers=[],
             policies=POLICIES,
             rungs=RUNGS,
-            settings=guest.settings,
+            settings=guest.describe(),
         )
 
     async def announce(self, room: str) -> None:

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from streamsvc.speech.policies import describe
+
 from .conftest import open_visit
 
 SNAP = """() => {
@@ -66,41 +68,47 @@ def test_committed_words_are_solid_tentative_ones_grey_and_the_transcript_keeps_
 def test_sliders_are_made_from_the_declared_table_and_reach_the_service(caller):
     page = caller.page
     page.click("[data-call=settings]")
-    assert page.locator("[data-set=policy] option").all_inner_texts() == ["agreement", "consensus", "offline"]
-    sliders = page.locator("[data-set=parameters] input")
-    assert [s.get_attribute("name") for s in sliders.all()] == ["n", "frame_width"]
-    assert [sliders.nth(0).get_attribute(a) for a in ("min", "max", "step")] == ["2", "5", "1"]
-    assert sliders.nth(0).input_value() == "2"
-    assert "Passes that must agree." in page.locator("[data-set=parameters]").inner_text()
+    assert page.locator("[data-set=policy] option").all_inner_texts() == [p["name"] for p in describe()]
+    for policy in describe():
+        page.select_option("[data-set=policy]", policy["name"])
+        for slider, declared in zip(
+            page.locator("[data-set=parameters] input").all(), policy["parameters"], strict=True
+        ):
+            assert slider.get_attribute("name") == declared["name"]
+            shown = [float(slider.get_attribute(a)) for a in ("min", "max")] + [float(slider.input_value())]
+            assert shown == [declared["minimum"], declared["maximum"], declared["default"]]
+            assert (slider.get_attribute("step") == "1") == declared["integer"]
+            assert declared["meaning"][1:] in page.locator("[data-set=parameters]").inner_text()
     page.select_option("[data-set=policy]", "consensus")
-    page.locator("[data-set=parameters] input").fill("0.75")
+    page.locator("[data-set=parameters] [name=threshold]").fill("0.75")
     page.locator("[data-set=budget]").fill("250")
     page.select_option("[data-set=source]", "es")
     page.uncheck("[data-set=enabled]")
-    caller.until("window.streamsvc.stats.live?.budget_ms === 250", "the service took the budget")
-    page.select_option("[data-set=policy]", "offline")
-    assert page.locator("[data-set=parameters] input").count() == 0
-    assert page.locator("[data-set=source] option").count() == 58
+    page.select_option("[data-set=rung]", "half")
+    page.select_option("[data-set=size]", "640×480")
+    taken = "window.__heard.filter((m) => m.type === 'configured').at(-1)?.settings"
+    caller.until(f"{taken}.view.width === 640", "the service took the last change")
+    settings = page.evaluate(taken)
+    assert settings["speech"]["policy"] == "consensus"
+    assert settings["speech"]["parameters"]["threshold"] == 0.75
+    assert (settings["speech"]["source"], settings["speech"]["enabled"]) == ("es", False)
+    assert settings["view"] == {"width": 640, "height": 480, "budget_ms": 250, "rung": "half"}
+    caller.until("window.streamsvc.stats.live.budget_ms === 250")
+    assert not [n for n in caller.stats()["notices"] if n["code"] == "bad-settings"]
 
 
-def test_settings_survive_in_the_message_that_is_sent(visit, service):
+def test_a_touched_setting_alone_is_sent(visit, service):
     v = visit()
-    v.context.add_init_script(
-        """window.__said = []; const send = WebSocket.prototype.send;
-        WebSocket.prototype.send = function (d) { window.__said.push(JSON.parse(d)); return send.call(this, d); };"""
-    )
     v.join("settings", url=service.url, viewer=True)
     v.in_call()
     v.page.click("[data-call=settings]")
     v.page.select_option("[data-set=policy]", "consensus")
-    v.page.locator("[data-set=parameters] input").fill("0.75")
+    v.page.locator("[data-set=parameters] [name=threshold]").fill("0.75")
     v.until("window.__said.some((m) => m.type === 'configure')")
     change = v.page.evaluate("window.__said.filter((m) => m.type === 'configure')")[-1]
-    assert change == {
-        "type": "configure",
-        "v": 1,
-        "speech": {"policy": "consensus", "parameters": {"threshold": 0.75}},
-    }
+    assert set(change) == {"type", "v", "speech"}, "only what was touched is sent"
+    assert change["speech"]["policy"] == "consensus"
+    assert change["speech"]["parameters"]["threshold"] == 0.75
 
 
 def test_the_pointer_and_the_keys_move_the_eye_and_r_brings_it_home(caller):

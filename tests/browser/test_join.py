@@ -25,11 +25,6 @@ RIG = {
     ],
     "pairs": [["left", "right"]],
 }
-WATCH_SOCKET = """
-window.__said = [];
-const send = WebSocket.prototype.send;
-WebSocket.prototype.send = function (data) { window.__said.push(JSON.parse(data)); return send.call(this, data); };
-"""
 
 
 def test_the_page_offers_the_languages_that_the_interpreter_knows():
@@ -41,7 +36,6 @@ def test_the_page_offers_the_languages_that_the_interpreter_knows():
 
 def test_two_cameras_and_a_microphone_join_and_the_view_comes(visit, service):
     v = visit()
-    v.context.add_init_script(WATCH_SOCKET)
     v.join("two", url=service.url)
     v.in_call()
     offer = next(m for m in v.page.evaluate("window.__said") if m["type"] == "offer")
@@ -52,7 +46,6 @@ def test_two_cameras_and_a_microphone_join_and_the_view_comes(visit, service):
 
 def test_a_rig_names_the_cameras_in_order_and_goes_with_join(visit, service):
     v = visit()
-    v.context.add_init_script(WATCH_SOCKET)
     v.page.goto(f"{service.url}/?room=rigged")
     v.page.fill("[name=name]", "Ana")
     v.choose(1)
