@@ -1,11 +1,12 @@
-"""Frame sets under a mock clock: the newest complete set, whole-set drops, bounded waits, cameras that leave and return."""
+"""Frame sets under a mock clock: newest complete set, whole-set drops, bounded waits, cameras that leave and return."""
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamsvc.edge.framesets import MAX_PENDING, FrameSets
@@ -154,6 +155,7 @@ def test_nonsense_is_refused(names: tuple[str, ...], period: int, wait: int) -> 
 
 
 @settings(max_examples=150, deadline=None)
+@example(seed=0, count=4, loss=0.0, jitter_ms=1, period=66 * MS)
 @given(
     st.integers(0, 2**32),
     st.integers(1, 4),
@@ -188,7 +190,8 @@ def test_whatever_arrives_sets_rise_pictures_are_used_once_and_waits_are_bounded
         assert all(name == camera for name, (camera, _) in frames.items())
         assert min(c for _, c in frames.values()) == capture
         assert max(c for _, c in frames.values()) - capture <= 4 * period
-        assert now <= max(arrivals[f] for f in frames.values()) + WAIT
+        # A camera out of step may not be due yet for the instant, and is then owing for the next one.
+        assert now <= max(arrivals[f] for f in frames.values()) + WAIT + period
     figures = sets.statistics()
     held = len(events) - len(used) - figures.dropped - figures.late
     assert 0 <= held <= MAX_PENDING * count
@@ -202,6 +205,6 @@ def test_no_stall_while_one_camera_delivers(seed: int, dead_from: int) -> None:
     events = stream("a", 120) + stream("b", dead_from) + stream("c", rng.randrange(120), lag=rng.randrange(200) * MS)
     sets: FrameSets[tuple[str, int]] = FrameSets(NAMES, PERIOD, WAIT)
     times = [now for now, _, _ in play(sets, events)]
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
     assert times[-1] >= 119 * PERIOD
     assert max(gaps) <= 2 * WAIT + 2 * PERIOD

@@ -34,7 +34,7 @@ CLASS_ATTRIBUTES: dict[type, tuple[str, ...]] = {
         "_send_rtcp_pli",
         "_RTCRtpReceiver__stop_decoder",
     ),
-    RTCRtpSender: ("_next_encoded_frame", "_run_rtp", "_run_rtcp", "_send_rtcp", "_handle_rtcp_packet"),
+    RTCRtpSender: ("_retransmit", "_run_rtp", "_run_rtcp", "_send_rtcp", "_handle_rtcp_packet"),
     RTCDtlsTransport: ("_handle_rtp_data", "_handle_rtcp_data", "_send_rtp"),
     RtpRouter: ("route_rtp",),
 }

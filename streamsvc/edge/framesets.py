@@ -7,7 +7,8 @@ picture of their instant, make it present again; a camera that keeps failing mus
 (1, 2, 4, ... 32 pictures), so that a camera that is late for ever does not cost a wait over and over.
 
 Pictures belong together when their capture times differ by at most half the (estimated) period. A camera that runs at a
-lower rate thins the sets to its own rate; it is not late for an instant that it has no picture of.
+lower rate thins the sets to its own rate; it is not late for an instant that it has no picture of, so a wait can last
+the bound and one period of a camera that is out of step.
 
 Invariants: sets leave with rising capture times; a picture is in at most one set; at most `MAX_PENDING` pictures of a
 camera are held.

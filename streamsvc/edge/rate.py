@@ -1,9 +1,9 @@
 """What a sender does with the receiver's bandwidth estimate (REMB, draft-alvestrand-rmcat-remb). Pure.
 
-The estimate can't rise above one and a half times what arrives, so while the picture is still and the encoder sends little
-it falls, though nothing is wrong with the network; taken at its word, the next movement starts at a few hundred kb/s and
-takes 10 s to recover. So an estimate below the target counts only when we actually send near the target, or when it
-is close to what we send.
+The estimate can't rise above one and a half times what arrives, so while the picture is still and the encoder sends
+little it stays low, though nothing is wrong with the network; taken at its word, the next movement starts at a few
+hundred kb/s and takes 10 s to recover. So an estimate below the target counts only when we actually send near the
+target, or when it is close to what we send.
 """
 
 from __future__ import annotations

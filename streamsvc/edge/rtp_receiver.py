@@ -202,14 +202,15 @@ class Receiver(RTCRtpReceiver):
 
     @property
     def jitter_ticks(self) -> int:
-        """Interarrival jitter in RTP ticks (RFC 3550 section 6.4.1), the greatest of this receiver's streams."""
-        return max((s.jitter for s in self._stock_remote_streams.values()), default=0)
+        """Interarrival jitter of the media stream in RTP ticks (RFC 3550 section 6.4.1)."""
+        stream = self._stock_remote_streams.get(self._media_ssrc)
+        return 0 if stream is None else int(stream.jitter)
 
     @property
     def packets(self) -> tuple[int, int]:
-        """(received, lost) packets so far."""
-        streams = [s for s in self._stock_remote_streams.values() if s.max_seq is not None]
-        return sum(s.packets_received for s in streams), sum(s.packets_lost for s in streams)
+        """(received, lost) packets of the media stream so far; what was sent again counts as lost."""
+        stream = self._stock_remote_streams.get(self._media_ssrc)
+        return (0, 0) if stream is None else (int(stream.packets_received), int(stream.packets_lost))
 
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
         if isinstance(packet, RtcpSrPacket):

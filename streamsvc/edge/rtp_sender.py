@@ -40,6 +40,8 @@ from streamsvc.edge.send import AudioOut, Picture, Sound, VideoOut
 
 logger = logging.getLogger(__name__)
 
+HISTORY_PACKETS = 1024
+"""Packets kept for retransmission: half a second at 20 Mb/s, where the stock 128 are two pictures."""
 BURST_PACKETS = 32
 BURST_GAP_S = 0.001
 
@@ -82,6 +84,7 @@ class Sender(RTCRtpSender):
         self.frames = 0
         self.encode_ns = 0
         self._rate = SentRate()
+        self._history: dict[int, RtpPacket] = {}
         self._stock_rtp_header_extensions_map = ExtensionsMap()
 
     @property
@@ -158,7 +161,7 @@ class Sender(RTCRtpSender):
             packet.extensions.mid = self._stock_mid
             if isinstance(item, Sound):
                 packet.extensions.audio_level = (False, -audio_level(item.samples))
-            self._stock_rtp_history[sequence % RTP_HISTORY_SIZE] = packet
+            self._history[sequence % HISTORY_PACKETS] = packet
             await self.transport._send_rtp(packet.serialize(self._stock_rtp_header_extensions_map))
             self._stock_octet_count += len(payload)
             self._stock_packet_count += 1
@@ -168,6 +171,13 @@ class Sender(RTCRtpSender):
         if first:
             await self._send_rtcp([self._report()])
         return sequence
+
+    async def _retransmit(self, sequence_number: int) -> None:
+        packet = self._history.get(sequence_number % HISTORY_PACKETS)
+        if packet is not None and packet.sequence_number == sequence_number:
+            # The stock method looks the packet up in its own, short history.
+            self._stock_rtp_history[sequence_number % RTP_HISTORY_SIZE] = packet
+            await super()._retransmit(sequence_number)
 
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
         if not (isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP):

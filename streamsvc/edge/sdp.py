@@ -124,21 +124,20 @@ def parse_candidate(text: str, mid: str | None) -> RTCIceCandidate:
 @dataclass(frozen=True, slots=True)
 class BitrateFloor:
     """kb/s for each camera of a browser. Every receiver's estimate (REMB) is applied by the browser to the whole
-    connection, so that two cameras starve each other down to 30 kb/s; the floor keeps them alive."""
+    connection, so that two cameras starve each other down to 30 kb/s, and one that shows a still picture starves
+    itself; the floor keeps them alive."""
 
     minimum: int = 400
     start: int = 1000
 
 
 def with_bitrate_floor(answer: str, floor: BitrateFloor) -> str:
-    """Return the answer with x-google-min-bitrate (with two cameras or more) and x-google-start-bitrate for each video
-    codec of each section that we receive. Other clients ignore the unknown parameters (RFC 8866 section 6.15)."""
+    """Return the answer with x-google-min-bitrate and x-google-start-bitrate for each video codec of each section that
+    we receive. Other clients ignore the unknown parameters (RFC 8866 section 6.15)."""
     sections = answer.split("\r\nm=")
     received = [s for s in sections[1:] if s.startswith("video ") and ("\r\na=recvonly" in s or "\r\na=sendrecv" in s)]
-    cameras = len(received)
-    parameters = f"x-google-start-bitrate={floor.start * max(cameras, 1)}"
-    if cameras > 1:
-        parameters = f"x-google-min-bitrate={floor.minimum * cameras};{parameters}"
+    cameras = max(len(received), 1)
+    parameters = f"x-google-min-bitrate={floor.minimum * cameras};x-google-start-bitrate={floor.start * cameras}"
     return "\r\nm=".join(_floor_section(s, parameters) if s in received else s for s in sections)
 
 

@@ -71,10 +71,11 @@ def test_a_process_with_open_calls_ends_on_sigterm() -> None:
         async def main():
             stop = asyncio.Event()
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-            async with call(cameras=2) as pair, filming([*pair.peer_videos, pair.server_video], lambda _: bars(160, 120)):
-                print("up", flush=True)
-                await stop.wait()
-                await close_all(1.0)
+            async with call(cameras=2) as pair:
+                async with filming([*pair.peer_videos, pair.server_video], lambda _: bars(160, 120)):
+                    print("up", flush=True)
+                    await stop.wait()
+                    await close_all(1.0)
             print("down", flush=True)
 
         asyncio.run(main())

@@ -1,0 +1,306 @@
+"""The layer over aiortc: what it relies on is checked loudly; its sender and receiver on a transport made for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from aiortc.mediastreams import MediaStreamError
+from aiortc.rtcrtpparameters import (
+    RTCRtpCodecParameters,
+    RTCRtpHeaderExtensionParameters,
+    RTCRtpParameters,
+    RTCRtpReceiveParameters,
+    RTCRtpSendParameters,
+)
+from aiortc.rtcrtpreceiver import RemoteStreamTrack
+from aiortc.rtp import RTCP_PSFB_PLI, RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacket, RtcpSrPacket, RtpPacket, is_rtcp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamsvc.edge import EdgeError, VideoOut, adaptation, rtp_receiver, rtp_timestamp_of, wall_offset_ns
+from streamsvc.edge.codecs import H264Encoder, Vp8Encoder, is_keyframe
+from streamsvc.edge.extensions import COLOUR_SPACE, PLAYOUT_DELAY, ColourSpace, ExtensionsMap, agreed_extras
+from streamsvc.edge.rate import SentRate, next_target
+from streamsvc.edge.rtp_receiver import Decoded, DecodeQueue, Receiver
+from streamsvc.edge.rtp_sender import Sender, audio_level
+from streamsvc.edge.rtpclock import unix_ns_of
+
+VP8 = RTCRtpCodecParameters(mimeType="video/VP8", clockRate=90_000, payloadType=97)
+SECOND_NS = 1_000_000_000
+
+
+class Wire:
+    """A transport that keeps what is sent on it; `state` and the registrations are what aiortc asks of one."""
+
+    state = "new"
+    _stats_id = "wire"
+
+    def __init__(self) -> None:
+        self.rtp: list[RtpPacket] = []
+        self.rtcp: list[Any] = []
+
+    async def _send_rtp(self, data: bytes) -> None:
+        if is_rtcp(data):
+            self.rtcp += RtcpPacket.parse(data)
+        else:
+            self.rtp.append(RtpPacket.parse(data))
+
+    def _register_rtp_sender(self, *_: Any) -> None: ...
+    def _register_rtp_receiver(self, *_: Any) -> None: ...
+    def _unregister_rtp_sender(self, *_: Any) -> None: ...
+    def _unregister_rtp_receiver(self, *_: Any) -> None: ...
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 what is waited for has no event to offer
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("version", ["1.15.0", "1.9", "0.99"])
+def test_an_old_aiortc_is_refused(version: str) -> None:
+    with pytest.raises(EdgeError) as caught:
+        adaptation.check_version(version)
+    assert caught.value.code == "unsupported-aiortc"
+
+
+@pytest.mark.parametrize("version", ["1.16.0", "1.17", "2.0.1"])
+def test_a_newer_aiortc_is_judged_by_its_attributes(version: str) -> None:
+    adaptation.check_version(version)
+
+
+async def test_an_attribute_that_vanished_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    adaptation.require_aiortc.cache_clear()
+    adaptation.require_aiortc()
+    adaptation.require_aiortc.cache_clear()
+    monkeypatch.setitem(adaptation.INSTANCE_ATTRIBUTES, adaptation.RtpRouter, {"mid_table", "gone_table"})
+    with pytest.raises(EdgeError) as caught:
+        adaptation.require_aiortc()
+    adaptation.require_aiortc.cache_clear()
+    assert caught.value.code == "unsupported-aiortc" and "RtpRouter().gone_table" in str(caught.value)
+
+
+async def test_sender_reports_carry_the_clock_of_the_capture_and_none_leaves_before_a_picture() -> None:
+    wire, track = Wire(), VideoOut()
+    sender = Sender(track, wire)
+    await sender.send(RTCRtpSendParameters(codecs=[VP8], muxId="0"))
+    await sender._send_rtcp([sender._report()])
+    assert wire.rtcp == []
+    # A picture that was seen 3 s before it is sent.
+    capture_ns = time.monotonic_ns() - 3 * SECOND_NS
+    track.put(np.zeros((48, 64, 3), np.uint8), capture_ns)
+    await until(lambda: wire.rtcp)
+    report = wire.rtcp[0]
+    assert isinstance(report, RtcpSrPacket)
+    assert report.sender_info.rtp_timestamp == rtp_timestamp_of(capture_ns) == wire.rtp[0].timestamp
+    assert abs(unix_ns_of(report.sender_info.ntp_timestamp) - wall_offset_ns() - capture_ns) < 2_000_000
+    assert wire.rtp[-1].marker == 1
+    await sender.stop()
+
+
+async def test_a_packet_is_sent_again_from_a_history_of_a_thousand() -> None:
+    wire, track = Wire(), VideoOut()
+    sender = Sender(track, wire)
+    await sender.send(RTCRtpSendParameters(codecs=[VP8], muxId="0"))
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        sent = len(wire.rtp)
+        track.put(rng.integers(0, 256, (480, 640, 3), dtype=np.uint8), (i + 1) * SECOND_NS // 30)
+        await until(lambda sent=sent: len(wire.rtp) > sent and wire.rtp[-1].marker)
+    assert len(wire.rtp) > 200
+    old = wire.rtp[-180]
+    await sender._handle_rtcp_packet(
+        RtcpRtpfbPacket(fmt=1, ssrc=1, media_ssrc=sender._ssrc, lost=[old.sequence_number])
+    )
+    assert wire.rtp[-1].sequence_number == old.sequence_number and wire.rtp[-1].payload == old.payload
+    await sender.stop()
+
+
+async def test_a_picture_that_is_not_newer_is_not_sent() -> None:
+    track = VideoOut()
+    now = 100 * SECOND_NS
+    picture = np.zeros((48, 64, 3), np.uint8)
+    track.put(picture, now)
+    assert (await track.recv()).capture_ns == now
+    track.put(picture, now - SECOND_NS)
+    waiting = asyncio.ensure_future(track.recv())
+    await asyncio.sleep(0)
+    track.put(picture, now + SECOND_NS)
+    assert (await waiting).capture_ns == now + SECOND_NS
+    track.stop()
+    with pytest.raises(MediaStreamError):
+        await track.recv()
+
+
+def encoded(count: int, *, keyframes: frozenset[int] = frozenset()) -> list[list[bytes]]:
+    """RTP payloads of `count` VP8 pictures, 320x240, several packets each."""
+    encoder = Vp8Encoder()
+    encoder.target_bitrate = 1_500_000
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    return [encoder.encode(np.roll(noise, 5 * i, 1), 3000 * i, i in keyframes) for i in range(count)]
+
+
+def packets(pictures: list[list[bytes]]) -> list[list[RtpPacket]]:
+    sequence, out = 100, []
+    for i, payloads in enumerate(pictures):
+        run = []
+        for k, payload in enumerate(payloads):
+            run.append(RtpPacket(97, int(k == len(payloads) - 1), sequence, 3000 * i, 1234, payload))
+            sequence += 1
+        out.append(run)
+    return out
+
+
+async def receiver(wire: Wire) -> tuple[Receiver, list[Decoded]]:
+    made = Receiver("video", wire)
+    made._track = RemoteStreamTrack(kind="video")
+    made._set_rtcp_ssrc(1)
+    await made.receive(RTCRtpReceiveParameters(codecs=[VP8]))
+    out: list[Decoded] = []
+
+    async def read() -> None:
+        while True:
+            out.append(await made._track._queue.get())  # type: ignore[union-attr, arg-type]
+
+    made.reading = asyncio.ensure_future(read())  # type: ignore[attr-defined]
+    return made, out
+
+
+async def test_every_picture_of_a_clean_stream_is_decoded_with_its_own_timestamp() -> None:
+    wire = Wire()
+    made, out = await receiver(wire)
+    for run in packets(encoded(8)):
+        for p in run:
+            await made._handle_rtp_packet(p, arrival_time_ms=0)
+    await until(lambda: len(out) == 8)
+    assert [d.rtp_timestamp for d in out] == [3000 * i for i in range(8)]
+    assert wire.rtcp == []
+    await made.stop()
+
+
+async def test_a_gap_is_asked_for_again_given_up_and_healed_by_a_keyframe(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [10 * SECOND_NS]
+    monkeypatch.setattr(rtp_receiver.time, "monotonic_ns", lambda: now[0])
+    wire = Wire()
+    made, out = await receiver(wire)
+    runs = packets(encoded(30, keyframes=frozenset({24})))
+    lost = runs[3][1].sequence_number
+    for run in runs:
+        for p in run:
+            if p.sequence_number != lost:
+                await made._handle_rtp_packet(p, arrival_time_ms=0)
+        now[0] += 33_000_000
+    nacks = [p for p in wire.rtcp if isinstance(p, RtcpRtpfbPacket)]
+    assert len(nacks) >= 3 and all(n.lost == [lost] for n in nacks)
+    plis = [p for p in wire.rtcp if isinstance(p, RtcpPsfbPacket) and p.fmt == RTCP_PSFB_PLI]
+    assert 1 <= len(plis) <= 3 and made.given_up == 1
+    await until(lambda: out and out[-1].rtp_timestamp == 3000 * 29)
+    # Nothing between the gap and the keyframe is shown, and everything else is.
+    assert [d.rtp_timestamp // 3000 for d in out] == [0, 1, 2, *range(24, 30)]
+    await made.stop()
+
+
+async def test_a_decoder_that_falls_behind_drops_to_the_next_keyframe_and_asks_for_one() -> None:
+    track = RemoteStreamTrack(kind="video")
+    asked = asyncio.Event()
+    queue = DecodeQueue("video", track, asked)
+    pictures = [b"".join(p[4:] for p in payloads) for payloads in encoded(40, keyframes=frozenset({30}))]
+    for i, data in enumerate(pictures):
+        queue.put((VP8, rtp_receiver.JitterFrame(data=data, timestamp=3000 * i)))
+    assert asked.is_set() and queue.dropped >= 20 and not queue.awaits_keyframe
+    queue.put(None)
+    out = []
+    while (item := await track._queue.get()) is not None:
+        out.append(item.rtp_timestamp // 3000)
+    assert out == list(range(30, 40))
+
+
+async def test_a_sender_report_maps_rtp_to_the_senders_clock() -> None:
+    wire, made = Wire(), Receiver("video", Wire())
+    sender = Sender("video", wire)
+    sender._stock_packet_count = 1
+    sender._stock_ntp_timestamp = (5_000_000_000 << 32) | 1 << 31
+    sender._stock_rtp_timestamp = 90_000
+    await made._handle_rtcp_packet(sender._report())
+    unix = (5_000_000_000 - 2_208_988_800) * SECOND_NS + SECOND_NS // 2
+    assert made.sender_clock.to_unix_ns(180_000) == unix + SECOND_NS
+
+
+@pytest.mark.parametrize("make", [Vp8Encoder, H264Encoder])
+def test_an_encoder_follows_size_target_and_keyframe_requests(make: type[Vp8Encoder] | type[H264Encoder]) -> None:
+    encoder = make()
+    name = "VP8" if make is Vp8Encoder else "H264"
+    picture = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    sizes = [sum(map(len, encoder.encode(picture, 3000 * i, False))) for i in range(3)]
+    assert encoder.keyframes == 1 and sizes[0] > 0
+    encoder.encode(picture, 9000, True)
+    encoder.encode(picture[:120, :160].copy(), 12000, False)
+    assert encoder.keyframes == 3 and name in ("VP8", "H264")
+    encoder.target_bitrate = 1
+    assert encoder.target_bitrate > 10_000
+    encoder.target_bitrate = 10**9
+    assert encoder.target_bitrate < 10**8
+
+
+def test_keyframes_are_told_apart() -> None:
+    pictures = [b"".join(p[4:] for p in payloads) for payloads in encoded(4, keyframes=frozenset({2}))]
+    assert [is_keyframe("VP8", data) for data in pictures] == [True, False, True, False]
+    assert is_keyframe("H264", b"\0\0\0\1\x67abc\0\0\1\x68x") and is_keyframe("H264", b"\0\0\1\x65abc")
+    assert not is_keyframe("H264", b"\0\0\1\x41abc") and not is_keyframe("H264", b"") and not is_keyframe("VP8", b"")
+
+
+@given(st.integers(100_000, 10_000_000), st.integers(10_000, 20_000_000), st.floats(0, 12_000_000))
+def test_an_estimate_counts_when_it_is_about_the_network(target: int, estimate: int, sent: float) -> None:
+    new = next_target(target, estimate, sent)
+    assert new in (target, estimate)
+    if estimate >= target or estimate <= sent:
+        assert new == estimate
+
+
+def test_a_still_picture_does_not_starve_the_next_movement() -> None:
+    assert next_target(2_000_000, 300_000, 200_000) == 2_000_000
+    assert next_target(2_000_000, 900_000, 1_900_000) == 900_000
+    assert next_target(2_000_000, 900_000, 1_000_000) == 900_000
+
+
+def test_the_sent_rate_forgets_after_a_second() -> None:
+    rate = SentRate()
+    for i in range(100):
+        rate.add(1000, i * SECOND_NS // 50)
+    assert rate.bits_per_second(99 * SECOND_NS // 50) == 50 * 8000
+    assert rate.bits_per_second(10 * SECOND_NS) == 0
+
+
+def extensions_map() -> ExtensionsMap:
+    made = ExtensionsMap()
+    uris = ["urn:ietf:params:rtp-hdrext:sdes:mid", PLAYOUT_DELAY, COLOUR_SPACE]
+    offered = [RTCRtpHeaderExtensionParameters(id=i + 3, uri=uri) for i, uri in enumerate(uris)]
+    made.configure(RTCRtpParameters(headerExtensions=offered))
+    assert [e.uri for e in agreed_extras(offered)] == uris[1:]
+    return made
+
+
+def test_the_playout_delay_is_zero_on_every_packet_and_the_colour_space_is_read() -> None:
+    made = extensions_map()
+    packet = RtpPacket(97, 1, 1, 2, 3, b"x")
+    packet.extensions.mid = "0"
+    data = packet.serialize(made)
+    assert bytes([4 << 4 | 2, 0, 0, 0]) in data
+    assert RtpPacket.parse(data, made).extensions.mid == "0"
+    header = struct.pack("!BBHLLHH", 0x90, 97, 1, 2, 3, 0xBEDE, 2) + bytes([5 << 4 | 3, 1, 13, 1, 2 << 4, 0, 0, 0])
+    parsed: Any = RtpPacket.parse(header + b"x", made).extensions
+    assert parsed.colour_space == ColourSpace(matrix=1, full=True)
+    assert not hasattr(RtpPacket.parse(RtpPacket(97, payload=b"x").serialize(), made).extensions, "colour_space")
+
+
+def test_the_audio_level_is_in_dbov() -> None:
+    assert audio_level(np.zeros(960, np.float32)) == -127
+    assert audio_level(np.ones(960, np.float32)) == 0
+    assert audio_level(np.full(960, 0.1, np.float32)) == -20
