@@ -11,7 +11,7 @@ import json
 import wave
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain, count
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def talk(language: str = "es", seconds: float = 60.0) -> Talk:
         raise SceneError(f"nobody talks {language!r}; {', '.join(known)} or mixed")
     if not 0 < seconds <= 36_000:
         raise SceneError(f"a talk can't last {seconds:g} s; more than 0 and at most 36000")
-    queues = {name: chain.from_iterable(_clips()[name] for _ in count()) for name in known}
+    queues = {name: cycle(_clips()[name]) for name in known}
     random = np.random.default_rng(2023)
     parts: list[Samples] = []
     segments: list[Spoken] = []
