@@ -11,7 +11,9 @@ from streamsvc.view.depthrange import estimate_depth_range
 from streamsvc.view.disparity import (
     FILLED_CONFIDENCE,
     Disparity,
-    check_and_fill,
+    check,
+    drop_islands,
+    fill,
     finish,
     inverse_depth,
     match_left,
@@ -23,14 +25,15 @@ WALL: list[Sphere | Card] = [Card(1.5, 3)]
 CARD: list[Sphere | Card] = [Card(0.9, 5, (-0.12, 0.12), (-0.1, 0.1)), Card(1.5, 3)]
 
 
-def grey_on_grid(side: Side, objects: list[Sphere | Card]) -> np.ndarray:
-    return side.rectify(render(side.source, objects)[0]).mean(-1).astype(np.uint8)
+def on_grid(side: Side, objects: list[Sphere | Card]) -> np.ndarray:
+    return side.rectify(render(side.source, objects)[0])
 
 
 def match(a: Camera, b: Camera, objects: list[Sphere | Card]) -> tuple[RectifiedPair, Disparity]:
     pair = rectify_pair(a, b, (0.7, 2.0))
-    left, right = grey_on_grid(pair.left, objects), grey_on_grid(pair.right, objects)
-    return pair, finish(pair, match_left(pair, left, right), match_right(pair, left, right))
+    colours = on_grid(pair.left, objects), on_grid(pair.right, objects)
+    left, right = (c.mean(-1).astype(np.uint8) for c in colours)
+    return pair, finish(pair, match_left(pair, left, right), match_right(pair, left, right), *colours)
 
 
 def side_by_side() -> tuple[Camera, Camera]:
@@ -74,37 +77,59 @@ def test_what_only_one_camera_sees_is_doubted_and_gets_the_wall_s_depth() -> Non
 
 
 def test_left_right_check_keeps_what_agrees_and_drops_what_does_not() -> None:
-    own = np.full((1, 40), 5 * 16, np.int16)
-    other = np.full((1, 40), 5 * 16, np.int16)
+    own, other = np.full((1, 40), 5 * 16, np.int16), np.full((1, 40), 5 * 16, np.int16)
     other[0, 20] = 9 * 16
-    out, confidence = check_and_fill(own, other, np.ones((1, 40), bool), 1)
-    assert confidence[0, 25] == np.float32(FILLED_CONFIDENCE) and out[0, 25] == 5
-    assert (confidence[0, 5:25] == 1).all() and (confidence[0, :5] == np.float32(FILLED_CONFIDENCE)).all()
-    out, confidence = check_and_fill(own, other, np.ones((1, 40), bool), -1)
-    assert confidence[0, 15] == np.float32(FILLED_CONFIDENCE) and (confidence[0, 35:] < 0.5).all()
+    inside = np.ones((1, 40), bool)
+    inside[0, 39] = False
+    agreed, confidence = check(own, other, inside, 1)
+    assert np.flatnonzero(agreed[0] < 0).tolist() == [0, 1, 2, 3, 4, 25, 39]
+    assert ((confidence > 0) == (agreed >= 0)).all() and confidence[0, 10] == 1
+    assert np.flatnonzero(check(own, other, inside, -1)[0][0] < 0).tolist() == [15, 35, 36, 37, 38, 39]
+    other[:] = 5 * 16 + 8
+    assert 0.5 <= check(own, other, inside, 1)[1][0, 10] < 1
 
 
-def test_holes_take_the_farther_neighbour_and_slopes_are_interpolated() -> None:
-    own = np.full((2, 40), -16, np.int16)
-    own[0, 10:20], own[0, 25:35] = 8 * 16, 2 * 16
-    own[1, 10:20], own[1, 25:35] = 4 * 16, 5 * 16
-    other = np.full((2, 40), -16, np.int16)
-    other[0, 2:12], other[0, 23:33] = 8 * 16, 2 * 16
-    other[1, 6:16], other[1, 20:30] = 4 * 16, 5 * 16
-    out, _ = check_and_fill(own, other, np.ones((2, 40), bool), 1)
-    assert (out[0, 20:25] == 2).all() and (out[0, :10] == 8).all() and (out[0, 35:] == 2).all()
-    assert (np.diff(out[1, 19:26]) > 0).all() and 4 < out[1, 22] < 5
+def test_holes_take_the_farther_neighbour_unless_colour_says_otherwise() -> None:
+    agreed = np.full((45, 60), -16, np.int16)
+    agreed[:, :20], agreed[:, 40:] = 30 * 16, 10 * 16
+    inside, grey = np.ones((45, 60), bool), np.full((45, 60, 3), 100, np.uint8)
+    plain = fill(agreed, inside, grey)
+    assert (plain[:, 25:] == 10).all() and (plain[:, :20] == 30).all()
+    guide = grey.copy()
+    guide[:, :35] = 200
+    guided = fill(agreed, inside, guide)
+    assert (guided[:, 20:35] == 30).all() and (guided[:, 35:] == 10).all()
 
 
-def test_rows_without_matches_and_the_outside_have_no_depth() -> None:
+def test_holes_are_filled_from_above_and_below_too() -> None:
+    agreed = np.full((20, 30), -16, np.int16)
+    agreed[0], agreed[-1] = 8 * 16, 8 * 16
+    inside = np.ones((20, 30), bool)
+    inside[:, :5] = False
+    filled = fill(agreed, inside, np.zeros((20, 30, 3), np.uint8))
+    assert (filled[:, 5:] == 8).all() and (filled[1:-1, :5] == -1).all()
+
+
+def test_small_groups_and_islands_out_of_the_other_camera_s_view_are_dropped() -> None:
+    agreed = np.full((100, 100), 4 * 16, np.int16)
+    in_view = np.ones((100, 100), bool)
+    in_view[:, 60:] = False
+    agreed[10:13, 10:13] = 20 * 16  # a speck in view
+    agreed[:, 70:] = -16
+    agreed[50:55, 80:88] = 30 * 16  # out of view, joined to nothing
+    agreed[70:95, 75:95] = 30 * 16  # the same, but too large for chance
+    drop_islands(agreed, in_view)
+    assert (agreed[10:13, 10:13] < 0).all() and (agreed[50:55, 80:88] < 0).all()
+    assert (agreed[70:95, 75:95] == 30 * 16).all() and (agreed[20:, 60:70] == 4 * 16).all()
+
+
+def test_without_any_match_there_is_no_depth() -> None:
     pair = rectify_pair(*side_by_side(), (0.7, 2.0))
     shape = pair.left.inside.shape
-    nothing = np.full(shape, -16, np.int16)
-    out, confidence = check_and_fill(nothing, nothing, pair.left.inside, 1)
-    assert not confidence.any() and not inverse_depth(pair, out, confidence).any()
-    flat = np.full(shape, 16, np.int16)
-    out, confidence = check_and_fill(flat, flat, pair.left.inside, 1)
-    assert not confidence[~pair.left.inside].any()
+    nothing, colour = np.full(shape, -16, np.int16), np.zeros((*shape, 3), np.uint8)
+    found = finish(pair, nothing, nothing, colour, colour)
+    assert not found.left.any() and not found.right_confidence.any()
+    assert not inverse_depth(pair, np.full(shape, -1, np.float32), np.zeros(shape, np.float32)).any()
 
 
 def test_depth_range_is_found_from_the_pictures_when_the_rig_has_none() -> None:

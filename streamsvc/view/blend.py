@@ -22,6 +22,10 @@ Plane = NDArray[np.float32]
 HOLE_COVERAGE = 0.25
 """Coverage below which a pixel of the splat is a hole: it saw nothing but the skirts of Gaussians."""
 
+BLEEDING = 3.0
+"""A source pixel isn't used when one two grid pixels away is nearer than it by this many tolerances: geometry's edges
+are that unsure, and the nearer thing's colour would be drawn on the wall behind as a ghost of its outline."""
+
 FEATHER_PX = 12.0
 """A source fades out over this many pixels towards its own border, so that no seam runs where its picture ends."""
 
@@ -91,7 +95,9 @@ def _pixel(p, o, x, y):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _blend(features, splat_x, splat_y, view, sizes, parameters, pictures, depths, same, feather, out, inverse):  # type: ignore[no-untyped-def]
+def _blend(
+    features, splat_x, splat_y, view, sizes, parameters, pictures, depths, same, feather, bleeding, out, inverse
+):
     height, width = inverse.shape
     rows, columns = features.shape[0], features.shape[1]
     count = sizes.shape[0]
@@ -145,7 +151,8 @@ def _blend(features, splat_x, splat_y, view, sizes, parameters, pictures, depths
                     if not (-half <= u <= np.float32(gw) - half and -half <= v <= np.float32(gh) - half):
                         continue
                     iu, iv = min(max(int(u + half), 0), gw - 1), min(max(int(v + half), 0), gh - 1)
-                    own = depths[sizes[s, 5] + iv * gw + iu]
+                    at = sizes[s, 5] + iv * gw + iu
+                    own = depths[at]
                     if own <= 0:
                         continue
                     expected = q / gz
@@ -154,6 +161,14 @@ def _blend(features, splat_x, splat_y, view, sizes, parameters, pictures, depths
                     if valid <= 0:
                         continue
                     valid = min(valid, one)
+                    beside = max(
+                        depths[at - 2] if iu >= 2 else own,
+                        depths[at + 2] if iu + 2 < gw else own,
+                        depths[at - 2 * gw] if iv >= 2 else own,
+                        depths[at + 2 * gw] if iv + 2 < gh else own,
+                    )
+                    if beside - expected > bleeding * allowed:
+                        continue
                     # To its picture: through the rotation from grid to camera, the centre being the same.
                     cz = p[29] * gx + p[30] * gy + p[31]
                     if cz <= 0:
@@ -259,6 +274,7 @@ def blend(features: Plane, view: Camera, sources: Sequence[Source]) -> tuple[Pix
         depths,
         np.float32(SAME_SURFACE),
         np.float32(FEATHER_PX),
+        np.float32(BLEEDING),
         out,
         inverse,
     )

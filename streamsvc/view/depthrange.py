@@ -26,11 +26,9 @@ def estimate_depth_range(a: Camera, pixels_a: Pixels, b: Camera, pixels_b: Pixel
     """
     pair = rectify_pair(shrunk(a, COARSE_SIDE), shrunk(b, COARSE_SIDE), (NEAREST_M, math.inf))
     pictures = {a.name: pixels_a, b.name: pixels_b}
-    left, right = (
-        np.asarray(cv2.cvtColor(side.rectify(pictures[side.source.name]), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-        for side in (pair.left, pair.right)
-    )
-    found = finish(pair, match_left(pair, left, right), match_right(pair, left, right))
+    colours = [side.rectify(pictures[side.source.name]) for side in (pair.left, pair.right)]
+    left, right = (np.asarray(cv2.cvtColor(c, cv2.COLOR_RGB2GRAY), dtype=np.uint8) for c in colours)
+    found = finish(pair, match_left(pair, left, right), match_right(pair, left, right), *colours)
     agreed = found.left[found.left_confidence >= 0.5]
     if agreed.size < ENOUGH * pair.left.inside.sum():
         return None

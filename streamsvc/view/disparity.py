@@ -24,8 +24,17 @@ BLOCK = 5
 SUBPIXEL = 16
 UNKNOWN = -SUBPIXEL
 CHECK_PX = 1.0
-SMOOTH_PX = 2.0
-"""Neighbours of a hole this close in disparity are one surface, and the hole is interpolated between them."""
+SPECKLE = 0.006
+"""Agreed pixels in a smaller group than this share of the picture are taken for chance."""
+
+ISLAND = 0.01
+"""The same where only something near could have matched."""
+
+NEAR_BY = 80.0
+"""What a picture's width of distance costs a neighbour that would fill a hole, as colour difference (R + G + B)."""
+
+FARTHER = 160.0
+"""What a picture's width of disparity costs it: the farther neighbour wins where colour doesn't tell."""
 
 FILLED_CONFIDENCE = 0.15
 
@@ -53,13 +62,13 @@ def _matcher(disparities: int) -> cv2.StereoSGBM:
             numDisparities=disparities,
             blockSize=BLOCK,
             P1=8 * BLOCK * BLOCK,
-            P2=32 * BLOCK * BLOCK,
+            P2=96 * BLOCK * BLOCK,
             disp12MaxDiff=-1,
             preFilterCap=31,
             uniquenessRatio=0,
-            speckleWindowSize=60,
-            speckleRange=1,
-            mode=cv2.STEREO_SGBM_MODE_SGBM_3WAY,
+            speckleWindowSize=0,
+            speckleRange=0,
+            mode=cv2.STEREO_SGBM_MODE_HH4,
         )
     return table[disparities]
 
@@ -89,69 +98,142 @@ def match_right(pair: RectifiedPair, left: Pixels, right: Pixels) -> NDArray[np.
 
 
 @numba.njit(nogil=True, cache=True)
-def _check_and_fill(own, other, inside, sign, check, smooth, filled_confidence, out, confidence):  # type: ignore[no-untyped-def]
+def _check(own, other, inside, sign, limit, agreed, difference):  # type: ignore[no-untyped-def]
     height, width = own.shape
     for y in range(height):
         for x in range(width):
-            out[y, x] = -1.0
-            confidence[y, x] = 0.0
+            agreed[y, x] = UNKNOWN
+            difference[y, x] = limit
             d = own[y, x]
             if d < 0 or not inside[y, x]:
                 continue
-            match = x - sign * ((d + 8) >> 4)
+            match = x - sign * ((d + SUBPIXEL // 2) // SUBPIXEL)
             if match < 0 or match >= width or other[y, match] < 0:
                 continue
-            difference = abs(np.float32(d - other[y, match])) / np.float32(16)
-            if difference <= check:
-                out[y, x] = np.float32(d) / np.float32(16)
-                confidence[y, x] = np.float32(1) - np.float32(0.5) * difference / check
-        previous = -1
-        x = 0
-        while x < width:
-            if confidence[y, x] > 0:
-                previous = x
-                x += 1
-                continue
-            end = x
-            while end < width and confidence[y, end] == 0:
-                end += 1
-            if previous >= 0 or end < width:
-                a = out[y, previous] if previous >= 0 else np.float32(1e9)
-                b = out[y, end] if end < width else np.float32(1e9)
-                for i in range(x, end):
-                    if not inside[y, i]:
-                        continue
-                    if abs(a - b) <= smooth:
-                        out[y, i] = a + (b - a) * np.float32(i - previous) / np.float32(end - previous)
-                    else:
-                        out[y, i] = min(a, b)
-            x = end
+            apart = abs(d - other[y, match])
+            if apart <= limit:
+                agreed[y, x] = d
+                difference[y, x] = apart
+
+
+@numba.njit(nogil=True, cache=True)
+def _part_islands(agreed, in_view, sweeps, islands):  # type: ignore[no-untyped-def]
+    """Move to `islands` what was matched out of the other camera's view of the background and isn't joined to it."""
+    height, width = agreed.shape
+    kept = np.empty((height, width), np.bool_)
+    for y in range(height):
         for x in range(width):
-            if confidence[y, x] == 0 and out[y, x] >= 0:
-                confidence[y, x] = filled_confidence
+            kept[y, x] = agreed[y, x] >= 0 and in_view[y, x]
+    for sweep in range(sweeps):
+        back = sweep % 2 == 1
+        for i in range(height):
+            y = height - 1 - i if back else i
+            step = -1 if back else 1
+            for j in range(width):
+                x = width - 1 - j if back else j
+                d = agreed[y, x]
+                if d < 0 or kept[y, x]:
+                    continue
+                grows = 0 <= x - step < width and kept[y, x - step] and abs(agreed[y, x - step] - d) <= SUBPIXEL
+                if not grows and 0 <= y - step < height:
+                    for u in range(max(x - 1, 0), min(x + 2, width)):
+                        grows |= kept[y - step, u] and abs(agreed[y - step, u] - d) <= SUBPIXEL
+                kept[y, x] = grows
+    for y in range(height):
+        for x in range(width):
+            islands[y, x] = UNKNOWN
+            if not kept[y, x]:
+                islands[y, x] = agreed[y, x]
+                agreed[y, x] = UNKNOWN
 
 
-def check_and_fill(
+@numba.njit(nogil=True, cache=True)
+def _fill(agreed, inside, guide, near_by, farther, out):  # type: ignore[no-untyped-def]
+    height, width = agreed.shape
+    # Where the nearest agreed pixel lies in each of eight directions (-1: nowhere), by sweeping down and then up.
+    down = np.empty((4, height, width), np.int32)
+    up = np.empty((3, width + 2), np.int32)
+    last = np.full((3, width + 2), -1, np.int32)
+    for y in range(height):
+        row = -1
+        for x in range(width):
+            if agreed[y, x] >= 0:
+                row = y * width + x
+                down[:, y, x] = row
+                continue
+            down[0, y, x] = row
+            down[1, y, x] = down[1, y - 1, x - 1] if y > 0 and x > 0 else -1
+            down[2, y, x] = down[2, y - 1, x] if y > 0 else -1
+            down[3, y, x] = down[3, y - 1, x + 1] if y > 0 and x + 1 < width else -1
+    for y in range(height - 1, -1, -1):
+        row = -1
+        up[:] = -1
+        for x in range(width - 1, -1, -1):
+            if agreed[y, x] >= 0:
+                row = y * width + x
+                up[:, x + 1] = row
+                out[y, x] = np.float32(agreed[y, x]) / np.float32(SUBPIXEL)
+                continue
+            up[0, x + 1] = last[0, x]
+            up[1, x + 1] = last[1, x + 1]
+            up[2, x + 1] = last[2, x + 2]
+            out[y, x] = -1.0
+            if not inside[y, x]:
+                continue
+            best = np.float32(np.inf)
+            for k in range(8):
+                at = down[k, y, x] if k < 4 else (row if k == 4 else up[k - 5, x + 1])
+                if at < 0:
+                    continue
+                v, u = at // width, at % width
+                unlike = np.float32(0)
+                for c in range(3):
+                    unlike += abs(np.float32(guide[v, u, c]) - np.float32(guide[y, x, c]))
+                unlike += near_by * np.float32(max(abs(v - y), abs(u - x)))
+                unlike += farther * np.float32(agreed[v, u]) / np.float32(SUBPIXEL)
+                if unlike < best:
+                    best = unlike
+                    out[y, x] = np.float32(agreed[v, u]) / np.float32(SUBPIXEL)
+        last[:] = up
+
+
+def check(
     own: NDArray[np.int16], other: NDArray[np.int16], inside: NDArray[np.bool_], sign: int
-) -> tuple[Plane, Plane]:
-    """Return disparity in pixels and confidence of one camera, holes filled; both (h, w) float32.
+) -> tuple[NDArray[np.int16], Plane]:
+    """Return what of `own` the other camera's `other` agrees with (negative elsewhere), and confidence, 0 elsewhere.
 
-    `own` and `other` are as `match_left` returns them; `sign` is 1 when `own` is the left camera and -1 when it is the
-    right one. Disparity is -1, and confidence 0, outside the picture (`inside`) and on rows where nothing matched.
+    Both are (h, w) int16 as `match_left` returns them; `sign` is 1 when `own` is the left camera's and -1 when it is
+    the right one's. Nothing outside the picture (`inside`) is kept.
     """
-    out, confidence = np.empty(own.shape, np.float32), np.empty(own.shape, np.float32)
-    _check_and_fill(
-        own,
-        other,
-        inside,
-        sign,
-        np.float32(CHECK_PX),
-        np.float32(SMOOTH_PX),
-        np.float32(FILLED_CONFIDENCE),
-        out,
-        confidence,
-    )
-    return out, confidence
+    agreed, difference = np.empty(own.shape, np.int16), np.empty(own.shape, np.int16)
+    limit = np.int16(CHECK_PX * SUBPIXEL)
+    _check(own, other, inside, sign, limit, agreed, difference)
+    confidence = np.float32(1) - np.float32(0.5 / limit) * difference
+    confidence[agreed < 0] = 0
+    return agreed, confidence
+
+
+def drop_islands(agreed: NDArray[np.int16], in_view: NDArray[np.bool_]) -> None:
+    """Drop, in place, groups under `SPECKLE`, and groups under `ISLAND` where the other camera can't see the background
+    (not `in_view`) unless they grow out of where it can: there only something near could have been found."""
+    area = np.count_nonzero(in_view)
+    cv2.filterSpeckles(agreed, UNKNOWN, round(SPECKLE * area), SUBPIXEL)
+    islands = np.empty_like(agreed)
+    _part_islands(agreed, in_view, 4, islands)
+    cv2.filterSpeckles(islands, UNKNOWN, round(ISLAND * area), SUBPIXEL)
+    np.maximum(agreed, islands, out=agreed)
+
+
+def fill(agreed: NDArray[np.int16], inside: NDArray[np.bool_], guide: Pixels) -> Plane:
+    """Return disparity in pixels (h, w) float32, holes filled; -1 outside the picture and where nothing agreed.
+
+    A hole takes the value of one of its nearest agreed pixels in eight directions (Hirschmüller 2008, section II-F),
+    the one that is most like it in colour (`guide` (h, w, 3) uint8), nearest by, and farthest away in depth.
+    """
+    out = np.empty(agreed.shape, np.float32)
+    width = float(np.sqrt(np.count_nonzero(inside) * 4 / 3))
+    _fill(agreed, inside, guide, np.float32(NEAR_BY / width), np.float32(FARTHER / width), out)
+    return out
 
 
 def inverse_depth(pair: RectifiedPair, disparity: Plane, confidence: Plane) -> Plane:
@@ -162,13 +244,30 @@ def inverse_depth(pair: RectifiedPair, disparity: Plane, confidence: Plane) -> P
     return np.where(known, np.maximum(inverse, np.float32(1e-4)), np.float32(0))
 
 
-def finish(pair: RectifiedPair, left: NDArray[np.int16], right: NDArray[np.int16]) -> Disparity:
-    """Check the two directions against each other, fill, and return inverse depth of both cameras."""
-    filled_l, confidence_l = check_and_fill(left, right, pair.left.inside, 1)
-    filled_r, confidence_r = check_and_fill(right, left, pair.right.inside, -1)
-    return Disparity(
-        inverse_depth(pair, filled_l, confidence_l),
-        confidence_l,
-        inverse_depth(pair, filled_r, confidence_r),
-        confidence_r,
-    )
+def finish(
+    pair: RectifiedPair,
+    left: NDArray[np.int16],
+    right: NDArray[np.int16],
+    left_colour: Pixels,
+    right_colour: Pixels,
+) -> Disparity:
+    """Check the two directions against each other, fill, and return inverse depth of both cameras.
+
+    `left` and `right` are the two matches, the colours (h, w, 3) uint8 the pictures on the grid.
+    """
+    inside_l, inside_r = pair.left.inside, pair.right.inside
+    first_l, first_r = check(left, right, inside_l, 1)[0], check(right, left, inside_r, -1)[0]
+    drop_islands(first_l, inside_r)
+    drop_islands(first_r, inside_l)
+    # Once more, because what was dropped in one camera no longer speaks for the other.
+    agreed_l, confidence_l = check(first_l, first_r, inside_l, 1)
+    agreed_r, confidence_r = check(first_r, first_l, inside_r, -1)
+    planes = []
+    for agreed, confidence, inside, colour in (
+        (agreed_l, confidence_l, inside_l, left_colour),
+        (agreed_r, confidence_r, inside_r, right_colour),
+    ):
+        disparity = fill(agreed, inside, colour)
+        confidence[(agreed < 0) & (disparity >= 0)] = FILLED_CONFIDENCE
+        planes += [inverse_depth(pair, disparity, confidence), confidence]
+    return Disparity(*planes)

@@ -142,7 +142,7 @@ class ViewSynthesizer:
             yield "rectify"
             forward = match_left(pair, left, right)
             yield "disparity"
-            found = finish(pair, forward, match_right(pair, left, right))
+            found = finish(pair, forward, match_right(pair, left, right), *colours)
             geometry = ((found.left, found.left_confidence), (found.right, found.right_confidence))
             for side, colour, (inverse, confidence) in zip(sides, colours, geometry, strict=True):
                 name = side.source.name
