@@ -13,6 +13,7 @@ def test_the_kernel_agrees_with_the_reference_on_random_triangles(seed: int) -> 
     rng = np.random.default_rng(seed)
     height, width, count = 50, 70, 90
     screen = np.stack([rng.uniform(-20, 90, count), rng.uniform(-20, 70, count), rng.uniform(-0.1, 3, count)], 1)
+    screen = screen.astype(np.float32)
     faces = rng.integers(0, count, (60, 3)).astype(np.int32)
     depth, ids = rasterise(screen, faces, height, width)
     expected_depth, expected_ids = rasterise_reference(screen, faces, height, width)
@@ -21,9 +22,19 @@ def test_the_kernel_agrees_with_the_reference_on_random_triangles(seed: int) -> 
     assert (ids >= 0).any() and (ids < 0).any()
 
 
+def test_a_sample_on_a_shared_edge_belongs_to_one_face_only() -> None:
+    rng = np.random.default_rng(1)
+    corners = rng.integers(0, 24, (40, 2)).astype(np.float32)  # whole coordinates: every edge is full of ties
+    screen = np.column_stack([corners, np.ones(40, np.float32)])
+    for face in rng.integers(0, 40, (200, 3)).astype(np.int32):
+        for order in (face, face[::-1]):
+            one = rasterise(screen, np.ascontiguousarray(order)[None], 24, 24)[1]
+            assert np.array_equal(one, rasterise_reference(screen, order[None], 24, 24)[1])
+
+
 def test_back_faces_and_faces_behind_the_camera_are_not_drawn() -> None:
-    screen = np.array([[2.0, 2.0, 1.0], [12.0, 2.0, 1.0], [2.0, 12.0, 1.0], [2.0, 12.0, 0.0]])
-    assert (rasterise(screen, np.array([[0, 1, 2]], np.int32), 16, 16)[1] == 0).sum() == 66
+    screen = np.array([[2.0, 2.0, 1.0], [12.0, 2.0, 1.0], [2.0, 12.0, 1.0], [2.0, 12.0, 0.0]], np.float32)
+    assert (rasterise(screen, np.array([[0, 1, 2]], np.int32), 16, 16)[1] == 0).sum() == 55
     assert (rasterise(screen, np.array([[0, 2, 1]], np.int32), 16, 16)[1] == -1).all()
     assert (rasterise(screen, np.array([[0, 1, 3]], np.int32), 16, 16)[1] == -1).all()
 
@@ -34,7 +45,7 @@ def test_a_mesh_without_gaps_has_no_cracks() -> None:
     inner = (slice(1, -1), slice(1, -1))
     x[inner] += rng.uniform(-0.5, 0.5, x[inner].shape)
     y[inner] += rng.uniform(-0.5, 0.5, y[inner].shape)
-    screen = np.stack([x.ravel(), y.ravel(), rng.uniform(1, 1.2, x.size)], 1)
+    screen = np.stack([x.ravel(), y.ravel(), rng.uniform(1, 1.2, x.size)], 1).astype(np.float32)
     i = np.arange(900).reshape(30, 30)
     a, b, c, d = (s.ravel() for s in (i[:-1, :-1], i[:-1, 1:], i[1:, :-1], i[1:, 1:]))
     faces = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)]).astype(np.int32)

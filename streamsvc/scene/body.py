@@ -50,7 +50,7 @@ class Shape:
     light: NDArray[np.float32]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _skin(rest: Any, index: Any, weight: Any, bones: Any) -> Any:
     out = np.zeros_like(rest)
     for i in range(rest.shape[0]):
@@ -64,7 +64,7 @@ def _skin(rest: Any, index: Any, weight: Any, bones: Any) -> Any:
     return out
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _act(rest: Any, start: Any, vertex: Any, offset: Any, amount: Any) -> None:
     for a in range(amount.shape[0]):
         if amount[a] > 1e-3:
@@ -73,9 +73,9 @@ def _act(rest: Any, start: Any, vertex: Any, offset: Any, amount: Any) -> None:
                     rest[vertex[i], k] += amount[a] * offset[i, k]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _light(normal: Any, ambient: Any, key_seen: Any, key: Any, fill: Any, rim: Any) -> Any:
-    """Hemisphere + wrapped key + fill + rim, Lambertian, then the display gamma, which commutes with the texture's."""
+    """Hemisphere + wrapped key + fill + rim, Lambertian, then a gamma of 2, which commutes with the texture's."""
     out = np.empty((normal.shape[0], 3), np.float32)
     for i in range(normal.shape[0]):
         nx, ny, nz = normal[i, 0], normal[i, 1], normal[i, 2]
@@ -85,9 +85,9 @@ def _light(normal: Any, ambient: Any, key_seen: Any, key: Any, fill: Any, rim: A
         f = max(0.0, nx * fill[0] + ny * fill[1] + nz * fill[2]) * (0.3 + 0.7 * a)
         r = max(0.0, nx * rim[0] + ny * rim[1] + nz * rim[2]) * a
         dome = a * (0.14 + 0.18 * up)
-        out[i, 0] = (dome * 0.98 + 0.92 * k + 0.20 * f + 0.26 * r) ** 0.4545
-        out[i, 1] = (dome * 1.00 + 0.86 * k + 0.23 * f + 0.25 * r) ** 0.4545
-        out[i, 2] = (dome * 1.06 + 0.78 * k + 0.27 * f + 0.25 * r) ** 0.4545
+        out[i, 0] = (dome * 0.98 + 0.92 * k + 0.20 * f + 0.26 * r) ** 0.5
+        out[i, 1] = (dome * 1.00 + 0.86 * k + 0.23 * f + 0.25 * r) ** 0.5
+        out[i, 2] = (dome * 1.06 + 0.78 * k + 0.27 * f + 0.25 * r) ** 0.5
     return out
 
 
@@ -132,10 +132,13 @@ class Body:
             float(self._joints[self._bones["clavicle_l"], 1]),
             seed,
         )
-        self.mesh = dress(bare, look.neckline, gender, seed)
+        arms = np.stack(
+            [self._joints[[self._bones[f"forearm_{side}"], self._bones[f"hand_{side}"]]] for side in ("l", "r")]
+        )
+        self.mesh = dress(bare, look.neckline, arms, gender, seed)
         painted = np.concatenate([bare.vertices, self.mesh.vertices[len(bare.vertices) :]])
         eye = self._joints[self._bones["eye_l"]]
-        self.atlas = paint(painted, self.mesh.faces, self.mesh.uv, self.mesh.face_uv, self.mesh.part, eye, look)
+        self.atlas = paint(painted, self.mesh.faces, self.mesh.uv, self.mesh.face_uv, self.mesh.part, eye, arms, look)
         self._kept: dict[float, Shape] = {}
         self._lock = threading.Lock()
 

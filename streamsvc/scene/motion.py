@@ -71,7 +71,7 @@ def _mouth(t: float, seed: int) -> dict[str, float]:
         "funnel": 0.5 * talk * opening * max(0.0, shape - 0.5),
         "stretch": 0.35 * talk * max(0.0, 0.4 - shape) / 0.4,
         "press": 0.25 * talk * max(0.0, 1 - opening * 3) * (1 - shape),
-        "smile": 0.22 + 0.18 * _wander(t, seed, 11, 9.0),
+        "smile": 0.42 + 0.2 * _wander(t, seed, 11, 9.0),
     }
 
 
@@ -121,14 +121,14 @@ def pose_at(t: float, seed: int) -> Pose:
         beat = 2 * math.pi * 1.1 * t
         high = np.array(
             [
-                sign * (0.20 + 0.035 * math.sin(beat * 0.7)),
-                0.235 + 0.03 * math.sin(beat) * (0.4 + talk),
-                -0.26 + 0.03 * math.cos(beat * 0.9),
+                sign * (0.19 + 0.03 * math.sin(beat * 0.7)),
+                0.27 + 0.025 * math.sin(beat) * (0.4 + talk),
+                -0.13 + 0.025 * math.cos(beat * 0.9),
             ]
         )
         bow = np.array([sign * 0.08, 0.0, -0.06]) * math.sin(math.pi * amount)
         wrists[side] = rest + amount * (high - rest) + bow
-        palms[side] = sign * (0.2 + 0.9 * amount + 0.25 * amount * math.sin(beat * 0.7))
+        palms[side] = sign * (0.2 - 1.7 * amount + 0.25 * amount * math.sin(beat * 0.7))
     blink = _blink(t, seed)
     actions = _mouth(t, seed) | {
         "blink_l": blink,

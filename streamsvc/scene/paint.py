@@ -17,8 +17,10 @@ from streamsvc.scene.noise import fractal3, hash01, noise3, smoothstep
 from streamsvc.scene.shade import Pyramid, build_pyramid
 
 ATLAS = 2048
-HEAD, BODY, HAND, EYE, MOUTH, TONGUE, SOCKET, STRANDS = range(8)
-"""Part numbers of `bodies.npz` in order, and the sheet of long hair that `wardrobe` adds."""
+HEAD, BODY, HAND, EYE, MOUTH, TONGUE, SOCKET, STRANDS, TEETH = range(9)
+"""Part numbers of `bodies.npz` in order, and what `wardrobe` adds: the sheet of long hair, the upper teeth."""
+
+CUFF = 0.018
 
 HAIRLINE = np.array(  # degrees of azimuth from the front, metres below the middle of the head
     [
@@ -72,9 +74,20 @@ def hair_depth(x: float, y: float, z: float, u: float, v: float, line: Any) -> f
 
 
 @njit(nogil=True, cache=True)
-def cloth_depth(x: float, y: float, z: float, neckline: float) -> float:
-    """Return how far (metres) a point of the trunk lies below the neckline, which rises towards the back."""
-    return y - (neckline - 0.55 * z)
+def cloth_depth(x: float, y: float, z: float, neckline: float, arms: Any) -> float:
+    """Return how far (metres) a point of trunk or arm lies inside the clothes; negative on bare skin.
+
+    The neckline rises towards the back; sleeves end `CUFF` before the wrist. `arms` (2, 2, 3) are elbow and wrist,
+    left and right.
+    """
+    depth = y - (neckline - 0.55 * z)
+    arm = arms[0] if x > 0 else arms[1]
+    ax, ay, az = arm[1, 0] - arm[0, 0], arm[1, 1] - arm[0, 1], arm[1, 2] - arm[0, 2]
+    length = np.sqrt(ax * ax + ay * ay + az * az)
+    along = ((x - arm[0, 0]) * ax + (y - arm[0, 1]) * ay + (z - arm[0, 2]) * az) / length
+    if abs(x) > 0.5 * abs(arm[0, 0] + arm[1, 0]) - 0.12:
+        depth = min(depth, length - CUFF - along)
+    return float(depth)
 
 
 @njit(nogil=True, cache=True)
@@ -104,8 +117,8 @@ def _paint_skin(x: float, y: float, z: float, skin: Any, freckles: float, seed: 
     out[1] = skin[1] * (tone - 0.035 * blood)
     out[2] = skin[2] * (tone - 0.03 * blood)
     spot = noise3(330 * x, 330 * y, 330 * z, seed + 12)
-    if spot > 0.55:
-        dark = 1 - freckles * min(1.0, (spot - 0.55) * 4) * 0.35
+    if spot > 0.5:
+        dark = 1 - freckles * min(1.0, (spot - 0.5) * 2.5) * 0.16
         out[0] *= dark
         out[1] *= dark * dark
         out[2] *= dark * dark
@@ -156,15 +169,15 @@ def _paint_head(
     # brows: an arc above each eye
     across = (pv - 36.0) / 25.0
     if abs(across) < 1.0:
-        arc = 840.5 - 4.5 * (1 - (across - 0.25) * (across - 0.25))
-        thick = 4.3 * (1 - 0.55 * max(0.0, across)) * smoothstep(1.0, 0.8, abs(across))
+        arc = 839.5 - 4.5 * (1 - (across + 0.1) * (across + 0.1))
+        thick = (4.2 - 1.7 * lips) * (1 - 0.55 * max(0.0, across)) * smoothstep(1.0, 0.8, abs(across))
         inside = 1 - smoothstep(thick * 0.45, thick + 0.7, abs(pu - arc))
         inside *= 0.72 + 0.28 * noise3(700 * x, 260 * y, 260 * z, seed + 21)
         other[0], other[1], other[2] = hair[0] * 0.75, hair[1] * 0.75, hair[2] * 0.75
         _mix(out, other, max(0.0, inside) * 0.85)
     # beard and moustache, between the nose and the throat
     if beard > 0:
-        jaw = smoothstep(0.028, 0.055, y + 0.12 * max(0.0, 0.05 - abs(x)) * 0.0 + 0.1 * max(0.0, z + 0.02))
+        jaw = smoothstep(0.028, 0.055, y + 0.1 * max(0.0, z + 0.02))
         jaw *= smoothstep(0.175, 0.13, y) * (1 - smoothstep(0.0, 0.05, z))
         cheek = smoothstep(70.0, 35.0, pv) * smoothstep(935.0, 905.0, pu)
         jaw *= 1 - cheek
@@ -218,10 +231,11 @@ def _paint_cloth(
     weft = fractal3(330 * x, 330 * y, 330 * z, 3, seed + 4)
     fold = 1 - abs(noise3(14 * x, 9 * y, 14 * z, seed + 6))
     tone = 1 + 0.2 * weft + 0.1 * fractal3(60 * x, 60 * y, 60 * z, 2, seed + 7) - 0.16 * smoothstep(0.8, 1.0, fold)
-    if depth < 0.022:  # collar
-        tone *= 0.8 + 0.12 * abs(((depth / 0.004) % 1.0) - 0.5)
-        if depth > 0.018:
-            tone *= 0.75
+    around = np.sqrt(x * x + (z - 0.03) * (z - 0.03))
+    if depth < 0.02 and around < 0.105:  # collar
+        tone *= 0.92 + 0.16 * abs(((depth / 0.004) % 1.0) - 0.5)
+        if depth > 0.016:
+            tone *= 0.8
     for k in range(3):
         out[k] *= tone
 
@@ -252,8 +266,8 @@ def _paint_eye(x: float, y: float, z: float, eye: Any, iris: Any, seed: int, out
 
 @njit(nogil=True, cache=True)
 def _paint_faces(
-    vertices: Any, faces: Any, uv: Any, face_uv: Any, part: Any, colours: Any, measures: Any, eye: Any, line: Any,
-    weave: int, seed: int, texture: Any, covered: Any,
+    vertices: Any, faces: Any, uv: Any, face_uv: Any, part: Any, colours: Any, measures: Any, eye: Any, arms: Any,
+    line: Any, weave: int, seed: int, texture: Any, covered: Any,
 ) -> None:  # fmt: skip
     size = texture.shape[0]
     colour = np.empty(3)
@@ -284,12 +298,12 @@ def _paint_faces(
                 if p == HEAD:
                     _paint_head(x, y, z, u, v, skin, hair, line, measures, seed, colour)
                 elif p == BODY:
-                    depth = cloth_depth(x, y, z, measures[0]) + 0.0015 * noise3(300 * x, 300 * y, 300 * z, seed + 8)
+                    depth = cloth_depth(x, y, z, measures[0], arms)
                     _paint_cloth(x, y, z, u, v, depth, cloth, cloth2, weave, seed, colour)
                     if depth < 0.002:
                         _paint_skin(x, y, z, skin, measures[2] * 0.4, seed, skin_colour)
                         for k in range(3):
-                            skin_colour[k] *= 1 - 0.45 * smoothstep(-0.018, 0.0, depth)
+                            skin_colour[k] *= 1 - 0.3 * smoothstep(-0.012, 0.0, depth)
                         _mix(colour, skin_colour, smoothstep(0.002, -0.001, depth))
                 elif p == HAND:
                     _paint_skin(x, y, z, skin, measures[2] * 0.3, seed, colour)
@@ -304,6 +318,10 @@ def _paint_faces(
                     colour[0], colour[1], colour[2] = 150, 74, 72
                 elif p == SOCKET:
                     colour[0], colour[1], colour[2] = skin[0] * 0.75, skin[1] * 0.52, skin[2] * 0.5
+                elif p == TEETH:
+                    gap = abs(((x / 0.0072) % 1.0) - 0.5)
+                    white = 222 - 90 * smoothstep(0.42, 0.5, gap)
+                    colour[0], colour[1], colour[2] = white, white * 0.96, white * 0.88
                 else:
                     wave = _strand(x, y * 0.35, z, seed + 40)
                     bright = 0.7 + 0.5 * wave + 0.12 * noise3(60 * x, 60 * y, 60 * z, seed + 50)
@@ -321,18 +339,33 @@ def paint(
     face_uv: NDArray[np.int32],
     part: NDArray[np.uint8],
     eye: NDArray[np.float64],
+    arms: NDArray[np.float64],
     look: Look,
 ) -> Pyramid:
     """Return the painted atlas of a body at rest.
 
-    `vertices` (n, 3) metres, undressed; `uv` (k, 2) in 0..1, v down; `part` (m,) per face; `eye` (3,) the left eye.
+    `vertices` (n, 3) metres, undressed; `uv` (k, 2) in 0..1, v down; `part` (m,) per face; `eye` (3,) the left eye;
+    `arms` (2, 2, 3) elbow and wrist, left and right.
     """
     texture = np.zeros((ATLAS, ATLAS, 3), np.float32)
     covered = np.zeros((ATLAS, ATLAS), np.bool_)
     colours = np.stack([look.skin, look.hair, look.iris, look.cloth, look.cloth2]).astype(np.float64)
     measures = np.array([look.neckline, look.beard, look.freckles, look.lips])
     _paint_faces(
-        vertices, faces, uv, face_uv, part, colours, measures, eye, HAIRLINE, look.weave, look.seed, texture, covered
+        vertices,
+        faces,
+        uv,
+        face_uv,
+        part,
+        colours,
+        measures,
+        eye,
+        arms,
+        HAIRLINE,
+        look.weave,
+        look.seed,
+        texture,
+        covered,
     )
     return build_pyramid(texture, covered)
 

@@ -25,6 +25,7 @@ class BodyScene:
     def __init__(self, identity: int, seed: int) -> None:
         self._body = Body(identity, seed)
         self._seed = seed
+        self._uv = self._body.mesh.uv.astype(np.float32)
         self._rooms: dict[tuple[bytes | int, ...], tuple[Pixels, NDArray[np.float32]]] = {}
         self._lock = threading.Lock()
         self.name = f"body:identity={identity},seed={seed}"
@@ -55,8 +56,8 @@ class BodyScene:
         depth = np.empty((height, width), np.float32)
         alpha = np.empty((height, width), np.float32)
         resolve(
-            ids, inverse, screen, mesh.faces, mesh.face_uv, mesh.uv, shape.light, atlas.texels, atlas.start, atlas.size,
-            back_rgb, back_depth, rgb, depth, alpha,
+            ids, inverse, screen, mesh.faces, mesh.face_uv, self._uv, shape.light, atlas.texels, atlas.start,
+            atlas.size, back_rgb, back_depth, rgb, depth, alpha,
         )  # fmt: skip
         return Rendering(rgb, depth, alpha)
 

@@ -16,6 +16,7 @@ from streamsvc.frames import Camera, Pixels
 from streamsvc.scene.noise import fractal3, hash01, noise3, smoothstep
 
 WALL, WOOD, BOOK, PICTURE, PLAIN, BALL = range(6)
+GROUP = 8
 LAMP = np.array([-0.75, -1.0, 0.75])
 HALF_WIDTH, CEILING, FLOOR, BACK, FRONT = 1.6, -1.25, 1.15, 1.95, -2.5
 """The room's inside, metres."""
@@ -71,38 +72,56 @@ def furnish(seed: int) -> NDArray[np.float64]:
     return np.array(out, np.float64)
 
 
-@njit(nogil=True, cache=True)
-def _nearest(
-    ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, things: Any, limit: float
-) -> tuple[float, int, int]:
-    """Return (distance, thing, axis of the face hit) of the first thing along a ray, or (limit, -1, 0)."""
+def group(things: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the box around each `GROUP` things in a row, (g, 6): a ray that misses it misses them all."""
+    low, high = things[:, 1:4].copy(), things[:, 4:7].copy()
+    ball = things[:, 0] == BALL
+    radius = things[ball, 4:5]
+    low[ball], high[ball] = things[ball, 1:4] - radius, things[ball, 1:4] + radius
+    starts = np.arange(0, len(things), GROUP)
+    return np.hstack([np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _enter(origin: Any, slant: Any, box: Any, at: int) -> tuple[float, float, int]:
+    """Return (near, far, axis) where a ray crosses the box `box[at : at + 6]`; `slant` is one over its direction."""
+    near, far, axis = -1e9, 1e9, 0
+    for k in range(3):
+        a, b = (box[at + k] - origin[k]) * slant[k], (box[at + 3 + k] - origin[k]) * slant[k]
+        if a > b:
+            a, b = b, a
+        if a > near:
+            near, axis = a, k
+        far = min(far, b)
+    return near, far, axis
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _nearest(origin: Any, way: Any, things: Any, groups: Any, limit: float) -> tuple[float, int, int]:
+    """Return (distance, thing, axis of the face hit or 3) of the first thing along a ray, or (limit, -1, 0)."""
     best, found, face = limit, -1, 0
-    for i in range(things.shape[0]):
-        if things[i, 0] == BALL:
-            px, py, pz, radius = ox - things[i, 1], oy - things[i, 2], oz - things[i, 3], things[i, 4]
-            b = px * dx + py * dy + pz * dz
-            c = px * px + py * py + pz * pz - radius * radius
-            disc = b * b - c
-            if disc > 0:
-                distance = -b - np.sqrt(disc)
-                if 1e-4 < distance < best:
-                    best, found, face = distance, i, 3
+    slant = (
+        1 / (way[0] if abs(way[0]) > 1e-9 else 1e-9),
+        1 / (way[1] if abs(way[1]) > 1e-9 else 1e-9),
+        1 / (way[2] if abs(way[2]) > 1e-9 else 1e-9),
+    )
+    for g in range(groups.shape[0]):
+        near, far, _ = _enter(origin, slant, groups[g], 0)
+        if near > far or far < 0 or near > best:
             continue
-        near, far, axis = -1e9, 1e9, 0
-        for k in range(3):
-            o, d = (ox, dx) if k == 0 else ((oy, dy) if k == 1 else (oz, dz))
-            if abs(d) < 1e-9:
-                if o < things[i, 1 + k] or o > things[i, 4 + k]:
-                    near = 1e9
-                continue
-            a, b = (things[i, 1 + k] - o) / d, (things[i, 4 + k] - o) / d
-            if a > b:
-                a, b = b, a
-            if a > near:
-                near, axis = a, k
-            far = min(far, b)
-        if near < far and 1e-4 < near < best:
-            best, found, face = near, i, axis
+        for i in range(g * GROUP, min((g + 1) * GROUP, things.shape[0])):
+            if things[i, 0] == BALL:
+                px, py, pz = origin[0] - things[i, 1], origin[1] - things[i, 2], origin[2] - things[i, 3]
+                b = px * way[0] + py * way[1] + pz * way[2]
+                disc = b * b - (px * px + py * py + pz * pz - things[i, 4] * things[i, 4])
+                if disc > 0:
+                    distance = -b - np.sqrt(disc)
+                    if 1e-4 < distance < best:
+                        best, found, face = distance, i, 3
+            else:
+                near, far, axis = _enter(origin, slant, things[i], 1)
+                if near < far and 1e-4 < near < best:
+                    best, found, face = near, i, axis
     return best, found, face
 
 
@@ -156,7 +175,8 @@ def _texture(kind: int, x: float, y: float, z: float, axis: int, thing: Any, see
 
 @njit(nogil=True, cache=True)
 def _cast(
-    origin: Any, dx: float, dy: float, dz: float, things: Any, lamp: Any, seed: int, shaded: bool, out: Any
+    origin: Any, dx: float, dy: float, dz: float, things: Any, groups: Any, lamp: Any,
+    seed: int, shaded: bool, out: Any,
 ) -> float:  # fmt: skip
     """Return the distance along a unit ray to the room; when `shaded`, write the colour there to `out` (3,)."""
     distance, axis = 1e9, 2
@@ -167,7 +187,7 @@ def _cast(
             s = ((high if d > 0 else low) - o) / d
             if 0 < s < distance:
                 distance, axis = s, k
-    distance, thing, face = _nearest(origin[0], origin[1], origin[2], dx, dy, dz, things, distance)
+    distance, thing, face = _nearest((origin[0], origin[1], origin[2]), (dx, dy, dz), things, groups, distance)
     if not shaded:
         return distance
     x, y, z = origin[0] + distance * dx, origin[1] + distance * dy, origin[2] + distance * dz
@@ -198,7 +218,8 @@ def _cast(
     lx, ly, lz = lx / far, ly / far, lz / far
     lambert = max(0.0, nx * lx + ny * ly + nz * lz)
     if lambert > 0:
-        _, blocker, _ = _nearest(x + nx * 2e-3, y + ny * 2e-3, z + nz * 2e-3, lx, ly, lz, things, far)
+        start = (x + nx * 2e-3, y + ny * 2e-3, z + nz * 2e-3)
+        _, blocker, _ = _nearest(start, (lx, ly, lz), things, groups, far)
         if blocker >= 0:
             lambert = 0.0
     dome = 0.24 - 0.07 * ny + 0.05 * nx * (1.0 if lamp[0] > 0 else -1.0)
@@ -210,7 +231,7 @@ def _cast(
 
 
 @njit(nogil=True, cache=True)
-def _draw(origin: Any, R: Any, K: Any, things: Any, lamp: Any, seed: int, rgb: Any, depth: Any) -> None:
+def _draw(origin: Any, R: Any, K: Any, things: Any, groups: Any, lamp: Any, seed: int, rgb: Any, depth: Any) -> None:
     height, width = depth.shape
     colour, total = np.zeros(3), np.zeros(3)
     for y in range(height):
@@ -225,7 +246,7 @@ def _draw(origin: Any, R: Any, K: Any, things: Any, lamp: Any, seed: int, rgb: A
                 dx = (R[0, 0] * cx + R[1, 0] * cy + R[2, 0]) / length
                 dy = (R[0, 1] * cx + R[1, 1] * cy + R[2, 1]) / length
                 dz = (R[0, 2] * cx + R[1, 2] * cy + R[2, 2]) / length
-                distance = _cast(origin, dx, dy, dz, things, lamp, seed, s < 4, colour)
+                distance = _cast(origin, dx, dy, dz, things, groups, lamp, seed, s < 4, colour)
                 if s == 4:
                     depth[y, x] = distance / length
                 else:
@@ -241,8 +262,7 @@ def draw_room(camera: Camera, seed: int) -> tuple[Pixels, NDArray[np.float32]]:
     depth = np.zeros((camera.height, camera.width), np.float32)
     things = furnish(seed)
     lamp = LAMP.copy()
-    if things[0, 1] + things[0, 4] > 0:  # the shelf stands on the right: the lamp opposite
+    if things[0, 1] + things[0, 4] < 0:  # the shelf stands on the left: the lamp opposite
         lamp[0] = -lamp[0]
-    lamp[0] = -lamp[0]
-    _draw(camera.centre.copy(), camera.R.copy(), camera.K.copy(), things, lamp, seed, rgb, depth)
+    _draw(camera.centre.copy(), camera.R.copy(), camera.K.copy(), things, group(things), lamp, seed, rgb, depth)
     return rgb, depth
