@@ -26,6 +26,18 @@ def shown(call: ChromiumCall) -> np.ndarray:
     return np.array(data, np.uint8).reshape(height, width, 4)[..., :3]
 
 
+def moved_from(before: np.ndarray, call: ChromiumCall) -> np.ndarray:
+    """Return the first picture that is clearly another view (motion alone changes about 4 levels), else the last one:
+    how many pictures were on their way when the eye moved depends on the machine."""
+    for _ in range(100):
+        picture = shown(call)
+        if np.abs(picture.astype(float) - before).mean() > 12:
+            break
+        frames = call.stats()["framesShown"]
+        call.until(f"window.streamsvc.stats.framesShown > {frames}")
+    return picture
+
+
 def visit(url: str, folder: Path) -> dict:
     film = film_body(2, (320, 240), 10.0, seconds=1.0)
     rig = folder / "rig.json"
@@ -35,12 +47,12 @@ def visit(url: str, folder: Path) -> dict:
     with chromium_call(film, mic) as call:
         call.join(url, "visit", rig, 2, "es")
         call.until("window.streamsvc.stats.live?.cameras === 2")
-        pictures = []
-        for x in (300, 980):
-            call.page.mouse.move(x, 400)
-            frames = call.stats()["framesShown"]
-            call.until(f"window.streamsvc.stats.framesShown > {frames + 8}")
-            pictures.append(shown(call))
+        call.page.mouse.move(300, 400)
+        frames = call.stats()["framesShown"]
+        call.until(f"window.streamsvc.stats.framesShown > {frames + 8}")
+        pictures = [shown(call)]
+        call.page.mouse.move(980, 400)
+        pictures.append(moved_from(pictures[0], call))
         call.until("window.streamsvc.stats.captions.length >= 2")
         call.page.screenshot(path=str(folder / "page.png"))
         return {"stats": call.stats(), "pictures": pictures, "errors": call.errors}
@@ -52,7 +64,7 @@ async def test_chromium_sees_the_view_from_its_pointers_eye_and_reads_captions(t
     left, right = seen["pictures"]
     assert left.shape == (240, 320, 3) and left.std() > 20
     # The eye moved: the same person, from elsewhere.
-    assert np.abs(left.astype(float) - right).mean() > 4
+    assert np.abs(left.astype(float) - right).mean() > 12
     assert seen["stats"]["framesShown"] > 20 and not seen["errors"]
     assert all(len(c["text"].split()) >= 1 for c in seen["stats"]["captions"])
     screenshot = cv2.imread(str(tmp_path / "page.png"))
