@@ -122,6 +122,22 @@ async def test_a_packet_is_sent_again_from_a_history_of_a_thousand() -> None:
     await sender.stop()
 
 
+async def test_a_picture_that_cannot_be_encoded_is_left_out_and_the_track_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wire, track = Wire(), VideoOut()
+    sender = Sender(track, wire)
+    await sender.send(RTCRtpSendParameters(codecs=[VP8], muxId="0"))
+    with monkeypatch.context() as broken:
+        broken.setattr(Vp8Encoder, "encode", lambda *_: int("not a picture"))
+        track.put(np.zeros((48, 64, 3), np.uint8), SECOND_NS)
+        await until(lambda: sender.errors)
+    track.put(np.zeros((48, 64, 3), np.uint8), 2 * SECOND_NS)
+    await until(lambda: wire.rtp)
+    assert sender.errors == 1 and track.readyState == "live"
+    await sender.stop()
+
+
 async def test_a_picture_that_is_not_newer_is_not_sent() -> None:
     track = VideoOut()
     now = 100 * SECOND_NS
@@ -247,6 +263,11 @@ def test_an_encoder_follows_size_target_and_keyframe_requests(make: type[Vp8Enco
     assert encoder.target_bitrate > 10_000
     encoder.target_bitrate = 10**9
     assert encoder.target_bitrate < 10**8
+
+
+@pytest.mark.parametrize("make", [Vp8Encoder, H264Encoder])
+def test_odd_sides_can_be_encoded(make: type[Vp8Encoder] | type[H264Encoder]) -> None:
+    assert make().encode(np.zeros((121, 161, 3), np.uint8), 0, False)
 
 
 def test_keyframes_are_told_apart() -> None:

@@ -13,6 +13,7 @@ import logging
 import time
 from typing import Any
 
+import av
 import numpy as np
 from aiortc import clock
 from aiortc.mediastreams import MediaStreamError
@@ -82,6 +83,7 @@ class Sender(RTCRtpSender):
     def __init__(self, track_or_kind: Any, transport: Any) -> None:
         super().__init__(track_or_kind, transport)
         self.frames = 0
+        self.errors = 0
         self.encode_ns = 0
         self._rate = SentRate()
         self._history: dict[int, RtpPacket] = {}
@@ -128,7 +130,14 @@ class Sender(RTCRtpSender):
                 item = await track.recv()
                 if not self._enabled:
                     continue
-                payloads = await self._encode(codec, item)
+                try:
+                    payloads = await self._encode(codec, item)
+                except (av.FFmpegError, ValueError, TypeError) as error:
+                    # One picture that the codec won't take must not end the track.
+                    self.errors += 1
+                    self._stock_encoder = None
+                    logger.warning("a %s could not be encoded and is left out: %s", type(item).__name__.lower(), error)
+                    continue
                 if payloads:
                     sequence = await self._send_frame(codec, item, payloads, sequence)
         except (asyncio.CancelledError, ConnectionError, MediaStreamError):

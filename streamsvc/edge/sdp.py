@@ -28,12 +28,16 @@ _SECTIONS = ("audio", "video", "application")
 
 @dataclass(frozen=True, slots=True)
 class SdpLimits:
-    """The most that a description may hold: bytes, and media sections of each kind."""
+    """The most that a description may hold: bytes, lines, media sections of each kind, and in one section codecs and
+    a=ssrc lines, for which aiortc's parser takes quadratic time on the event loop."""
 
     size: int = 200_000
+    lines: int = 4000
     video: int = 8
     audio: int = 2
     application: int = 1
+    codecs: int = 64
+    ssrc_lines: int = 128
 
 
 def check_description(text: str, limits: SdpLimits) -> str:
@@ -58,6 +62,7 @@ def check_description(text: str, limits: SdpLimits) -> str:
         most = int(getattr(limits, kind))
         if kinds.count(kind) > most:
             raise EdgeError("bad-sdp", f"{kinds.count(kind)} {kind} sections; at most {most} are accepted")
+    _check_crowd(lines, limits)
     text = "\r\n".join(_with_directions([line for line in lines if line])) + "\r\n"
     try:
         description = SessionDescription.parse(text)
@@ -72,6 +77,17 @@ def check_description(text: str, limits: SdpLimits) -> str:
         if group.semantic == "BUNDLE" and not set(group.items) <= set(mids):
             raise EdgeError("bad-sdp", "the BUNDLE group names a section that is not there")
     return text
+
+
+def _check_crowd(lines: list[str], limits: SdpLimits) -> None:
+    if len(lines) > limits.lines:
+        raise EdgeError("too-large", f"the description has {len(lines)} lines; at most {limits.lines} are accepted")
+    for prefix, most in (("a=rtpmap:", limits.codecs), ("a=ssrc:", limits.ssrc_lines)):
+        count = 0
+        for line in lines:
+            count = 0 if line.startswith("m=") else count + line.startswith(prefix)
+            if count > most:
+                raise EdgeError("bad-sdp", f"a section has more than {most} {prefix[:-1]} lines; no more are accepted")
 
 
 def _check_section(media: MediaDescription) -> None:

@@ -34,12 +34,14 @@ class ReceivedStatistics:
 
 @dataclass(frozen=True, slots=True)
 class SentStatistics:
-    """One outgoing track. `frames` sent, `replaced` offered but overwritten by newer ones; `target_bitrate` in bits per
-    second (video), `backlog_ms` of sound not yet played (audio); `encode_ms` of the last frame."""
+    """One outgoing track. `frames` sent, `replaced` offered but overwritten by newer ones, `errors` not encodable;
+    `target_bitrate` in bits per second (video), `backlog_ms` of sound not yet played (audio); `encode_ms` of the last
+    frame."""
 
     kind: str
     frames: int
     replaced: int
+    errors: int
     packets: int
     bytes: int
     keyframes: int
@@ -92,6 +94,7 @@ def sent_statistics(sender: Sender, track: VideoOut | AudioOut) -> SentStatistic
         kind=track.kind,
         frames=sender.frames,
         replaced=track.statistics().replaced if isinstance(track, VideoOut) else 0,
+        errors=sender.errors,
         packets=packets,
         bytes=octets,
         keyframes=getattr(sender.encoder, "keyframes", 0),

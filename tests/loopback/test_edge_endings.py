@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 from edge_pair import bars, call, filming, until
 
 from streamsvc.edge import Connection, EdgeError, IceServer, VideoOut, close_all, live_connections, peerconnection
@@ -126,6 +127,20 @@ async def test_a_bad_offer_leaves_the_connection_usable() -> None:
             await server.answer(bad, video=None, audio=None)
     await peer.accept(await server.answer(offer, video=None, audio=None))
     await until(lambda: server.state == peer.state == "connected")
+    await close_all()
+
+
+async def test_a_camera_may_be_added_by_a_second_offer() -> None:
+    server, client = Connection(), RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    video = VideoOut()
+    for cameras in (1, 2):
+        client.addTransceiver(VideoStreamTrack(), "sendrecv")
+        await client.setLocalDescription(await client.createOffer())
+        answer = await server.answer(client.localDescription.sdp, video=video, audio=None)
+        await client.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        await until(lambda cameras=cameras: sum(v.frames > 0 for v in server.videos.values()) == cameras)
+    assert server.state == "connected" and [s.kind for s in server.statistics().sent] == ["video"]
+    await client.close()
     await close_all()
 
 
