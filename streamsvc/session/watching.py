@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 
 REMEMBERED = 256
 FIRST_PERIOD_NS = 33_333_333
-WAIT_NS = 40_000_000
-"""The longest that a set waits for a camera that is late."""
+WAIT_SHARE = 4
+"""A set waits for a camera that is late for at most this part of the budget: a view from fewer cameras is worse than one
+that comes a little later, but one that comes too late is worth nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,9 @@ class Watching:
         self._session, self._cameras, self._rig = session, tuple(cameras), rig
         self._settings, self._worker, self._ledger, self._clock = settings, worker, ledger, clock
         self._video, self._tell = video, tell
-        self._sets: FrameSets[Received] = FrameSets(cameras, FIRST_PERIOD_NS, WAIT_NS)
+        self._sets: FrameSets[Received] = FrameSets(
+            cameras, FIRST_PERIOD_NS, round(settings.budget_ms * 1e6) // WAIT_SHARE
+        )
         self._after = AfterWorker()
         self._next_id = 0
         self._waiting: _Pending | None = None
