@@ -130,7 +130,7 @@ export class CallScreen {
 
   #joined(joined) {
     this.#controls.fill(joined);
-    this.#captions.newConnection();
+    this.#captions.keepTentative([]);
     this.#peers(joined.peers, null);
     this.#root.querySelector("#hint").classList.add("shown");
     setTimeout(() => this.#root.querySelector("#hint").classList.remove("shown"), HINT_MS);
@@ -140,7 +140,10 @@ export class CallScreen {
     const others = this.#wish.mirror ? "mirror" : peers.length ? `with ${peers.join(", ")}` : "waiting for someone";
     this.#root.querySelector("[data-call=peers]").textContent = others;
     this.#viewpoint.setScreen(screen);
-    if (this.#view.readyState < 2 || !(peers.length || this.#wish.mirror)) {
+    const alone = !peers.length && !this.#wish.mirror;
+    this.#captions.keepTentative([...peers, this.#wish.name]);
+    this.#root.querySelector("#stage").classList.toggle("alone", alone);
+    if (alone || this.#view.readyState < 2) {
       this.#waiting(
         this.#wish.mirror
           ? "Your picture is on its way…"
@@ -148,7 +151,7 @@ export class CallScreen {
             ? `The picture of ${peers.join(", ")} is on its way…`
             : "You are the only one here. Give the other person this page’s address.",
       );
-    }
+    } else this.#waiting("");
   }
 
   #channelOpen(label) {

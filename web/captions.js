@@ -1,7 +1,7 @@
 // What was said, in English: committed text is final, tentative text may still change.
 //
-// Commits are kept once each (by speaker, session and id) and in order; tentative text belongs to a speaker and is
-// replaced by the next tentative or emptied by a commit. The band under the picture shows the end of it, the
+// The channel is ordered and reliable, so commits are kept as they come; tentative text belongs to a speaker and is
+// replaced by the next tentative, or emptied by a commit or when the speaker leaves. The band under the picture shows the end of it, the
 // transcript all; a screen reader is told commits only, because tentative text would make it stammer.
 
 import { element } from "./dom.js";
@@ -16,8 +16,7 @@ export class Captions {
   #band;
   #transcript;
   #spoken;
-  #seen = new Set();
-  #generation = 0;
+  #speakers = new Set(); // whoever has said anything
   #paragraph = null; // {speaker, end, element}
 
   constructor(band, transcript, spoken) {
@@ -26,29 +25,26 @@ export class Captions {
     this.#spoken = spoken;
   }
 
-  // A new connection numbers its commits from the start again.
-  newConnection() {
-    this.#generation += 1;
-    this.tentative.clear();
+  // Forget the tentative text of all but these speakers.
+  keepTentative(speakers) {
+    for (const speaker of [...this.tentative.keys()]) if (!speakers.includes(speaker)) this.tentative.delete(speaker);
     this.#drawBand();
   }
 
   clear() {
     this.commits = [];
-    this.#seen.clear();
+    this.#speakers.clear();
     this.#paragraph = null;
     this.#transcript.replaceChildren();
     this.#spoken.replaceChildren();
-    this.newConnection();
+    this.keepTentative([]);
   }
 
   take(message) {
     if (message.type === "tentative") {
       this.tentative.set(message.speaker, message.text);
     } else if (message.type === "commit") {
-      const key = `${this.#generation}/${message.speaker}/${message.id}`;
-      if (this.#seen.has(key)) return;
-      this.#seen.add(key);
+      this.#speakers.add(message.speaker);
       this.tentative.delete(message.speaker);
       this.commits.push(message);
       this.#write(message);
@@ -82,7 +78,7 @@ export class Captions {
     const last = this.commits.at(-1)?.speaker;
     const speakers = new Set([...this.tentative].filter(([, t]) => t).map(([s]) => s));
     if (last !== undefined) speakers.add(last);
-    const several = new Set(this.commits.map((c) => c.speaker)).size > 1 || speakers.size > 1;
+    const several = new Set([...this.#speakers, ...speakers]).size > 1;
     const lines = [...speakers].sort().map((speaker) => {
       const line = element("p", { className: "caption" });
       if (several) line.append(element("b", { textContent: speaker }));

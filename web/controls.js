@@ -61,7 +61,10 @@ export class Controls {
     if (speech.source != null) ui.source.value = speech.source;
     if (speech.policy != null) ui.policy.value = speech.policy;
     if (!busy) this.#makeSliders(ui.policy.value, speech.parameters ?? this.#parameters);
-    if (view.budget_ms != null && !busy) ui.budget.value = view.budget_ms;
+    if (view.budget_ms != null && !busy) {
+      ui.budget.max = Math.max(ui.budget.max, view.budget_ms); // the service may have been set up with more
+      ui.budget.value = view.budget_ms;
+    }
     if ("rung" in view) ui.rung.value = view.rung ?? "";
     if (view.width && view.height) {
       const size = `${view.width}×${view.height}`;

@@ -26,6 +26,8 @@ export class ViewpointControl {
   #send;
   #stage;
   #frame = windowFrame(null);
+  #known = false;
+  #moved = false;
   #pose = { ...HOME };
   #goal = { ...HOME };
   #running = null;
@@ -52,13 +54,17 @@ export class ViewpointControl {
     return eyeOf(this.#frame, this.#pose);
   }
 
+  // `screen` is the window of a `peers` message, or null: then the service has a better idea of where the eye belongs
+  // than we have, until somebody moves it.
   setScreen(screen) {
     this.#frame = windowFrame(screen);
+    this.#known = Boolean(screen);
     this.announce();
   }
 
   // Say where the eye is although it didn't move: the channel is new, or the window is.
   announce() {
+    if (!this.#known && !this.#moved) return;
     this.#lastSent = -Infinity;
     this.#wake();
   }
@@ -73,6 +79,7 @@ export class ViewpointControl {
   }
 
   #aim(goal) {
+    this.#moved = true;
     this.#goal = clampPose({ ...this.#goal, ...goal });
     this.#wake();
   }

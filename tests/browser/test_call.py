@@ -226,3 +226,4 @@ def test_two_people_are_told_of_each_other(visit, service):
     ben.until("document.querySelector('.where').innerText.includes('with Ana')")
     ben.page.click("[data-call=leave]")
     ana.until("document.querySelector('.where').innerText.includes('waiting for someone')")
+    assert "You are the only one here" in ana.page.locator("#stage").inner_text()
