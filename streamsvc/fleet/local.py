@@ -236,7 +236,7 @@ class LocalWorker:
         while True:
             await asyncio.sleep(0.1)
             silent = self._clock.now_ns() - self._beat_ns
-            hung = self._beat is not None and self.up and self._beat.slice_ns > limit
+            hung = self._beat is not None and self.up and self._beat.overdue_ns > limit
             if hung or silent > (limit if self.up else READY_TIMEOUT_S * 1e9):
                 log.error("the worker hangs (%s); it is replaced", "in a slice" if hung else "no heartbeat")
                 await self._end_process(0.0)

@@ -199,9 +199,9 @@ class Trouble(Message, frozen=True, kw_only=True):
 
 
 class Beat(Message, frozen=True, kw_only=True):
-    """Four times a second: how long the oldest running slice has been running, how busy the lanes are, memory."""
+    """Four times a second: how overdue the worst running slice is, how busy the lanes are, memory."""
 
-    slice_ns: int
+    overdue_ns: int
     load: float
     waiting: int
     resident_bytes: int

@@ -24,6 +24,8 @@ MAX_CAMERAS = 16
 class RigError(StreamsvcError):
     """A rig or a view that can't be used; the message says which camera and which field."""
 
+    code = "bad-rig"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Camera:

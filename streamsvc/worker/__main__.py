@@ -68,7 +68,7 @@ def beat(channel: Channel, lanes: Lanes) -> None:
     while True:
         channel.send(
             link.Beat(
-                slice_ns=lanes.longest_slice_ns(),
+                overdue_ns=lanes.overdue_ns(),
                 load=lanes.load(),
                 waiting=lanes.waiting(),
                 resident_bytes=resident_bytes(),

@@ -11,11 +11,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from streamsvc.budget import Clock, Dispatcher, Dropped, Job, Slices
+from streamsvc.budget import Class, Clock, Dispatcher, Dropped, Job, Slices
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames.link import StageSpan
 
 log = logging.getLogger(__name__)
+
+FIRST_USUAL_NS = 250_000_000.0
+PATIENCE = 4.0
 
 Work = Callable[[], Slices[None]]
 OnEnd = Callable[[str | None, list[StageSpan]], None]
@@ -39,7 +42,8 @@ class Lanes:
         self._dispatcher = Dispatcher(count, speech_lanes=1)
         self._changed = threading.Condition()
         self._jobs: dict[int, _Running] = {}
-        self._busy_since: list[int | None] = [None] * count
+        self._busy_since: list[tuple[int, Class] | None] = [None] * count
+        self._usual_ns = dict.fromkeys(Class, FIRST_USUAL_NS)
         self._busy_ns = 0
         self._load_mark = (clock.now_ns(), 0)
         self._next_id = 0
@@ -86,10 +90,14 @@ class Lanes:
         with self._changed:
             return self._dispatcher.statistics().waiting
 
-    def longest_slice_ns(self) -> int:
-        """How long the oldest slice that runs now has been running; 0 when none does."""
-        starts = [s for s in self._busy_since if s is not None]
-        return self._clock.now_ns() - min(starts) if starts else 0
+    def overdue_ns(self) -> int:
+        """How much longer than `PATIENCE` times the usual slice of its kind the worst of the running slices has run.
+
+        What is usual is measured, so that a machine that is busy with other things isn't taken for a hung lane.
+        """
+        now = self._clock.now_ns()
+        running = [b for b in self._busy_since if b is not None]
+        return round(max((now - start - PATIENCE * self._usual_ns[kind] for start, kind in running), default=0))
 
     def load(self) -> float:
         """Return the busy share of all lanes since the last call, 0 to 1."""
@@ -125,7 +133,7 @@ class Lanes:
     def _slice(self, lane: int, job: Job) -> None:
         running = self._jobs[job.id]
         start = self._clock.now_ns()
-        self._busy_since[lane] = start
+        self._busy_since[lane] = start, job.kind
         outcome: str | None = None
         over = False
         name = "finish"
@@ -149,6 +157,7 @@ class Lanes:
         running.spans.append(StageSpan(name, start, end))
         with self._changed:
             self._busy_ns += end - start
+            self._usual_ns[job.kind] += 0.1 * (end - start - self._usual_ns[job.kind])
             if over:
                 self._dispatcher.finished(job.id)
                 self._jobs.pop(job.id, None)
