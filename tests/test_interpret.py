@@ -13,9 +13,10 @@ import pytest
 from streamsvc.budget.slices import run_to_end
 from streamsvc.speech.captions import CUE_CHARACTERS, TimedText, cues, srt, vtt
 from streamsvc.speech.errors import AudioError, PolicyError, SpeechError, VoiceError
+from streamsvc.speech.events import InterpretSettings
 from streamsvc.speech.fake import FakeDetector, FakeTranslator, speak
 from streamsvc.speech.interpret import interpret, run_asap, run_realtime
-from streamsvc.speech.interpreter import Interpreter, InterpretSettings
+from streamsvc.speech.interpreter import Interpreter
 from streamsvc.speech.soundfile import read_speech
 
 RATE = 16_000
@@ -235,3 +236,12 @@ def test_slices_run_to_their_end_give_a_result() -> None:
     due = it.next_pass()
     assert due is not None
     assert run_to_end(due.slices()).language == "es"
+
+
+def test_in_real_time_the_live_voice_speaks_every_commit(tmp_path: Path) -> None:
+    wav = write_wav(tmp_path / "t.wav", np.concatenate([speak(0, 4), silence(0.2)]))
+    engine = Engine()
+    figures, events = run(wav, pace="realtime", engine=engine, speech=tmp_path / "s.wav")
+    assert figures["text"].split() == " ".join(engine.texts).split() == ["w0", "w1", "w2", "w3"]
+    assert {i for e in events if e["type"] == "speech" for i in e["ids"]} == set(range(figures["commits"]))
+    assert events[-1]["type"] == "end"

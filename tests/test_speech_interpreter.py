@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from streamsvc.budget.slices import run_to_end
 from streamsvc.speech.errors import PolicyError, SpeechError
+from streamsvc.speech.events import Commit, InterpretSettings, TentativeText
 from streamsvc.speech.fake import WORD, FakeDetector, FakeTranslator, speak
-from streamsvc.speech.interpreter import MAX_BUFFER_S, Commit, Interpreter, InterpretSettings, TentativeText
+from streamsvc.speech.interpreter import MAX_BUFFER_S, Interpreter
 from streamsvc.speech.passes import quantised_prompt
 from streamsvc.speech.policies import POLICIES
 from streamsvc.speech.translator import Word
@@ -126,7 +127,7 @@ def changes(draw):
     return policy, values
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     plan=plans,
     block=st.integers(200, 40_000),

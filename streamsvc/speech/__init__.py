@@ -1,7 +1,8 @@
 """Voice in, English voice out: Whisper, speak policies and a synthesised voice. Knows nothing of WebRTC."""
 
 from streamsvc.speech.errors import AudioError, PolicyError, SpeechError, VoiceError
-from streamsvc.speech.interpreter import Commit, Event, Interpreter, InterpretSettings, TentativeText
+from streamsvc.speech.events import Commit, Event, InterpretSettings, TentativeText
+from streamsvc.speech.interpreter import Interpreter
 from streamsvc.speech.passes import Pass, PassResult
 from streamsvc.speech.policies import DEFAULT_POLICY, describe
 from streamsvc.speech.translator import Translator

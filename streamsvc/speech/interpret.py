@@ -17,7 +17,8 @@ from streamsvc.budget.slices import run_to_end
 from streamsvc.frames.audio import OUTPUT_RATE, SPEECH_RATE, Samples
 from streamsvc.speech.captions import TimedText, check_captions_path, write_captions
 from streamsvc.speech.errors import SpeechError, VoiceError
-from streamsvc.speech.interpreter import Commit, Event, Interpreter, InterpretSettings
+from streamsvc.speech.events import Commit, Event, InterpretSettings
+from streamsvc.speech.interpreter import Interpreter
 from streamsvc.speech.languages import check_languages
 from streamsvc.speech.passes import Pass, PassResult
 from streamsvc.speech.policies import DEFAULT_POLICY, resolve

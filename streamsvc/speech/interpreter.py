@@ -17,15 +17,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
 from streamsvc.frames.audio import SPEECH_RATE, Samples
 from streamsvc.speech.errors import SpeechError
+from streamsvc.speech.events import Commit, Event, InterpreterStatistics, InterpretSettings, TentativeText
 from streamsvc.speech.languages import LanguageState, check_languages, phrase_ended
 from streamsvc.speech.passes import FLUSH_BEAM, Pass, PassResult, quantised_prompt
-from streamsvc.speech.policies import DEFAULT_POLICY, Policy, State, Unit, find_policy, resolve
+from streamsvc.speech.policies import Policy, State, Unit, find_policy, resolve
 from streamsvc.speech.text import echo, fold
 from streamsvc.speech.translator import Translator, Word
 from streamsvc.speech.vad import (
@@ -45,56 +46,6 @@ TRIM_S = 12.0
 TRIM_HARD_S = 16.0
 HISTORY_WORDS = 256
 _MARGIN = SPEECH_RATE // 50
-
-
-@dataclass(frozen=True, slots=True)
-class InterpretSettings:
-    """How to interpret. `parameters` are the policy's, absent ones take their defaults; `prompt_tokens` is the most
-    that earlier phrases may prompt the decoder with (0, 32, 64, 128 or 223 are used)."""
-
-    policy: str = DEFAULT_POLICY
-    parameters: Mapping[str, float] = field(default_factory=dict)
-    source: str = "auto"
-    target: str = "en"
-    prompt_tokens: int = 0
-    no_speech_threshold: float = 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """Final words. Source times are ms since the stream began, half-open; `audio_ms` is the source that had been read;
-    `confidence` is the mean probability of the words."""
-
-    id: int
-    text: str
-    source_start_ms: float
-    source_end_ms: float
-    audio_ms: float
-    policy: str
-    confidence: float
-
-
-@dataclass(frozen=True, slots=True)
-class TentativeText:
-    """What may come next; replaces the tentative text before it, and may be empty."""
-
-    text: str
-
-
-Event = Commit | TentativeText
-
-
-@dataclass(frozen=True, slots=True)
-class InterpreterStatistics:
-    """Counts since the start, and how much audio is held."""
-
-    passes: int
-    flushes: int
-    abandoned: int
-    rejected: int
-    words: int
-    buffer_s: float
-    language: str | None
 
 
 class Interpreter:
@@ -381,12 +332,10 @@ class Interpreter:
 
     def _commit(self, pass_: Pass, result: PassResult, words: tuple[Word, ...], count: int) -> Commit:
         start = max(self._cut + round(words[0].start_s * SPEECH_RATE), self._committed_to)
-        if pass_.final:
-            end = pass_.end
-        else:
-            end_s = result.segments[count - 1].end_s if self._by_segment else words[-1].end_s
-            end = min(self._cut + round(end_s * SPEECH_RATE), pass_.end - _MARGIN)
-        end = max(end, self._committed_to + 1)
+        end_s = result.segments[count - 1].end_s if self._by_segment else words[-1].end_s
+        cut = pass_.end if pass_.final else min(self._cut + round(end_s * SPEECH_RATE), pass_.end)
+        # A partial pass leaves a little source for words that the next one finds in the same sound.
+        end = max(cut if pass_.final else min(cut, pass_.end - _MARGIN), self._committed_to + 1)
         start = min(start, end - 1)
         known = [w.probability for w in words if w.probability is not None]
         confidence = sum(known) / len(known) if known else math.exp(min(result.log_probability, 0.0))
@@ -395,7 +344,7 @@ class Interpreter:
         if self._by_segment or pass_.final:
             self._history.extend((*self._prefix, *words))
             self._prefix = ()
-            self._cut, self._cut_in_speech = end, True
+            self._cut, self._cut_in_speech = cut, True
         else:
             self._prefix = (*self._prefix, *words)
         commit = Commit(

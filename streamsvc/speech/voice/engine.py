@@ -122,7 +122,7 @@ class PiperEngine:
         try:
             assert process.stdin is not None
             process.stdin.write(line.encode())
-        except OSError as e:
+        except (OSError, ValueError) as e:
             raise _DiedError(str(e)) from None
         while True:
             kind, id, payload = self._frame(process, time.monotonic() + REPLY_S)
@@ -144,10 +144,13 @@ class PiperEngine:
         assert process.stdout is not None
         parts = bytearray()
         while len(parts) < count:
-            ready, _, _ = select.select([process.stdout], [], [], max(deadline - time.monotonic(), 0))
+            try:
+                ready, _, _ = select.select([process.stdout], [], [], max(deadline - time.monotonic(), 0))
+                part = process.stdout.read(count - len(parts)) if ready else None
+            except (OSError, ValueError):  # closed by another thread
+                raise _DiedError("it was closed") from None
             if not ready:
                 raise _DiedError("no answer in time")
-            part = process.stdout.read(count - len(parts))
             if not part:
                 raise _DiedError(f"it ended with status {process.wait()}")
             parts += part

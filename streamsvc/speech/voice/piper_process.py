@@ -81,7 +81,8 @@ def main() -> None:
         try:
             scale = voice.config.length_scale / request["rate"]
             config = SynthesisConfig(length_scale=scale, normalize_audio=False)
-            for chunk in voice.synthesize(request["text"], config):
+            # Piper reads [[ ]] as phonemes.
+            for chunk in voice.synthesize(request["text"].replace("[[", "["), config):
                 speech = resampled(chunk.audio_float_array, chunk.sample_rate)
                 send(b"S", request["id"], speech.astype("<f4").tobytes())
         except Exception as e:
