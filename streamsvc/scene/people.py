@@ -65,6 +65,7 @@ class BodyScene:
         key = (camera.width, camera.height, camera.K.tobytes(), camera.R.tobytes(), camera.t.tobytes())
         with self._lock:
             if key in self._rooms:
+                self._rooms[key] = self._rooms.pop(key)  # last used, last dropped
                 return self._rooms[key]
         room = draw_room(camera, self._seed)
         with self._lock:

@@ -20,7 +20,7 @@ DISTANCE = 0.85
 ANGLES = {1: (0.0,), 2: (-10.0, 10.0), 4: (-20.0, -10.0, 10.0, 20.0)}
 """Degrees around the person for one camera, a pair 20 degrees apart, two pairs 10 degrees wide and 40 overall."""
 
-DEPTH_RANGE = (0.45, 2.7)
+DEPTH_RANGE = (0.52, 2.6)
 """Metres along z of any camera of the arc: from a hand stretched out to the far corner of the room."""
 
 

@@ -44,19 +44,45 @@ def build_pyramid(texture: NDArray[np.float32], covered: NDArray[np.bool_]) -> P
     size = texture.shape[0]
     colours, weights = [texture], [covered.astype(np.float32)]
     while colours[-1].shape[0] > 1:
-        half = colours[-1].shape[0] // 2
-        w = weights[-1].reshape(half, 2, half, 2)
-        total = w.sum((1, 3))
-        sums = (colours[-1].reshape(half, 2, half, 2, 3) * w[..., None]).sum((1, 3))
-        colours.append((sums / np.maximum(total, 1e-6)[..., None]).astype(np.float32))
-        weights.append(np.minimum(total, 1).astype(np.float32))
+        colour, weight = _halve(colours[-1], weights[-1])
+        colours.append(colour)
+        weights.append(weight)
     for level in range(len(colours) - 2, -1, -1):
-        side = colours[level].shape[0]
-        coarse = colours[level + 1].repeat(2, 0).repeat(2, 1)[:side, :side]
-        colours[level] = np.where(weights[level][..., None] > 0, colours[level], coarse)
+        _fill(colours[level], weights[level], colours[level + 1])
     start = np.cumsum([0] + [c.shape[0] ** 2 for c in colours])[:-1].astype(np.int64)
-    texels = np.concatenate([np.clip(np.rint(c), 0, 255).astype(np.uint8).reshape(-1, 3) for c in colours])
+    texels = np.concatenate([(np.clip(c, 0, 255) + 0.5).astype(np.uint8).reshape(-1, 3) for c in colours])
     return Pyramid(texels, start, size)
+
+
+@njit(nogil=True, cache=True)
+def _halve(colour: Any, weight: Any) -> tuple[Any, Any]:
+    """Return the level above: (side / 2, side / 2, 3) averages of what is covered, and whether anything was."""
+    half = colour.shape[0] // 2
+    out, seen = np.zeros((half, half, 3), np.float32), np.zeros((half, half), np.float32)
+    for y in range(half):
+        for x in range(half):
+            total = np.float32(0)
+            for s in range(4):
+                j, i = 2 * y + (s >> 1), 2 * x + (s & 1)
+                w = weight[j, i]
+                total += w
+                for k in range(3):
+                    out[y, x, k] += w * colour[j, i, k]
+            if total > 0:
+                seen[y, x] = 1
+                for k in range(3):
+                    out[y, x, k] /= total
+    return out, seen
+
+
+@njit(nogil=True, cache=True)
+def _fill(colour: Any, weight: Any, coarse: Any) -> None:
+    """Give texels that nothing covers the colour of the level above."""
+    for y in range(colour.shape[0]):
+        for x in range(colour.shape[0]):
+            if weight[y, x] == 0:
+                for k in range(3):
+                    colour[y, x, k] = coarse[y >> 1, x >> 1, k]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=True, inline="always")
