@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack, clock
 from edge_pair import bars, call, filming, until
 
 from streamsvc.edge import Connection, EdgeError, IceServer, VideoOut, close_all, live_connections, peerconnection
@@ -107,6 +109,39 @@ async def test_malformed_packets_are_counted_and_the_call_goes_on() -> None:
         assert pair.server.statistics().malformed >= 1
         async with filming(pair.peer_videos, lambda _: bars(160, 120)):
             await until(lambda: incoming.frames >= 5)
+
+
+async def test_mutilated_packets_do_not_end_a_call(caplog: pytest.LogCaptureFixture) -> None:
+    async with call(cameras=2) as pair:
+        (transport,) = {t.receiver.transport for t in pair.server._pc.getTransceivers()}
+        heard: list[tuple[bool, bytes]] = []
+        handlers = {False: transport._handle_rtp_data, True: transport._handle_rtcp_data}
+
+        async def rtp(data: bytes, arrival_time_ms: int) -> None:
+            heard.append((False, data))
+            await handlers[False](data, arrival_time_ms=arrival_time_ms)
+
+        async def rtcp(data: bytes) -> None:
+            heard.append((True, data))
+            await handlers[True](data)
+
+        transport._handle_rtp_data, transport._handle_rtcp_data = rtp, rtcp
+        rng = random.Random(0)
+        async with filming([*pair.peer_videos, pair.server_video], lambda i: np.roll(bars(160, 120), i, 1)):
+            await until(lambda: sum(control for control, _ in heard) >= 4 and len(heard) >= 100)
+            transport._handle_rtp_data, transport._handle_rtcp_data = handlers[False], handlers[True]
+            for _ in range(3000):
+                control, data = rng.choice(heard)
+                broken = bytearray(data[: rng.randrange(1, len(data) + 1)] if rng.random() < 0.5 else data)
+                for _ in range(rng.randrange(1, 4)):
+                    broken[rng.randrange(min(len(broken), 40))] = rng.randrange(256)
+                arrival = {} if control else {"arrival_time_ms": clock.current_ms()}
+                await handlers[control](bytes(broken), **arrival)
+            assert pair.server.state == "connected"
+            # New pictures come through on every camera, after a keyframe where the mutilated ones did harm.
+            marks = {mid: incoming.frames for mid, incoming in pair.server.videos.items()}
+            await until(lambda: all(pair.server.videos[mid].frames > count + 5 for mid, count in marks.items()))
+        assert "could not be handled" not in caplog.text
 
 
 async def test_a_bad_offer_leaves_the_connection_usable() -> None:
