@@ -37,7 +37,7 @@ def body_rig(cameras: int, width: int, height: int) -> Rig:
     """Return cameras on a gentle arc around the frame of a screen, converging on the person.
 
     One camera, a pair 20 degrees apart, or two pairs 40 degrees apart overall. The field of view is 0.6 m high at the
-    person for 4:3 pictures. The screen rectangle, 0.56 m x 0.42 m, stands just in front of the face (z = 0.72): seen
+    person for 4:3 pictures. The screen rectangle, 0.64 m x 0.48 m, stands just in front of the face (z = 0.72): seen
     from any eye at z = -0.1..-0.6 it frames exactly the upper body, and what lies near its plane keeps its place while
     the eye moves, so the person is steady and the room behind moves. Raises SceneError for other numbers of cameras.
     """
@@ -54,7 +54,7 @@ def body_rig(cameras: int, width: int, height: int) -> Rig:
         made.append(Camera(f"cam{number}", width, height, K, np.zeros(5), R, t))
     names = [c.name for c in made]
     pairs = tuple((names[i], names[i + 1]) for i in range(0, len(names) - 1, 2))
-    screen = Screen(np.array([0.0, 0.08, 0.72]), np.array([0.28, 0.0, 0.0]), np.array([0.0, -0.21, 0.0]))
+    screen = Screen(np.array([0.0, 0.075, 0.72]), np.array([0.32, 0.0, 0.0]), np.array([0.0, -0.24, 0.0]))
     return Rig(tuple(made), pairs, DEPTH_RANGE, screen)
 
 
