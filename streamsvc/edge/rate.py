@@ -3,7 +3,9 @@
 The estimate can't rise above one and a half times what arrives, so while the picture is still and the encoder sends
 little it stays low, though nothing is wrong with the network; taken at its word, the next movement starts at a few
 hundred kb/s and takes 10 s to recover. So an estimate below the target counts only when we actually send near the
-target, or when it is close to what we send.
+target, or when it is close to what we send. A busy host makes receivers see congestion that isn't there, and then
+they ask for 0.85 of what arrives; while we send less than half the target that is not believed either, but less than
+0.8 is, because then less arrives than we send.
 """
 
 from __future__ import annotations
@@ -12,13 +14,17 @@ from collections import deque
 
 SECOND_NS = 1_000_000_000
 _NEAR_TARGET = 0.8
+_FAR_FROM_TARGET = 0.5
 _ROOM = 1.2
+_ARRIVES = 0.8
 
 
 def next_target(target: int, estimate: int, sent_rate: float) -> int:
     """Return the new target bitrate from the old one, the receiver's estimate and what we sent, all bits per second."""
-    unused = sent_rate < _NEAR_TARGET * target and estimate > _ROOM * sent_rate
-    return target if estimate < target and unused else estimate
+    if estimate >= target or sent_rate >= _NEAR_TARGET * target:
+        return estimate
+    believed = (_ARRIVES if sent_rate < _FAR_FROM_TARGET * target else _ROOM) * sent_rate
+    return estimate if estimate <= believed else target
 
 
 class SentRate:
