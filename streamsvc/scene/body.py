@@ -17,8 +17,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from streamsvc.scene.base import SceneError
+from streamsvc.scene.look import choose_look
 from streamsvc.scene.motion import Pose, pose_at
-from streamsvc.scene.paint import choose_look, paint
+from streamsvc.scene.paint import paint
 from streamsvc.scene.rigs import HEAD, rotation
 from streamsvc.scene.wardrobe import Mesh, dress, normals
 
