@@ -94,8 +94,8 @@ def _pixel(p, o, x, y):  # type: ignore[no-untyped-def]
     return p[o] * x + p[o + 1] * y + p[o + 2], p[o + 3] * y + p[o + 4]
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _blend(
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "arcp", "nsz", "afn"})
+def _blend(  # type: ignore[no-untyped-def]
     features, splat_x, splat_y, view, sizes, parameters, pictures, depths, same, feather, bleeding, out, inverse
 ):
     height, width = inverse.shape

@@ -77,11 +77,12 @@ class ViewSynthesizer:
         self._lock = threading.Lock()
         self._pairs: dict[tuple[object, ...], RectifiedPair] = {}
         self._ranges: dict[tuple[str, str], tuple[float, float]] = {}
-        if rig is not None:
-            for a, b in rig.pairs:
-                rectify_pair(rig.camera(a), rig.camera(b), rig.depth_range or DEFAULT_RANGE)
         self._levels = {level.name: level for level in levels_for(rig)}
-        self.ladder: tuple[Rung, ...] = tuple(rung_for(v, rig, width, height) for v in self._levels.values())
+        ladder = []
+        for level in self._levels.values():
+            pairs = [self._maps(rig.camera(a), rig.camera(b), level.side) for a, b in rig.pairs] if rig else []
+            ladder.append(rung_for(level, pairs, width, height))
+        self.ladder: tuple[Rung, ...] = tuple(ladder)
 
     def view_camera(self, viewpoint: Viewpoint | None) -> Camera:
         """Return the off-axis view from between the viewer's eyes through the rig's screen, `width` x `height`.
@@ -178,15 +179,20 @@ class ViewSynthesizer:
         return min(cameras, key=lambda c: float(np.linalg.norm(c.centre - view.centre) - c.R[2] @ view.R[2])).name
 
     def _rectified(self, a: Camera, b: Camera, pictures: dict[str, Pixels], side: int) -> RectifiedPair:
+        """The pair's maps; a range that nothing states is first looked for in these pictures."""
+        assert self.rig is not None
+        if self.rig.depth_range is None and (a.name, b.name) not in self._ranges:
+            found = estimate_depth_range(a, pictures[a.name], b, pictures[b.name])
+            if found is not None:
+                with self._lock:
+                    self._ranges[a.name, b.name] = found
+        return self._maps(a, b, side)
+
+    def _maps(self, a: Camera, b: Camera, side: int) -> RectifiedPair:
+        """The pair rectified for pictures of these sizes on a rung, from the cache where it is there."""
         assert self.rig is not None
         names = a.name, b.name
-        depth_range = self.rig.depth_range or self._ranges.get(names)
-        if depth_range is None:
-            depth_range = estimate_depth_range(a, pictures[a.name], b, pictures[b.name])
-            if depth_range is not None:
-                with self._lock:
-                    self._ranges[names] = depth_range
-        depth_range = depth_range or DEFAULT_RANGE
+        depth_range = self.rig.depth_range or self._ranges.get(names, DEFAULT_RANGE)
         key = (*names, a.width, a.height, b.width, b.height, side, *depth_range)
         with self._lock:
             pair = self._pairs.get(key)
