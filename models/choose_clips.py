@@ -83,7 +83,7 @@ def choose(model: Translator, language: str, seconds: float) -> list[dict[str, A
     for name, text in sorted(texts(language).items()):
         reference = english.get(name, "")
         wav = Path(asset(f"speech/{language}")) / f"{name}.wav"
-        if len(reference.split()) < MIN_WORDS or "[" in reference + text or not wav.is_file():
+        if not text or len(reference.split()) < MIN_WORDS or "[" in reference + text or not wav.is_file():
             continue
         audio = read_speech(wav)
         if len(audio) > LONGEST_S * SPEECH_RATE:
