@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cv2.imwrite(str(out / "motorcycle_right.png"), wide[:, 20:])
     disparity = np.full((HEIGHT, WIDTH), 20.0, np.float32)
     disparity[:10] = np.inf
-    np.savez(out / "motorcycle_disp.npz", disparity)
+    np.savez(out / "motorcycle_disparity.npz", disparity)
     return out
 
 

@@ -36,7 +36,7 @@ class Motorcycle:
             if picture is None or picture.shape != (HEIGHT, WIDTH, 3):
                 raise SceneError(f"{path}: is missing or no {WIDTH}x{HEIGHT} picture; `make assets` fetches it again")
             pictures.append(np.ascontiguousarray(picture[..., ::-1]))
-        path = folder / "motorcycle_disp.npz"
+        path = folder / "motorcycle_disparity.npz"
         try:
             with np.load(path) as file:
                 disparity = np.asarray(file["arr_0"], np.float32)
