@@ -1,6 +1,7 @@
 """WebRTC: our layer over aiortc, and the only place that imports it. Connections, tracks, frame sets."""
 
-from streamsvc.edge.connection import ChannelSpec, Connection, IceServer, close_all, live_connections
+from streamsvc.edge.channels import ChannelSpec
+from streamsvc.edge.connection import Connection, IceServer, close_all, live_connections
 from streamsvc.edge.errors import EdgeError
 from streamsvc.edge.framesets import FrameSets, FrameSetStatistics
 from streamsvc.edge.mailbox import Mailbox, MailboxStatistics

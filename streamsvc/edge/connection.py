@@ -14,15 +14,16 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
-from aiortc import RTCBundlePolicy, RTCConfiguration, RTCDataChannel, RTCIceServer, RTCRtpSender, RTCSessionDescription
+from aiortc import RTCBundlePolicy, RTCConfiguration, RTCIceServer, RTCRtpSender, RTCSessionDescription
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 from aiortc.rtcicetransport import connection_kwargs
 from aiortc.rtcrtptransceiver import RTCRtpTransceiver
 from aiortc.sdp import MediaDescription, SessionDescription
 
 from streamsvc.edge.adaptation import require_aiortc
+from streamsvc.edge.channels import Channels, ChannelSpec
 from streamsvc.edge.errors import EdgeError
 from streamsvc.edge.extensions import agreed_extras
 from streamsvc.edge.peerconnection import PeerConnection
@@ -44,8 +45,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 CONNECT_TIMEOUT_S = 15.0
-UNRELIABLE_BUFFER = 16_384
-RELIABLE_BUFFER = 4_194_304
 MAX_CANDIDATES = 256
 _AIORTC_ERRORS = (*PARSER_ERRORS, InternalError, InvalidAccessError, OperationError)
 
@@ -59,15 +58,6 @@ class IceServer:
     urls: tuple[str, ...]
     username: str | None = None
     credential: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelSpec:
-    """A data channel to open. `max_retransmits` 0 and `ordered` False is the unreliable kind where the newest wins."""
-
-    label: str
-    ordered: bool = True
-    max_retransmits: int | None = None
 
 
 class Connection:
@@ -86,14 +76,12 @@ class Connection:
         self.on_state = on_state
         self.on_video: Callable[[str, VideoIn], None] | None = None
         self.on_audio: Callable[[AudioIn], None] | None = None
-        self.on_message: Callable[[str, str], None] | None = None
         self.videos: dict[str, VideoIn] = {}
         self.audio_in: AudioIn | None = None
-        self.dropped_messages = 0
         self._limits = limits or SdpLimits()
         self._floor = floor or BitrateFloor()
         self._connect_timeout_s = connect_timeout_s
-        self._channels: dict[str, RTCDataChannel] = {}
+        self._channels = Channels()
         self._state = "new"
         self._watchdog: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -106,7 +94,7 @@ class Connection:
         configuration = RTCConfiguration(iceServers=servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
         self._pc = PeerConnection(configuration, on_lost=lambda: self._enter("failed"))
         self._pc.on("connectionstatechange", self._on_pc_state)
-        self._pc.on("datachannel", self._add_channel)
+        self._pc.on("datachannel", self._channels.add)
         _live.add(self)
 
     @property
@@ -159,7 +147,7 @@ class Connection:
             direction = "recvonly" if audio is None else "sendrecv" if receive_audio else "sendonly"
             self._pc.addTransceiver(audio or "audio", direction)
         for spec in channels:
-            self._add_channel(
+            self._channels.add(
                 self._pc.createDataChannel(spec.label, ordered=spec.ordered, maxRetransmits=spec.max_retransmits)
             )
         await self._apply(self._pc.setLocalDescription())
@@ -256,41 +244,23 @@ class Connection:
 
     # Data channels.
 
-    def _add_channel(self, channel: RTCDataChannel) -> None:
-        self._channels[channel.label] = channel
+    @property
+    def on_message(self) -> Callable[[str, str], None] | None:
+        """What is called with (label, text) for each message."""
+        return self._channels.on_message
 
-        def on_message(message: Any) -> None:
-            if isinstance(message, str) and self.on_message is not None:
-                try:
-                    self.on_message(channel.label, message)
-                except Exception:
-                    # aiortc would end the SCTP association.
-                    logger.exception("on_message failed")
+    @on_message.setter
+    def on_message(self, callback: Callable[[str, str], None] | None) -> None:
+        self._channels.on_message = callback
 
-        channel.on("message", on_message)
+    @property
+    def dropped_messages(self) -> int:
+        """Messages that could not be sent."""
+        return self._channels.dropped
 
     def send(self, label: str, text: str) -> bool:
-        """Send `text`; returns whether it was taken.
-
-        Dropped when the channel is not open, or when too much is waiting already: 16 KiB on an unreliable channel, 4
-        MiB on a reliable one. Raises EdgeError("too-large") for more than the other side takes in one message.
-        """
-        channel = self._channels.get(label)
-        if channel is None or channel.readyState != "open":
-            self.dropped_messages += 1
-            return False
-        unreliable = channel.maxRetransmits is not None or channel.maxPacketLifeTime is not None
-        if channel.bufferedAmount > (UNRELIABLE_BUFFER if unreliable else RELIABLE_BUFFER):
-            self.dropped_messages += 1
-            return False
-        try:
-            channel.send(text)
-        except ValueError as error:
-            raise EdgeError("too-large", str(error)) from None
-        except (InvalidStateError, ConnectionError):
-            self.dropped_messages += 1
-            return False
-        return True
+        """Send `text` on a channel; returns whether it was taken (see `Channels.send`). Raises EdgeError("too-large")."""
+        return self._channels.send(label, text)
 
     # State and end.
 

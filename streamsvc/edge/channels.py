@@ -1,0 +1,76 @@
+"""The data channels of a connection, by label: text in, text out, and nothing that is sent ever waits without bound."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiortc import RTCDataChannel
+from aiortc.exceptions import InvalidStateError
+
+from streamsvc.edge.errors import EdgeError
+
+logger = logging.getLogger(__name__)
+
+UNRELIABLE_BUFFER = 16_384
+RELIABLE_BUFFER = 4_194_304
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSpec:
+    """A data channel to open. `max_retransmits` 0 and `ordered` False is the unreliable kind where the newest wins."""
+
+    label: str
+    ordered: bool = True
+    max_retransmits: int | None = None
+
+
+class Channels:
+    """`on_message(label, text)` is called for text; binary messages are not part of the wire and are ignored.
+
+    A second channel with the label of a first one takes its place for sending.
+    """
+
+    def __init__(self) -> None:
+        self.on_message: Callable[[str, str], None] | None = None
+        self.dropped = 0
+        self._channels: dict[str, RTCDataChannel] = {}
+
+    def add(self, channel: RTCDataChannel) -> None:
+        """Take a channel that either side opened."""
+        self._channels[channel.label] = channel
+
+        def on_message(message: Any) -> None:
+            if isinstance(message, str) and self.on_message is not None:
+                try:
+                    self.on_message(channel.label, message)
+                except Exception:
+                    # aiortc would end the SCTP association.
+                    logger.exception("on_message failed")
+
+        channel.on("message", on_message)
+
+    def send(self, label: str, text: str) -> bool:
+        """Send `text`; returns whether it was taken.
+
+        Dropped when the channel is not open, or when too much is waiting already: 16 KiB on an unreliable channel, 4
+        MiB on a reliable one. Raises EdgeError("too-large") for more than the other side takes in one message.
+        """
+        channel = self._channels.get(label)
+        if channel is None or channel.readyState != "open":
+            self.dropped += 1
+            return False
+        unreliable = channel.maxRetransmits is not None or channel.maxPacketLifeTime is not None
+        if channel.bufferedAmount > (UNRELIABLE_BUFFER if unreliable else RELIABLE_BUFFER):
+            self.dropped += 1
+            return False
+        try:
+            channel.send(text)
+        except ValueError as error:
+            raise EdgeError("too-large", str(error)) from None
+        except (InvalidStateError, ConnectionError):
+            self.dropped += 1
+            return False
+        return True
