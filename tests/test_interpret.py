@@ -45,6 +45,8 @@ class Engine:
     def __init__(self, fails: bool = False) -> None:
         self.fails, self.texts = fails, []
 
+    def start(self) -> None: ...
+
     def synthesise(self, text, rate):
         if self.fails:
             raise VoiceError("the voice process failed twice")

@@ -132,6 +132,8 @@ class Engine:
     def __init__(self, broken: bool = False) -> None:
         self.broken, self.texts = broken, []
 
+    def start(self) -> None: ...
+
     def synthesise(self, text: str, rate: float) -> Iterator[np.ndarray]:
         if self.broken:
             raise VoiceError("the voice process failed twice")

@@ -257,6 +257,8 @@ def interpret(
 
         translator = Whisper(model, device)
     interpreter = Interpreter(translator, settings, detector)
+    if wants_voice and engine is not None:
+        engine.start()
     source_s = len(samples) / SPEECH_RATE
     chunks: list[SpeechChunk] = []
     trouble: list[str] = []

@@ -30,6 +30,10 @@ REPLY_S = 15.0
 class Engine(Protocol):
     """Turns text into speech."""
 
+    def start(self) -> None:
+        """Get ready, so that the first text doesn't have to wait; raises VoiceError."""
+        ...
+
     def synthesise(self, text: str, rate: float) -> Iterator[Samples]:
         """Yield (n,) float32 48 kHz mono, sentence by sentence; raises VoiceError."""
         ...

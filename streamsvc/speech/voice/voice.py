@@ -98,8 +98,7 @@ class Voice:
 
     def _run(self) -> None:
         try:
-            if isinstance(self._engine, PiperEngine):
-                self._engine.start()
+            self._engine.start()
             while True:
                 with self._changed:
                     now = self._now_s()
