@@ -259,7 +259,7 @@ class Connection:
         return self._channels.dropped
 
     def send(self, label: str, text: str) -> bool:
-        """Send `text` on a channel; returns whether it was taken (see `Channels.send`). Raises EdgeError("too-large")."""
+        """Send `text` on a channel; returns whether it was taken (see `Channels.send`). Raises EdgeError."""
         return self._channels.send(label, text)
 
     # State and end.
