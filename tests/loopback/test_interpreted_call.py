@@ -61,8 +61,6 @@ async def test_captions_say_the_reference_and_the_voice_says_the_captions(tmp_pa
     heard = tmp_path / "heard.jsonl"
     figures = interpret(tmp_path / "saved" / "speech.wav", policy="offline", parameters={}, source="en", events=heard)
     back = str(figures["text"])
-        line.split('"text": "')[1].split('"')[0] for line in heard.read_text().splitlines() if '"text"' in line
-    )
     assert chrf(back, said) >= 60
     passes = [r for r in read_ledger(tmp_path / "ledger.jsonl") if r.kind == "speech"]
     assert " ".join(r.text for r in passes if r.text).split() == said.split()
