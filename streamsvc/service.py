@@ -14,7 +14,7 @@ from typing import Any
 import streamsvc
 from streamsvc.budget import MonotonicClock
 from streamsvc.config import Settings
-from streamsvc.edge import close_all
+from streamsvc.edge import Connection, close_all
 from streamsvc.fleet.local import LocalWorker
 from streamsvc.frames.link import WorkerSettings
 from streamsvc.ledger import Ledger
@@ -95,6 +95,8 @@ class Service:
         app = create_app(self.hub, self.settings, web=web_folder(), metrics=self.expose, health=self.health)
         server = self.settings.server
         try:
+            # The first connection of a process loads libraries and makes keys; no call should wait for that.
+            await Connection().close()
             await self.worker.start()
             await run_server(app, server.host, server.port, server.tls_cert, server.tls_key, ready, stop)
         finally:
