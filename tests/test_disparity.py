@@ -18,6 +18,7 @@ from streamsvc.view.disparity import (
     inverse_depth,
     match_left,
     match_right,
+    snap_to_edges,
 )
 from streamsvc.view.rectify import RectifiedPair, Side, rectify_pair
 
@@ -144,3 +145,19 @@ def test_depth_range_of_blank_pictures_is_unknown() -> None:
     a, b = side_by_side()
     noise = np.random.default_rng(0).integers(0, 255, (2, 180, 240, 3), np.uint8)
     assert estimate_depth_range(a, noise[0], b, noise[1]) is None
+
+
+def test_a_jump_moves_to_where_the_colours_change() -> None:
+    disparity = np.full((40, 60), 10, np.float32)
+    disparity[:, 29:] = 30
+    disparity[:, :3] = -1
+    guide = np.full((40, 60, 3), 50, np.uint8)
+    guide[:, 30:] = 200
+    snapped = snap_to_edges(disparity, np.ones((40, 60), np.float32), guide)
+    assert (snapped[:, 3:30] == 10).all() and (snapped[:, 30:] == 30).all() and (snapped[:, :3] == -1).all()
+
+
+def test_a_slope_is_left_as_it_is() -> None:
+    slope = np.tile(np.linspace(5, 20, 60, dtype=np.float32), (40, 1))
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    assert np.array_equal(snap_to_edges(slope, np.ones_like(slope), noise), slope)

@@ -198,7 +198,7 @@ def test_bad_geometry_is_named(made: Path, tmp_path: Path, case: str) -> None:
 
 def test_unknown_rung_device_and_unwritable_places_are_refused(made: Path, tmp_path: Path) -> None:
     files = made / "rig.json", made / "images", made / "view.json"
-    with pytest.raises(StreamsvcError, match="classical, sgbm-120"):
+    with pytest.raises(StreamsvcError, match="classical, sgbm-108"):
         synthesize(*files, tmp_path / "out.png", rung="net-9")
     with pytest.raises(StreamsvcError, match="cuda"):
         synthesize(*files, tmp_path / "out.png", device="cuda")

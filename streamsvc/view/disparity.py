@@ -30,13 +30,20 @@ SPECKLE = 0.006
 ISLAND = 0.01
 """The same where only something near could have matched."""
 
-NEAR_BY = 80.0
+NEAR_BY = 160.0
 """What a picture's width of distance costs a neighbour that would fill a hole, as colour difference (R + G + B)."""
 
-FARTHER = 160.0
+FARTHER = 110.0
 """What a picture's width of disparity costs it: the farther neighbour wins where colour doesn't tell."""
 
-FILLED_CONFIDENCE = 0.15
+SNAP_RADIUS = 3
+SNAP_JUMP = 3.0
+"""Difference in pixels of disparity that makes a jump."""
+
+SNAP_TONE = 80.0
+"""Colour difference (R + G + B) at which a pixel's vote is halved."""
+
+FILLED_CONFIDENCE = 0.25
 
 _matchers = threading.local()
 cv2.setNumThreads(1)  # a lane is one thread; a pool of OpenCV's own under each would fight the other lane
@@ -197,6 +204,61 @@ def _fill(agreed, inside, guide, near_by, farther, out):  # type: ignore[no-unty
         last[:] = up
 
 
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _snap(disparity, lowest, highest, confidence, guide, radius, jump, tone, out):  # type: ignore[no-untyped-def]
+    height, width = disparity.shape
+    for y in range(height):
+        for x in range(width):
+            here = disparity[y, x]
+            out[y, x] = here
+            low, high = lowest[y, x], highest[y, x]
+            if here < 0 or high - low <= jump:
+                continue
+            y0, y1 = max(y - radius, 0), min(y + radius + 1, height)
+            x0, x1 = max(x - radius, 0), min(x + radius + 1, width)
+            middle = np.float32(0.5) * (low + high)
+            near = np.float32(0)
+            near_sum = np.float32(0)
+            far = np.float32(0)
+            far_sum = np.float32(0)
+            for v in range(y0, y1, 2):  # every second row says enough
+                for u in range(x0, x1):
+                    d = disparity[v, u]
+                    if d < 0:
+                        continue
+                    unlike = np.float32(0)
+                    for c in range(3):
+                        unlike += abs(np.float32(guide[v, u, c]) - np.float32(guide[y, x, c]))
+                    unlike *= tone
+                    w = confidence[v, u] / (np.float32(1) + unlike * unlike)
+                    if d > middle:
+                        near += w
+                        near_sum += w * d
+                    else:
+                        far += w
+                        far_sum += w * d
+            if near > far:
+                if here <= middle:
+                    out[y, x] = near_sum / near
+            elif far > 0 and here > middle:
+                out[y, x] = far_sum / far
+
+
+def snap_to_edges(disparity: Plane, confidence: Plane, guide: Pixels) -> Plane:
+    """Return `disparity` with its jumps moved to where the colours change.
+
+    Within `SNAP_RADIUS` pixels of a jump a pixel belongs to that of the two surfaces whose pixels thereabouts, weighted
+    by confidence, are most like it in colour (a vote of two in the manner of the joint bilateral filter).
+    """
+    window = np.ones((2 * SNAP_RADIUS + 1, 2 * SNAP_RADIUS + 1), np.uint8)
+    lowest = cv2.erode(np.where(disparity < 0, np.float32(1e6), disparity), window)
+    highest = cv2.dilate(disparity, window)
+    out = np.empty_like(disparity)
+    jump, tone = np.float32(SNAP_JUMP), np.float32(1 / SNAP_TONE)
+    _snap(disparity, lowest, highest, confidence, guide, SNAP_RADIUS, jump, tone, out)
+    return out
+
+
 def check(
     own: NDArray[np.int16], other: NDArray[np.int16], inside: NDArray[np.bool_], sign: int
 ) -> tuple[NDArray[np.int16], Plane]:
@@ -237,10 +299,9 @@ def fill(agreed: NDArray[np.int16], inside: NDArray[np.bool_], guide: Pixels) ->
 
 
 def inverse_depth(pair: RectifiedPair, disparity: Plane, confidence: Plane) -> Plane:
-    """Return inverse depth in 1/m along the grid's z; 0 where confidence is 0. Row streaks of the fill are smoothed."""
-    smooth = cv2.medianBlur(disparity, 5)
-    inverse = (smooth + np.float32(pair.shift)) * np.float32(1 / pair.fb)
-    known = (confidence > 0) & (smooth >= 0)
+    """Return inverse depth in 1/m along the grid's z; 0 where confidence is 0."""
+    inverse = (disparity + np.float32(pair.shift)) * np.float32(1 / pair.fb)
+    known = (confidence > 0) & (disparity >= 0)
     return np.where(known, np.maximum(inverse, np.float32(1e-4)), np.float32(0))
 
 
@@ -269,5 +330,6 @@ def finish(
     ):
         disparity = fill(agreed, inside, colour)
         confidence[(agreed < 0) & (disparity >= 0)] = FILLED_CONFIDENCE
+        disparity = snap_to_edges(np.asarray(cv2.medianBlur(disparity, 5), np.float32), confidence, colour)
         planes += [inverse_depth(pair, disparity, confidence), confidence]
     return Disparity(*planes)

@@ -26,10 +26,10 @@ from streamsvc.view.errors import ViewError
 from streamsvc.view.geometry import Source
 from streamsvc.view.passthrough import MIN_SIDE, check_frame, pass_through
 from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk
-from streamsvc.view.rungs import levels_for, rung_for
+from streamsvc.view.rungs import LEVELS, rung_for
 
 DEFAULT_RANGE = (0.3, math.inf)
-TOLERANCE_PX = 1.5
+TOLERANCE_PX = 2.0
 """Disparities this close, in grid pixels, are one surface."""
 
 FADE_PX = 1.0
@@ -77,7 +77,7 @@ class ViewSynthesizer:
         self._lock = threading.Lock()
         self._pairs: dict[tuple[object, ...], RectifiedPair] = {}
         self._ranges: dict[tuple[str, str], tuple[float, float]] = {}
-        self._levels = {level.name: level for level in levels_for(rig)}
+        self._levels = {level.name: level for level in LEVELS}
         ladder = []
         for level in self._levels.values():
             pairs = [self._maps(rig.camera(a), rig.camera(b), level.side) for a, b in rig.pairs] if rig else []
