@@ -10,11 +10,12 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
+from numba.core.dispatcher import Dispatcher
 from view_scene import PERSON, Card, Sphere, arc, frame_set, looking_at, pair_rig, render
 
 from streamsvc.budget.slices import run_to_end
 from streamsvc.frames import Camera, Frame, FrameSet, Rig, Screen, Viewpoint, off_axis_camera
-from streamsvc.view import View, ViewError, ViewSynthesizer
+from streamsvc.view import View, ViewError, ViewSynthesizer, blend, disparity, geometry, splat, warm_up
 from streamsvc.view.compose import compose
 from streamsvc.view.geometry import Source
 from streamsvc.view.quality import psnr
@@ -264,3 +265,19 @@ def test_unknown_rung_empty_set_bad_view_and_other_devices_are_refused(
         ViewSynthesizer(rig, W, H, device="cuda")
     with pytest.raises(ViewError, match="pixels a side"):
         ViewSynthesizer(rig, 0, H)
+
+
+def test_after_the_warm_up_nothing_is_left_to_compile(three: tuple[list[Camera], Rig, FrameSet]) -> None:
+    cameras, rig, frames = three
+    assert warm_up() > 0
+    kernels = [
+        kernel
+        for module in (disparity, splat, geometry, blend)
+        for kernel in vars(module).values()
+        if isinstance(kernel, Dispatcher) and kernel.signatures
+    ]
+    assert len(kernels) >= 7
+    before = [len(kernel.signatures) for kernel in kernels]
+    for rung in ViewSynthesizer(rig, W, H).ladder:
+        make(ViewSynthesizer(rig, W, H), frames, cameras[1], rung.name)
+    assert [len(kernel.signatures) for kernel in kernels] == before

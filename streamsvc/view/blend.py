@@ -144,8 +144,9 @@ def _blend(  # type: ignore[no-untyped-def]
                     gz = p[6] * rx + p[7] * ry + p[8] + p[11] * q
                     if gz <= 0:
                         continue
-                    gx = (p[0] * rx + p[1] * ry + p[2] + p[9] * q) / gz
-                    gy = (p[3] * rx + p[4] * ry + p[5] + p[10] * q) / gz
+                    scale = one / gz
+                    gx = (p[0] * rx + p[1] * ry + p[2] + p[9] * q) * scale
+                    gy = (p[3] * rx + p[4] * ry + p[5] + p[10] * q) * scale
                     u, v = _pixel(p, 12, gx, gy)
                     gw, gh = sizes[s, 2], sizes[s, 3]
                     if not (-half <= u <= np.float32(gw) - half and -half <= v <= np.float32(gh) - half):
@@ -155,7 +156,7 @@ def _blend(  # type: ignore[no-untyped-def]
                     own = depths[at]
                     if own <= 0:
                         continue
-                    expected = q / gz
+                    expected = q * scale
                     allowed = p[46] + p[47] * expected
                     valid = np.float32(2) - abs(own - expected) / allowed
                     if valid <= 0:

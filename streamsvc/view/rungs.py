@@ -34,14 +34,15 @@ class Level:
 # people at 320x240).
 LEVELS = (Level(108, 160, 27.3), Level(160, 160, 28.6), Level(180, 200, 28.7))
 # Nanoseconds, measured on one core: a frame set; a pixel x disparity of one direction while the cost volume fits the
-# cache, and beyond it; a grid pixel rectified, checked and filled; a splat; an output pixel of two sources.
-_SET, _CELL, _FAR_CELL, _GRID, _SPLAT, _BLEND = 0.5e6, 1.4, 2.5, 75.0, 100.0, 80.0
+# cache, and beyond it; a grid pixel rectified, checked and filled; a splat; an output pixel, and
+# as much again for each pair.
+_SET, _CELL, _FAR_CELL, _GRID, _SPLAT, _BLEND = 0.5e6, 1.4, 2.5, 75.0, 100.0, 40.0
 _CACHED_CELLS = 10e6
 
 
 def rung_for(level: Level, pairs: Sequence[RectifiedPair], width: int, height: int) -> Rung:
     """Return the rung for a `width` x `height` view of `pairs`, which are rectified at this level's size."""
-    cost = _SET + width * height * _BLEND
+    cost = _SET + width * height * _BLEND * (1 + len(pairs))
     for pair in pairs:
         for side in (pair.left, pair.right):
             columns = side.columns[1] - side.columns[0] + pair.disparities
