@@ -226,6 +226,12 @@ def test_one_pass_is_outstanding_at_most_and_only_it_can_be_finished() -> None:
         interpreter.finish(due, result)
 
 
+def test_a_flush_says_that_the_silence_before_it_was_read_too() -> None:
+    run = drive(phrases((5, 3.0)), policy="offline")
+    (commit,) = run.commits
+    assert commit.audio_ms - commit.source_end_ms == pytest.approx(2000 - 200, abs=150)
+
+
 def test_slices_are_named_and_one_call_each() -> None:
     interpreter = Interpreter(FakeTranslator(), InterpretSettings(policy="greedy"), FakeDetector())
     interpreter.feed(phrases((10, 0)))

@@ -281,6 +281,7 @@ class Interpreter:
             audio=self._audio[self._cut - self._base : end - self._base].copy(),
             start=self._cut,
             end=end,
+            read=self._fed,
             translator=self._translator,
             source=settings.source,
             language_state=self._language,

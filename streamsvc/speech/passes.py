@@ -59,6 +59,7 @@ class Pass:
         id: counts the interpreter's passes from 0.
         audio: (n,) float32 16 kHz mono, the whole buffer.
         start, end: its position in samples since the stream began; `end` is when its audio was captured.
+        read: samples of the stream that had been fed when it was issued; a flush has heard the silence after `end` too.
         seconds: its length, the x of the cost model.
     """
 
@@ -67,6 +68,7 @@ class Pass:
     audio: Samples = field(repr=False)
     start: int
     end: int
+    read: int
     translator: Translator = field(repr=False)
     source: str
     language_state: LanguageState
@@ -87,7 +89,7 @@ class Pass:
     @property
     def audio_ms(self) -> float:
         """Source that has been read when this pass starts."""
-        return self.end * 1000 / SPEECH_RATE
+        return self.read * 1000 / SPEECH_RATE
 
     def slices(self) -> Slices[PassResult]:
         """Run the pass; one step is one call of the model and yields `encode`, `identify`, `decode` or `align`."""
