@@ -93,7 +93,8 @@ def fetch_speech(into: Path) -> None:
                 target = built / language / wav.relative_to(voices[0])
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(wav, target)
-        built.rename(into)
+        if not into.exists():  # another process may have been quicker
+            built.rename(into)
 
 
 def fetch_motorcycle(into: Path) -> None:
