@@ -1,9 +1,10 @@
-"""Sound in of any rate and layout, gaps filled; sound out paced by the clock, bounded, never drifting."""
+"""Sound in of any rate and layout, gaps filled; sound out pulled by the clock, never drifting."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
@@ -14,11 +15,11 @@ import pytest
 from aiortc.mediastreams import MediaStreamError
 
 from streamsvc.budget.clock import MockClock
-from streamsvc.edge import AudioOut, EdgeError
+from streamsvc.edge import AudioOut
 from streamsvc.edge.receive import AudioIn, MonoConverter
 from streamsvc.edge.rtp_receiver import Decoded
 from streamsvc.edge.rtpclock import SenderClock, ntp_of
-from streamsvc.edge.send import FRAME_NS, LIVE_BACKLOG, Sound
+from streamsvc.edge.send import FRAME_NS, Sound
 from streamsvc.frames import Samples
 
 MS = 1_000_000
@@ -117,34 +118,46 @@ async def test_a_consumer_that_raises_does_not_stop_the_reader() -> None:
     assert len(voice) == 3
 
 
-def speaker(**settings: Any) -> tuple[AudioOut, MockClock]:
+class Counting:
+    """A source whose samples count up, a millionth each; it keeps how many it was asked for, and when."""
+
+    def __init__(self, clock: MockClock) -> None:
+        self._clock = clock
+        self.asked: list[tuple[int, int]] = []
+
+    def read(self, count: int) -> Samples:
+        start = sum(n for n, _ in self.asked)
+        self.asked.append((count, self._clock.now_ns()))
+        return np.arange(start, start + count, dtype=np.float32) / 1_000_000
+
+
+def speaker(source: Callable[[int], Any] | None = None) -> tuple[AudioOut, Counting, MockClock]:
     clock = MockClock(5_000 * MS)
+    counting = Counting(clock)
 
     async def sleep(seconds: float) -> None:
         clock.advance(round(seconds * 1e9))
 
-    return AudioOut(clock=clock, sleep=sleep, **settings), clock
+    return AudioOut(source or counting.read, clock=clock, sleep=sleep), counting, clock
 
 
 async def play(out: AudioOut, count: int) -> list[Sound]:
     return [await out.recv() for _ in range(count)]
 
 
-async def test_sound_leaves_20_ms_a_frame_on_the_clock() -> None:
-    out, clock = speaker()
-    samples = sine(48_000, 4800).astype(np.float32)
-    out.put(samples, 5_000 * MS)
-    start = clock.now_ns()
+async def test_sound_is_pulled_20_ms_a_frame_when_it_is_due() -> None:
+    out, counting, _ = speaker()
     sounds = await play(out, 5)
-    assert np.array_equal(np.concatenate([s.samples for s in sounds]), samples)
-    assert [s.capture_ns for s in sounds] == [5_000 * MS + i * FRAME_NS for i in range(5)]
-    assert [s.pts - sounds[0].pts for s in sounds] == [i * 960 for i in range(5)]
-    assert clock.now_ns() - start == 4 * FRAME_NS
-    assert out.backlog_ms == 0
+    assert np.array_equal(np.concatenate([s.samples for s in sounds]), np.arange(4800, dtype=np.float32) / 1_000_000)
+    due = [5_000 * MS + i * FRAME_NS for i in range(5)]
+    assert counting.asked == [(960, at) for at in due]
+    assert [s.capture_ns for s in sounds] == due
+    assert [s.pts for s in sounds] == [5_000 * 48 + i * 960 for i in range(5)]
 
 
 async def test_an_hour_does_not_drift() -> None:
-    out, clock = speaker()
+    silence = np.zeros(960, np.float32)
+    out, _, clock = speaker(lambda _: silence)
     first = await out.recv()
     start = clock.now_ns()
     last = (await play(out, 180_000))[-1]
@@ -152,57 +165,46 @@ async def test_an_hour_does_not_drift() -> None:
     assert abs(clock.now_ns() - start - 180_000 * FRAME_NS) < MS
 
 
-async def test_an_underrun_plays_room_tone_and_waits_for_the_prebuffer() -> None:
-    out, _ = speaker(prebuffer_ms=40)
-    out.put(np.full(2400, 0.5, np.float32))
-    sounds = await play(out, 4)
-    assert sounds[2].samples[:480].min() == 0.5 and np.abs(sounds[2].samples[480:]).max() < 1e-3
-    assert 0 < np.abs(sounds[3].samples).max() < 1e-3
-    assert out.underruns == 1
-    out.put(np.full(960, 0.5, np.float32))
-    assert np.abs((await out.recv()).samples).max() < 1e-3
-    out.put(np.full(960, 0.5, np.float32))
-    assert (await out.recv()).samples.min() == 0.5
-
-
 async def test_after_a_stall_it_goes_on_from_now_with_timestamps_on_the_clock() -> None:
-    out, clock = speaker()
+    out, counting, clock = speaker()
     first = await out.recv()
     clock.advance(1_005 * MS)
     later = await out.recv()
     assert abs((later.pts - first.pts) / 48 - 1_000) <= 25
+    assert later.capture_ns - first.capture_ns == (later.pts - first.pts) * MS // 48
+    assert len(counting.asked) == 2
 
 
-async def test_live_sound_stays_near_now_and_the_backlog_is_seen() -> None:
-    out, _ = speaker()
-    for i in range(20):
-        out.put(np.full(960, i, np.float32) / 100, live=True)
-    assert out.backlog_ms == LIVE_BACKLOG / 48 and out.dropped_samples == 20 * 960 - LIVE_BACKLOG
-    assert (await out.recv()).samples[0] == pytest.approx(0.14)
-    out.clear()
-    assert out.backlog_ms == 0
+@pytest.mark.parametrize(
+    "bad", [np.zeros(959, np.float32), np.zeros((960, 1), np.float32), np.zeros(960), [0.0] * 960, None]
+)
+async def test_what_is_no_sound_is_silence_and_is_logged_once(bad: Any, caplog: pytest.LogCaptureFixture) -> None:
+    out, _, _ = speaker(lambda _: bad)
+    for sound in await play(out, 3):
+        assert sound.samples.shape == (960,) and sound.samples.dtype == np.float32 and not sound.samples.any()
+    assert [r.levelname for r in caplog.records] == ["ERROR"]
+    assert "float32 (960,) is accepted" in caplog.text
 
 
-async def test_a_source_is_asked_when_sound_is_due() -> None:
-    asked: list[int] = []
+async def test_a_source_that_raises_is_silence_and_is_heard_when_it_recovers(caplog: pytest.LogCaptureFixture) -> None:
+    blocks = iter([None, None, np.full(960, 0.25, np.float32)])
 
-    def source(count: int) -> Samples:
-        asked.append(count)
-        return np.full(count, 0.25, np.float32)
+    def source(_: int) -> Samples:
+        block = next(blocks)
+        if block is None:
+            raise RuntimeError("the microphone fell off")
+        return block
 
-    out, _ = speaker(source=source)
-    assert all(s.samples.min() == 0.25 for s in await play(out, 3)) and asked == [960] * 3
-
-
-@pytest.mark.parametrize("bad", [np.zeros((2, 3), np.float32), np.zeros(4), [1.0, 2.0]])
-async def test_what_is_no_sound_is_refused(bad: Any) -> None:
-    with pytest.raises(EdgeError) as caught:
-        AudioOut().put(bad)
-    assert caught.value.code == "bad-sound"
+    out, _, _ = speaker(source)
+    sounds = await play(out, 3)
+    assert [float(s.samples.max()) for s in sounds] == [0.0, 0.0, 0.25]
+    assert [s.pts - sounds[0].pts for s in sounds] == [0, 960, 1920]
+    assert len(caplog.records) == 1 and "the microphone fell off" in caplog.text
 
 
 async def test_an_ended_track_says_so() -> None:
-    out, _ = speaker()
+    out, counting, _ = speaker()
     out.stop()
     with pytest.raises(MediaStreamError):
         await out.recv()
+    assert not counting.asked

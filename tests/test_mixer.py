@@ -1,12 +1,13 @@
 """The mixer: no word of the translation is lost, the original stays current, nothing clicks."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamsvc.session.mixer import DUCKED, ORIGINAL_LIMIT, VoiceMixer
+from streamsvc.session.mixer import DUCKED, ORIGINAL_LIMIT, ORIGINAL_PREBUFFER, VoiceMixer
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3000), max_size=12), st.integers(1, 2000))
 def test_speech_comes_out_whole_and_in_order(sizes: list[int], step: int) -> None:
     mixer = VoiceMixer()
@@ -21,6 +22,7 @@ def test_speech_comes_out_whole_and_in_order(sizes: list[int], step: int) -> Non
 
 def test_the_original_is_ducked_under_speech_and_comes_back_without_a_click() -> None:
     mixer = VoiceMixer()
+    mixer.original(np.full(ORIGINAL_PREBUFFER, 0.5, np.float32))
     out = []
     for i in range(150):
         mixer.original(np.full(960, 0.5, np.float32))
@@ -50,3 +52,42 @@ def test_a_muted_original_fades_out() -> None:
         mixer.original(np.full(960, 0.5, np.float32))
         last = mixer.read(960)
     assert not last[-100:].any()
+
+
+def block(level: float) -> np.ndarray:
+    return np.full(960, level, np.float32)
+
+
+def test_an_original_whose_packets_have_jitter_has_no_holes() -> None:
+    mixer = VoiceMixer()
+    heard = []
+    # How many 20 ms packets came before each read: every other one is 20 ms late.
+    for i in range(100):
+        for _ in range(2 if i % 2 else 0):
+            mixer.original(block(0.5))
+        heard.append(mixer.read(960))
+    sound = np.concatenate(heard)
+    assert not sound[:960].any()
+    assert (sound[960:] == np.float32(0.5)).all()
+
+
+def test_after_an_underrun_the_original_is_gathered_before_it_plays_again() -> None:
+    mixer = VoiceMixer()
+    mixer.original(np.full(ORIGINAL_PREBUFFER - 1, 0.5, np.float32))
+    assert not mixer.read(960).any()
+    mixer.original(np.full(1, 0.5, np.float32))
+    assert (mixer.read(960) == np.float32(0.5)).all()
+    last = mixer.read(960)
+    assert (last[: ORIGINAL_PREBUFFER - 960] == np.float32(0.5)).all() and not last[ORIGINAL_PREBUFFER - 960 :].any()
+    mixer.original(block(0.5))
+    assert not mixer.read(960).any()
+    mixer.original(block(0.5))
+    assert all((mixer.read(960) == np.float32(0.5)).all() for _ in range(2))
+
+
+def test_speech_waits_for_nothing() -> None:
+    mixer = VoiceMixer()
+    mixer.original(block(0.5))
+    mixer.speech(np.full(100, 0.25, np.float32))
+    out = mixer.read(960)
+    assert (out[:100] == np.float32(0.25)).all() and not out[100:].any()

@@ -7,7 +7,7 @@ from streamsvc.errors import StreamsvcError
 
 class EdgeError(StreamsvcError):
     """`code` is stable and kebab-case: bad-sdp, bad-candidate, bad-ice-server, bad-state, too-large,
-    unsupported-aiortc, bad-picture, bad-sound."""
+    unsupported-aiortc, bad-picture."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

@@ -1,8 +1,8 @@
 """What we send: tracks whose `recv` only waits, on the capture clock.
 
 `VideoOut` holds the newest picture and nothing else: pictures that come faster than they can be encoded replace each
-other. `AudioOut` plays a queue of samples at 20 ms a frame by the clock: an underrun plays room tone, its timestamps
-never drift from the clock, its backlog is bounded and can be read. Both live on the event loop's thread.
+other. `AudioOut` pulls 20 ms from its source whenever they are due by the clock: it holds no sound, its timestamps
+never drift from the clock, and a source that fails is silence. Both live on the event loop's thread.
 
 Times are ns on this host's monotonic clock; the RTP timestamp of a picture is `rtp_timestamp_of(capture_ns)`, and
 sender reports tell the other side the wall clock of the capture.
@@ -11,7 +11,7 @@ sender reports tell the other side the wall clock of the capture.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -27,11 +27,10 @@ from streamsvc.edge.mailbox import Mailbox, MailboxStatistics
 from streamsvc.edge.rtpclock import AUDIO_RATE, SECOND_NS, VIDEO_RATE
 from streamsvc.frames import OUTPUT_RATE, Pixels, Samples
 
+log = logging.getLogger(__name__)
+
 FRAME_NS = FRAME_SAMPLES * SECOND_NS // OUTPUT_RATE
-LIVE_BACKLOG = OUTPUT_RATE * 120 // 1000
-MAX_BACKLOG = OUTPUT_RATE * 60
 RESUME_LATE_NS = 200_000_000
-_ROOM_TONE = (np.random.default_rng(0).standard_normal(FRAME_SAMPLES) * 1e-4).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,61 +110,27 @@ class VideoOut(MediaStreamTrack):
 class AudioOut(MediaStreamTrack):
     """A voice track: 48 kHz mono, 20 ms a frame, paced by `clock`.
 
-    `prebuffer_ms` of sound is gathered before play (re)starts after an underrun, so that a live source with jitter does
-    not underrun with each packet. With a `source`, sound is pulled from it instead when it is due: `source(n)` returns
-    n samples, (n,) float32, and `put` is not used.
+    `source(n)` is called when n samples are due and returns them at once: (n,) float32 in [-1, 1], silence where it has
+    nothing. A source that raises, or returns something else, is heard as silence and logged once: its mistake must not
+    end the call.
     """
 
     kind = "audio"
 
     def __init__(
         self,
+        source: Callable[[int], Samples],
         *,
-        source: Callable[[int], Samples] | None = None,
         clock: Clock | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        prebuffer_ms: int = 20,
     ) -> None:
         super().__init__()
         self._source = source
         self._sleep = sleep
         self._clock = clock or MonotonicClock()
-        self._prebuffer = prebuffer_ms * OUTPUT_RATE // 1000
-        self._queue: deque[tuple[Samples, int | None]] = deque()
-        self._backlog = 0
         self._due: int | None = None
         self._pts = 0
-        self._playing = False
-        self.underruns = 0
-        self.dropped_samples = 0
-
-    def put(self, samples: Samples, capture_ns: int | None = None, *, live: bool = False) -> None:
-        """Queue (n,) float32 mono samples at 48 kHz, captured from `capture_ns` on (None: when they are played).
-
-        `live` sound is kept within 120 ms of now, oldest dropped, other sound within a minute. Raises
-        EdgeError("bad-sound").
-        """
-        samples = np.asarray(samples)
-        if samples.ndim != 1 or samples.dtype != np.float32:
-            raise EdgeError("bad-sound", "sound must be a one-dimensional array of float32 samples, mono at 48 kHz")
-        if not len(samples):
-            return
-        self._queue.append((samples, capture_ns))
-        self._backlog += len(samples)
-        excess = self._backlog - (LIVE_BACKLOG if live else MAX_BACKLOG)
-        if excess > 0:
-            self.dropped_samples += excess
-            self._take(excess)
-
-    def clear(self) -> None:
-        """Forget what was not played yet."""
-        self._queue.clear()
-        self._backlog = 0
-
-    @property
-    def backlog_ms(self) -> float:
-        """Milliseconds of sound that wait to be played."""
-        return self._backlog * 1000 / OUTPUT_RATE
+        self._failed = False
 
     async def recv(self) -> Sound:  # type: ignore[override]
         """Wait until the next 20 ms are due and return them; after a stall of more than 200 ms go on from now."""
@@ -185,31 +150,21 @@ class AudioOut(MediaStreamTrack):
         due, pts = self._due, self._pts
         self._due += FRAME_NS
         self._pts += FRAME_SAMPLES
-        if self._source is not None:
-            return Sound(self._source(FRAME_SAMPLES), pts, due)
-        if not self._playing and self._backlog < max(self._prebuffer, 1):
-            return Sound(_ROOM_TONE, pts, due)
-        self._playing = True
-        samples, capture_ns = self._take(FRAME_SAMPLES)
-        if len(samples) < FRAME_SAMPLES:
-            self._playing = False
-            self.underruns += 1
-            samples = np.concatenate([samples, _ROOM_TONE[len(samples) :]])
-        return Sound(samples, pts, due if capture_ns is None else capture_ns)
+        return Sound(self._pull(), pts, due)
 
-    def _take(self, count: int) -> tuple[Samples, int | None]:
-        """Remove up to `count` samples; return them and the capture time of the first."""
-        parts: list[Samples] = []
-        captured: int | None = None
-        while count and self._queue:
-            samples, at = self._queue.popleft()
-            if not parts:
-                captured = at
-            if len(samples) > count:
-                rest = None if at is None else at + count * SECOND_NS // OUTPUT_RATE
-                self._queue.appendleft((samples[count:], rest))
-                samples = samples[:count]
-            parts.append(samples)
-            count -= len(samples)
-            self._backlog -= len(samples)
-        return (np.concatenate(parts) if parts else np.zeros(0, np.float32)), captured
+    def _pull(self) -> Samples:
+        """Return the source's next (960,) float32 samples, silence when it fails."""
+        try:
+            samples = self._source(FRAME_SAMPLES)
+            if isinstance(samples, np.ndarray) and samples.shape == (FRAME_SAMPLES,) and samples.dtype == np.float32:
+                return samples
+            got = f"{samples.dtype} {samples.shape}" if isinstance(samples, np.ndarray) else type(samples).__name__
+            self._complain(f"it returned {got}, where float32 ({FRAME_SAMPLES},) is accepted")
+        except Exception as error:
+            self._complain("it raised", error)
+        return np.zeros(FRAME_SAMPLES, np.float32)
+
+    def _complain(self, reason: str, error: Exception | None = None) -> None:
+        if not self._failed:
+            self._failed = True
+            log.error("a source of sound failed and is silent when it does: %s", reason, exc_info=error)

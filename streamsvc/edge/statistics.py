@@ -35,8 +35,7 @@ class ReceivedStatistics:
 @dataclass(frozen=True, slots=True)
 class SentStatistics:
     """One outgoing track. `frames` sent, `replaced` offered but overwritten by newer ones, `errors` not encodable;
-    `target_bitrate` in bits per second (video), `backlog_ms` of sound not yet played (audio); `encode_ms` of the last
-    frame."""
+    `target_bitrate` in bits per second (video); `encode_ms` of the last frame."""
 
     kind: str
     frames: int
@@ -47,8 +46,6 @@ class SentStatistics:
     keyframes: int
     target_bitrate: int | None
     encode_ms: float
-    backlog_ms: float
-    underruns: int
     round_trip_ms: float | None
 
 
@@ -100,7 +97,5 @@ def sent_statistics(sender: Sender, track: VideoOut | AudioOut) -> SentStatistic
         keyframes=getattr(sender.encoder, "keyframes", 0),
         target_bitrate=getattr(sender.encoder, "target_bitrate", None),
         encode_ms=sender.encode_ns / 1e6,
-        backlog_ms=track.backlog_ms if isinstance(track, AudioOut) else 0.0,
-        underruns=track.underruns if isinstance(track, AudioOut) else 0,
         round_trip_ms=None if round_trip is None else round_trip * 1000,
     )

@@ -188,7 +188,7 @@ class HeadlessPeer:
     async def _negotiate(self, client: SignallingClient, connection: Connection) -> None:
         names = list(self._options.cameras)
         self._outs = {name: VideoOut() for name in names}
-        audio = None if self.microphone is None else AudioOut(source=self.microphone.read)
+        audio = None if self.microphone is None else AudioOut(self.microphone.read)
         sdp = await connection.offer(list(self._outs.values()), audio, channels=CHANNELS)
         tracks = [wire.CameraTrack(name=name, mid=mid) for name, mid in zip(names, connection.mids, strict=True)]
         answer = await client.offer(wire.Offer(sdp=sdp, cameras=tracks))

@@ -1,7 +1,8 @@
 """What a listener hears: the translation over the ducked original, 48 kHz mono.
 
 Pure: sound is pushed in, `read` pulls sound out at the listener's pace. Promises: speech is never dropped or reordered;
-the original is never more than `ORIGINAL_LIMIT` behind; gain changes are ramps, so nothing clicks.
+the original is never more than `ORIGINAL_LIMIT` behind, and is gathered to `ORIGINAL_PREBUFFER` before it (re)starts,
+so that packets with jitter are not heard as holes; gain changes are ramps, so nothing clicks.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ DUCKED = 10 ** (-20 / 20)
 ATTACK_S, RELEASE_S = 0.05, 0.5
 ORIGINAL_LIMIT = OUTPUT_RATE * 120 // 1000
 ORIGINAL_TARGET = OUTPUT_RATE * 40 // 1000
+ORIGINAL_PREBUFFER = OUTPUT_RATE * 30 // 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class VoiceMixer:
         self._original_gain = original_gain
         self._gain = original_gain
         self._original, self._speech = Fifo(), Fifo()
+        self._gathering = True
         self._skipped = 0
 
     def set_original_gain(self, gain: float) -> None:
@@ -83,13 +86,21 @@ class VoiceMixer:
         target = self._original_gain * (DUCKED if len(speech) else 1.0)
         step = count / OUTPUT_RATE / (ATTACK_S if target < self._gain else RELEASE_S)
         gain = self._gain + float(np.clip(target - self._gain, -step, step))
-        original = self._original.pull(count)
+        original = self._pull_original(count)
         out = np.zeros(count, np.float32)
         ramp = np.linspace(self._gain, gain, count, endpoint=False, dtype=np.float32)
         out[: len(original)] = original * ramp[: len(original)]
         out[: len(speech)] += speech
         self._gain = gain
         return np.clip(out, -1.0, 1.0, out=out)
+
+    def _pull_original(self, count: int) -> Samples:
+        """Return what may be heard of the original now, up to `count` samples; fewer are an underrun."""
+        if self._gathering and self._original.length < ORIGINAL_PREBUFFER:
+            return np.zeros(0, np.float32)
+        original = self._original.pull(count)
+        self._gathering = len(original) < count
+        return original
 
     def statistics(self) -> MixerStatistics:
         """Return the backlog and what was skipped."""

@@ -84,7 +84,7 @@ class Participant:
         """Negotiate media; a later offer replaces the connection. Raises EdgeError or SignallingError."""
         self._check_cameras(message.cameras)
         connection = Connection(ice_servers=self._ice_servers, on_state=self._on_state)
-        video, audio = VideoOut(), AudioOut(source=self.mixer.read)
+        video, audio = VideoOut(), AudioOut(self.mixer.read)
         names = {c.mid: c.name for c in message.cameras}
         cameras: dict[str, VideoIn] = {}
 

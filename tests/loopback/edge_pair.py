@@ -45,6 +45,22 @@ def tone(hertz: float, samples: int, start: int = 0) -> Samples:
     return (0.3 * np.sin(2 * np.pi * hertz * np.arange(start, start + samples) / 48_000)).astype(np.float32)
 
 
+class Voice:
+    """A source of sound that says what it was told to say, then is silent."""
+
+    def __init__(self) -> None:
+        self._left = np.zeros(0, np.float32)
+
+    def say(self, samples: Samples) -> None:
+        """Say (n,) float32 samples at 48 kHz after what is being said."""
+        self._left = np.concatenate([self._left, samples])
+
+    def read(self, count: int) -> Samples:
+        """Return the next (count,) float32 samples."""
+        block, self._left = self._left[:count], self._left[count:]
+        return np.pad(block, (0, count - len(block)))
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Wait until `condition()` is true; fails after PATIENCE_S."""
     async with asyncio.timeout(PATIENCE_S):
@@ -54,14 +70,16 @@ async def until(condition: Callable[[], object]) -> None:
 
 @dataclass
 class Pair:
-    """A service and a peer in a call. `states` are what their callbacks were told, `messages` what came on channels."""
+    """A service and a peer in a call; the peer says what `peer_voice` was told to.
+
+    `states` are what their callbacks were told, `messages` what came on channels.
+    """
 
     server: Connection
     peer: Connection
     server_video: VideoOut
-    server_audio: AudioOut
     peer_videos: list[VideoOut]
-    peer_audio: AudioOut
+    peer_voice: Voice
     states: dict[str, list[str]] = field(default_factory=dict)
     messages: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
@@ -74,9 +92,8 @@ async def call(cameras: int = 1, *, codec: str = "VP8", channels: Sequence[Chann
         server,
         peer,
         VideoOut(codec=codec),
-        AudioOut(),
         [VideoOut(codec=codec) for _ in range(cameras)],
-        AudioOut(),
+        Voice(),
         {"server": [], "peer": []},
         {"server": [], "peer": []},
     )
@@ -84,8 +101,8 @@ async def call(cameras: int = 1, *, codec: str = "VP8", channels: Sequence[Chann
         connection.on_state = pair.states[name].append
         connection.on_message = lambda label, text, name=name: pair.messages[name].append((label, text))
     try:
-        offer = await peer.offer(pair.peer_videos, pair.peer_audio, channels=channels)
-        answer = await server.answer(offer, video=pair.server_video, audio=pair.server_audio)
+        offer = await peer.offer(pair.peer_videos, AudioOut(pair.peer_voice.read), channels=channels)
+        answer = await server.answer(offer, video=pair.server_video, audio=AudioOut(Voice().read))
         await peer.accept(answer)
         await until(lambda: server.state == peer.state == "connected")
         yield pair

@@ -110,7 +110,7 @@ async def test_a_voice_arrives_at_both_rates_with_its_capture_time() -> None:
         pair.server.audio_in.on_block = lambda samples, sender_ns, _: speech.append((samples, sender_ns))
         pair.server.audio_in.on_voice = lambda samples, *_: voice.append(samples)
         started = time.monotonic_ns()
-        pair.peer_audio.put(tone(440, 96_000), started)
+        pair.peer_voice.say(tone(440, 96_000))
         await until(lambda: sum(map(len, voice)) > 72_000)
         for samples, rate in ((np.concatenate([s for s, _ in speech]), 16_000), (np.concatenate(voice), 48_000)):
             loud = samples[np.abs(samples) > 0.02]
