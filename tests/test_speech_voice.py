@@ -185,6 +185,18 @@ def test_a_voice_that_fails_says_so_and_say_still_does_not_block() -> None:
     assert chunks == []
 
 
+def test_a_text_that_cannot_be_said_does_not_end_the_voice(tmp_path: Path) -> None:
+    engine = fake_engine("refuses-first", tmp_path)
+    voice, chunks, troubles, _ = voice_of(engine)
+    voice.say(0, "One two three.")
+    voice.say(1, "Four five six.")
+    voice.end()
+    assert voice.join(20)
+    engine.close()
+    assert len(troubles) == 1 and "can't say 'One two three.'" in troubles[0]
+    assert [c.ids for c in chunks] == [(1,)]
+
+
 def test_closing_a_voice_ends_its_thread() -> None:
     voice, *_ = voice_of(Engine())
     voice.start()
@@ -203,7 +215,7 @@ for line in sys.stdin:
     request = json.loads(line)
     if mode == "dies" or (mode == "dies-once" and not os.path.exists(state)):
         open(state, "w").close(); os._exit(3)
-    if mode == "refuses":
+    if mode == "refuses" or (mode == "refuses-first" and request["id"] == 1):
         send(b"X", request["id"], b"bad text"); continue
     send(b"S", request["id"], struct.pack("<4f", 0, .5, .5, 0)); send(b"E", request["id"])
 """

@@ -19,3 +19,7 @@ class AudioError(SpeechError):
 
 class VoiceError(SpeechError):
     """The voice can't speak; captions are unaffected."""
+
+
+class UnsayableError(VoiceError):
+    """The voice can't say this one text; the next may be all right."""

@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from streamsvc.frames.audio import Samples
-from streamsvc.speech.errors import VoiceError
+from streamsvc.speech.errors import UnsayableError, VoiceError
 from streamsvc.speech.voice.piper_protocol import HEADER, MAX_PAYLOAD
 
 START_S = 30.0
@@ -135,7 +135,7 @@ class PiperEngine:
             if kind == b"E":
                 return
             if kind == b"X":
-                raise VoiceError(f"the voice can't say {text!r} ({payload.decode('utf-8', 'replace')})")
+                raise UnsayableError(f"the voice can't say {text!r} ({payload.decode('utf-8', 'replace')})")
             yield np.frombuffer(payload, "<f4").astype(np.float32)
 
     def _frame(self, process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, int, bytes]:

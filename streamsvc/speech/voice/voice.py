@@ -14,9 +14,9 @@ import numpy as np
 
 from streamsvc.budget.clock import Clock, MonotonicClock
 from streamsvc.frames.audio import OUTPUT_RATE, Samples
-from streamsvc.speech.errors import VoiceError
+from streamsvc.speech.errors import UnsayableError, VoiceError
 from streamsvc.speech.voice.engine import Engine, PiperEngine
-from streamsvc.speech.voice.schedule import Schedule
+from streamsvc.speech.voice.schedule import Clause, Schedule
 from streamsvc.speech.voice.sound import RoomTone, trimmed, with_pause
 
 
@@ -65,9 +65,11 @@ class Voice:
                 self._thread.start()
 
     def say(self, id: int, text: str) -> None:
-        """Queue the words of commit `id`."""
+        """Queue the words of commit `id`; after the voice has stopped, do nothing."""
         self.start()
         with self._changed:
+            if self._closed:
+                return
             self._schedule.say(id, text, self._now_s())
             self._changed.notify()
 
@@ -112,15 +114,22 @@ class Voice:
                         clause = self._schedule.next(now)
                 if self._closed:
                     return
-                for speech in self._engine.synthesise(clause.text, clause.rate):
-                    samples = with_pause(trimmed(speech), clause.pause_s, self._tone)
-                    with self._changed:
-                        start = self._schedule.placed(self._now_s(), len(samples) / OUTPUT_RATE)
-                    if self._closed:
-                        return
-                    self._on_speech(
-                        SpeechChunk(clause.ids, clause.text, samples, int(np.rint(start * 1e9)), clause.rate)
-                    )
+                try:
+                    self._speak(clause)
+                except UnsayableError as e:
+                    self._on_trouble(str(e))
         except VoiceError as e:
             if not self._closed:
                 self._on_trouble(str(e))
+        finally:
+            with self._changed:
+                self._closed = True
+
+    def _speak(self, clause: Clause) -> None:
+        for speech in self._engine.synthesise(clause.text, clause.rate):
+            samples = with_pause(trimmed(speech), clause.pause_s, self._tone)
+            with self._changed:
+                start = self._schedule.placed(self._now_s(), len(samples) / OUTPUT_RATE)
+            if self._closed:
+                return
+            self._on_speech(SpeechChunk(clause.ids, clause.text, samples, int(np.rint(start * 1e9)), clause.rate))
