@@ -129,6 +129,13 @@ class StageSpan(msgspec.Struct, frozen=True, array_like=True):
     end_ns: int
 
 
+class Window(Message, frozen=True, kw_only=True):
+    """The rectangle through which a stream's viewer looks, as in rig.json: the rig's own, else an estimate."""
+
+    stream: str
+    screen: dict[str, list[float]]
+
+
 class ViewOut(Message, frozen=True, kw_only=True):
     """A finished view in an outward slot."""
 
@@ -208,7 +215,7 @@ class Beat(Message, frozen=True, kw_only=True):
 
 
 ToWorker = OpenView | SetIn | OpenSpeech | ConfigureSpeech | SoundIn | Close | GiveOut
-FromWorker = Ready | GiveIn | ViewOut | ViewLost | Said | Maybe | SoundOut | PassDone | Trouble | Beat
+FromWorker = Ready | GiveIn | Window | ViewOut | ViewLost | Said | Maybe | SoundOut | PassDone | Trouble | Beat
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker = msgspec.msgpack.Decoder(ToWorker)

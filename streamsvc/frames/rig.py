@@ -75,6 +75,10 @@ class Screen:
     right: Matrix
     up: Matrix
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the screen object of `rig.json`."""
+        return {"centre": self.centre.tolist(), "right": self.right.tolist(), "up": self.up.tolist()}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rig:
@@ -105,7 +109,7 @@ class Rig:
         if self.depth_range is not None:
             doc["depth_range"] = list(self.depth_range)
         if self.screen is not None:
-            doc["screen"] = {k: getattr(self.screen, k).tolist() for k in ("centre", "right", "up")}
+            doc["screen"] = self.screen.to_json()
         return doc
 
 

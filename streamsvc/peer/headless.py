@@ -101,7 +101,7 @@ class HeadlessPeer:
         self._unreported: list[tuple[int, int]] = []
         self._captions: list[wire.Caption] = []
         self._notices: list[str] = []
-        self._screen: Screen | None = None
+        self.screen: Screen | None = None
         self._stop = threading.Event()
         self._lost = asyncio.Event()
         self._connection: Connection | None = None
@@ -244,7 +244,7 @@ class HeadlessPeer:
         async for message in client.messages():
             match message:
                 case wire.Peers(screen=dict() as screen):
-                    self._screen = Screen(*(np.asarray(screen[k], float) for k in ("centre", "right", "up")))
+                    self.screen = Screen(*(np.asarray(screen[k], float) for k in ("centre", "right", "up")))
                 case wire.Notice() | wire.Error():
                     self._notices.append(f"{message.code}: {message.message}")
                     log.warning("%s: %s", message.code, message.message)
@@ -275,7 +275,7 @@ class HeadlessPeer:
         last: Eye | None = None
         while True:
             now = time.monotonic()
-            eye = eye_at(self._options.eye, now - start, self._screen)
+            eye = eye_at(self._options.eye, now - start, self.screen)
             if eye is not None and eye != last:
                 self._send("viewpoint", wire.ViewpointMessage(t_us=round(now * 1e6), eyes=[eye]))
                 last = eye

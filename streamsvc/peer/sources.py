@@ -21,7 +21,6 @@ from streamsvc.errors import StreamsvcError
 from streamsvc.frames import OUTPUT_RATE, Pixels, Rig, Samples
 from streamsvc.scene import Scene, open_scene
 
-
 SYNTHETIC = "synthetic:"
 OnPicture = Callable[[str, Pixels, int], None]
 """Called on the source's thread with (camera, pixels, capture instant on the monotonic clock)."""

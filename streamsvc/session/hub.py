@@ -136,19 +136,20 @@ class CallHub:
             return
         owner.speaking.listener = viewer
         if owner.cameras and (viewer.watching is None or owner.watcher is not viewer.watching):
-            viewer.watch(owner)
+            viewer.watch(owner, lambda: self._tell_window(viewer_session))
         self._tell_peers(room, viewer_session)
 
     def _tell_peers(self, room: Room, session: str) -> None:
         participant = self._participants.get(session)
         if participant is None:
             return
-        others = [self._participants[m.session] for m in room.others(session)]
-        shown = participant if room.mirror else next(iter(others), None)
-        screen = None
-        if shown is not None and shown.rig is not None:
-            screen = shown.rig.to_json().get("screen")
-        participant.send(wire.Peers(peers=[o.name for o in others], screen=screen))
+        screen = None if participant.watching is None else participant.watching.screen
+        participant.send(wire.Peers(peers=[m.name for m in room.others(session)], screen=screen))
+
+    def _tell_window(self, session: str) -> None:
+        room = self.rooms.room_of(session)
+        if room is not None:
+            self._tell_peers(room, session)
 
     def _on_worker_state(self, up: bool) -> None:
         for participant in self._participants.values():

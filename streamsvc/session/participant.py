@@ -158,8 +158,8 @@ class Participant:
         """True once media was negotiated."""
         return self._connection is not None and not self._left
 
-    def watch(self, owner: Participant) -> None:
-        """See `owner` from now on."""
+    def watch(self, owner: Participant, windowed: Callable[[], None]) -> None:
+        """See `owner` from now on; `windowed` is called when it is known through which window."""
         assert self._video is not None
         self.stop_watching()
         self.watching = Watching(
@@ -173,6 +173,7 @@ class Participant:
             clock=self._clock,
             video=self._video,
             tell=self.notice,
+            windowed=windowed,
         )
         owner.watcher = self.watching
 

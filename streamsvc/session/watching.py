@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 REMEMBERED = 256
 FIRST_PERIOD_NS = 33_333_333
 WAIT_SHARE = 4
-"""A set waits for a camera that is late for at most this part of the budget: a view from fewer cameras is worse than one
-that comes a little later, but one that comes too late is worth nothing."""
+"""A set waits for a late camera for at most this part of the budget: a view from fewer cameras is worse than one that
+comes a little later, but one that comes too late is worth nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,14 @@ class Watching:
         clock: Clock,
         video: VideoOut,
         tell: Callable[[str, str], None],
+        windowed: Callable[[], None],
     ) -> None:
         self.stream = stream
+        self.screen: dict[str, Any] | None = None
         self.eyes: list[tuple[float, float, float]] | None = None
         self._session, self._cameras, self._rig = session, tuple(cameras), rig
         self._settings, self._worker, self._ledger, self._clock = settings, worker, ledger, clock
-        self._video, self._tell = video, tell
+        self._video, self._tell, self._windowed = video, tell, windowed
         self._sets: FrameSets[Received] = FrameSets(
             cameras, FIRST_PERIOD_NS, round(settings.budget_ms * 1e6) // WAIT_SHARE
         )
@@ -234,6 +236,9 @@ class Watching:
                 if opened is not None:
                     self._ledger.stage(opened[0], *_stages(message.stages))
                     self._drop(opened[0], message.reason)
+            case link.Window(screen=screen):
+                self.screen = screen
+                self._windowed()
             case link.Trouble():
                 self._tell(message.code, message.message)
             case _:

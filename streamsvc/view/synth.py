@@ -17,7 +17,7 @@ import numpy as np
 
 from streamsvc.budget.rung import Rung
 from streamsvc.budget.slices import Slices
-from streamsvc.frames import Camera, FrameSet, Pixels, Rig, Viewpoint, default_screen, off_axis_camera
+from streamsvc.frames import Camera, FrameSet, Pixels, Rig, Screen, Viewpoint, default_screen, off_axis_camera
 from streamsvc.frames.rig import MAX_SIDE, Matrix
 from streamsvc.view.compose import View, compose
 from streamsvc.view.depthrange import estimate_depth_range
@@ -84,18 +84,27 @@ class ViewSynthesizer:
             ladder.append(rung_for(level, pairs, width, height))
         self.ladder: tuple[Rung, ...] = tuple(ladder)
 
+    @property
+    def screen(self) -> Screen | None:
+        """The rectangle that the viewer looks through; None without a rig.
+
+        A rig without a screen gets the plane through the subject: where the cameras' axes meet, else the middle of the
+        depth range, else 1 m ahead.
+        """
+        if self.rig is None:
+            return None
+        return self.rig.screen or default_screen(self.rig, self._subject_distance(), self.width / self.height)
+
     def view_camera(self, viewpoint: Viewpoint | None) -> Camera:
         """Return the off-axis view from between the viewer's eyes through the rig's screen, `width` x `height`.
 
-        Without a viewpoint, or when it isn't finite, the eye is where the cameras' middle is. A rig without a screen
-        gets the plane through the subject: where the cameras' axes meet, else the middle of the depth range, else 1 m
-        ahead.
+        Without a viewpoint, or when it isn't finite, the eye is where the cameras' middle is.
         """
-        if self.rig is None:
+        screen = self.screen
+        if self.rig is None or screen is None:
             focal = 0.8 * self.width
             K = np.array([[focal, 0, (self.width - 1) / 2], [0, focal, (self.height - 1) / 2], [0, 0, 1]])
             return Camera("view", self.width, self.height, K, np.zeros(5), np.eye(3), np.zeros(3))
-        screen = self.rig.screen or default_screen(self.rig, self._subject_distance(), self.width / self.height)
         eye: Matrix = np.mean([c.centre for c in self.rig.cameras], axis=0)
         if viewpoint is not None and viewpoint.eyes:
             asked = np.mean(np.asarray(viewpoint.eyes, np.float64), axis=0)

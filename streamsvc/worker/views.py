@@ -13,7 +13,7 @@ import numpy as np
 from streamsvc.budget import Class, Clock, CostTracker, Job, Rung, RungChooser, Slices
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import Frame, FrameSet, Viewpoint, parse_rig
-from streamsvc.frames.link import FromWorker, GiveIn, OpenView, SetIn, StageSpan, Trouble, ViewLost, ViewOut
+from streamsvc.frames.link import FromWorker, GiveIn, OpenView, SetIn, StageSpan, Trouble, ViewLost, ViewOut, Window
 from streamsvc.frames.ring import Ring, Slots
 from streamsvc.view import ViewSynthesizer
 from streamsvc.worker.lanes import Lanes
@@ -63,6 +63,8 @@ class Views:
             self._send(Trouble(stream=message.stream, code="bad-rig", message=str(e)))
             synthesizer = ViewSynthesizer(None, message.width, message.height, device=self._device)
         self._streams[message.stream] = ViewStream(message, synthesizer)
+        if synthesizer.screen is not None:
+            self._send(Window(stream=message.stream, screen=synthesizer.screen.to_json()))
 
     def close(self, stream: str) -> None:
         """End a stream."""

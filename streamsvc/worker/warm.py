@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from streamsvc.budget import run_to_end
 from streamsvc.errors import StreamsvcError
-from streamsvc.frames import SPEECH_RATE, Camera, Frame, FrameSet, Rig, link
+from streamsvc.frames import SPEECH_RATE, Camera, Rig, link
 from streamsvc.speech import Translator
 from streamsvc.speech.model import Whisper
 from streamsvc.speech.policies import describe
 from streamsvc.speech.voice import SpeechChunk, Voice, voice_missing
-from streamsvc.view import ViewSynthesizer
+from streamsvc.view import ViewSynthesizer, warm_up
 
 log = logging.getLogger(__name__)
 
@@ -36,21 +35,15 @@ class SpeechParts:
     notes: list[str] = field(default_factory=list)
 
 
-def _camera(name: str, x: float) -> Camera:
-    K = np.array([[300.0, 0, 159.5], [0, 300.0, 119.5], [0, 0, 1]])
-    return Camera(name, 320, 240, K, np.zeros(5), np.eye(3), np.array([-x, 0, 0]))
-
-
 def warm_views(settings: link.WorkerSettings) -> list[dict[str, Any]]:
-    """Run every rung once on noise seen by two cameras, and return the ladder as a table."""
-    rig = Rig((_camera("a", 0.0), _camera("b", 0.1)), (("a", "b"),), (0.5, 3.0))
-    synthesizer = ViewSynthesizer(rig, 320, 240, device=settings.device)
-    noise = np.random.default_rng(0).integers(0, 255, (240, 330, 3), np.uint8)
-    frames = tuple(Frame(n, np.ascontiguousarray(noise[:, i : i + 320]), 0) for n, i in (("a", 0), ("b", 10)))
-    view = synthesizer.view_camera(None)
-    for rung in synthesizer.ladder:
-        run_to_end(synthesizer.slices(FrameSet("warm", 0, 0, 0, frames), view, rung.name))
-    return [asdict(r) for r in synthesizer.ladder]
+    """Compile every kernel of the view, and return the ladder for two cameras and a view of 320x240 as a table."""
+    log.info("the view is warm after %.1f s", warm_up())
+    K = np.array([[300.0, 0, 159.5], [0, 300.0, 119.5], [0, 0, 1]])
+    cameras = [
+        Camera(n, 320, 240, K, np.zeros(5), np.eye(3), np.array([x, 0.0, 0.0])) for n, x in (("a", 0), ("b", -0.1))
+    ]
+    rig = Rig(tuple(cameras), (("a", "b"),), (0.5, 3.0))
+    return [asdict(r) for r in ViewSynthesizer(rig, 320, 240, device=settings.device).ladder]
 
 
 def load_speech(settings: link.WorkerSettings) -> SpeechParts:
