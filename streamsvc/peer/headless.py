@@ -273,10 +273,13 @@ class HeadlessPeer:
     async def _look(self) -> None:
         start = time.monotonic()
         last: Eye | None = None
+        sent = 0.0
         while True:
             now = time.monotonic()
             eye = eye_at(self._options.eye, now - start, self.screen)
-            if eye is not None and eye != last:
+            # The channel is unreliable and not open at first, so an eye that rests is told again every second.
+            if eye is not None and (eye != last or now - sent > 1):
+                sent = now
                 self._send("viewpoint", wire.ViewpointMessage(t_us=round(now * 1e6), eyes=[eye]))
                 last = eye
             await asyncio.sleep(EYE_S)

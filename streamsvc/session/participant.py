@@ -64,6 +64,7 @@ class Participant:
         self._connection: Connection | None = None
         self._video: VideoOut | None = None
         self._time = SenderTime()
+        self._eyes: list[wire.Eye] | None = None
         self._cameras: dict[str, VideoIn] = {}
         self._live_task: asyncio.Task[None] | None = None
         self._told: set[tuple[str, str]] = set()
@@ -175,6 +176,7 @@ class Participant:
             tell=self.notice,
             windowed=windowed,
         )
+        self.watching.eyes = self._eyes
         owner.watcher = self.watching
 
     def stop_watching(self) -> None:
@@ -248,9 +250,9 @@ class Participant:
     def _on_message(self, label: str, text: str) -> None:
         try:
             if label == "viewpoint":
-                eyes = wire.decode_viewpoint(text).eyes
+                self._eyes = wire.decode_viewpoint(text).eyes
                 if self.watching is not None:
-                    self.watching.eyes = eyes
+                    self.watching.eyes = self._eyes
             elif label == "ledger":
                 self._on_report(wire.decode_ledger_up(text))
         except SignallingError as e:

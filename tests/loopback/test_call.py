@@ -39,7 +39,7 @@ def tone(path: Path, hz: float) -> str:
 
 def loudest_hz(path: Path) -> float:
     with wave.open(str(path)) as f:
-        samples = np.frombuffer(f.readframes(f.getnframes()), "<i2").astype(float)[-48_000:]
+        samples = np.frombuffer(f.readframes(f.getnframes()), "<i2").astype(float)
     return float(np.argmax(np.abs(np.fft.rfft(samples * np.hanning(len(samples))))) * 48_000 / len(samples))
 
 
@@ -48,7 +48,7 @@ async def test_a_mirror_shows_the_view_from_where_the_eye_is_and_the_ledger_has_
         pictures = []
         for eye in ("-0.3,0,-0.2", "0.3,0,-0.2"):
             async with Call(options(url, eye=eye)) as call:
-                await call.sees(12)  # the first ones may be older than the eye's first message
+                await call.sees(30)  # the first ones are older than the eye's first message
                 assert call.peer.latest_frame is not None
                 pictures.append(colour.to_rgb(call.peer.latest_frame).astype(float))
                 figures = call.peer.figures
