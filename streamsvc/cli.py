@@ -332,7 +332,7 @@ def _add_demo_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--duration", type=float, default=60.0, metavar="S", help="seconds of call (%(default)s)")
     p.add_argument("--language", default="es", help="spoken: es or fr (%(default)s)")
     p.add_argument("--cameras", type=int, default=2, choices=(2, 4), help="cameras (%(default)s)")
-    p.add_argument("--size", type=_size, default=(640, 480), help="of cameras and view (640x480)")
+    p.add_argument("--size", type=_size, default=(320, 240), help="of cameras and view (320x240)")
     p.add_argument("--port", type=int, default=8080, help="port of the service; any free one if taken (%(default)s)")
 
 
