@@ -17,7 +17,7 @@ from streamsvc.frames import SPEECH_RATE, Camera, Rig, link
 from streamsvc.speech import Translator
 from streamsvc.speech.model import Whisper
 from streamsvc.speech.policies import describe
-from streamsvc.speech.voice import SpeechChunk, Voice, voice_missing
+from streamsvc.speech.voice import PiperEngine, SpeechChunk, Voice
 from streamsvc.view import ViewSynthesizer, warm_up
 
 log = logging.getLogger(__name__)
@@ -60,10 +60,13 @@ def load_speech(settings: link.WorkerSettings) -> SpeechParts:
         parts.notes.append(f"no speech translation: {e}")
         return parts
     parts.translator, parts.policies = translator, describe()
-    missing = voice_missing()
-    if missing is None:
-        parts.voice = Voice
-    else:
-        log.warning("captions only, no voice: %s", missing)
-        parts.notes.append(f"captions only, no voice: {missing}")
+    try:
+        # One process for all speakers, ready before the first word.
+        engine = PiperEngine(settings.voice)
+        engine.start()
+    except StreamsvcError as e:
+        log.warning("captions only: %s", e)
+        parts.notes.append(f"captions only: {e}")
+        return parts
+    parts.voice = lambda on_speech, on_trouble: Voice(on_speech, on_trouble, engine=engine)
     return parts
