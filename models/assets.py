@@ -2,7 +2,7 @@
 
     python models/assets.py [--only speech|motorcycle]
 
-Fills the cache (STREAMSVC_CACHE, else .cache/assets at the root of the source tree) with
+Fills the cache (`streamsvc.cache.cache_dir()`) with
 
     speech/<es|fr|en>/core-sounds-XX.txt.gz    id: text, one prompt a line (English: the references)
     speech/<es|fr>/<id>.wav                    8 kHz recordings (Digium, CC BY-SA 3.0; `copyright` lies beside them)
@@ -23,7 +23,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from streamsvc.cache import cache_dir
+
 TEXTS = ("es", "fr", "en")
 RECORDED = ("es", "fr")
 PACKAGES = [f"asterisk-core-sounds-{x}-wav" for x in RECORDED] + [f"asterisk-core-sounds-{x}" for x in TEXTS]
@@ -37,11 +38,6 @@ PICTURES = {
 
 class AssetError(Exception):
     """What could not be fetched and what to do about it."""
-
-
-def cache_dir() -> Path:
-    """Return the folder of everything that is fetched and never committed."""
-    return Path(os.environ.get("STREAMSVC_CACHE") or ROOT / ".cache" / "assets")
 
 
 def _run(command: list[str], cwd: Path, hint: str) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from streamsvc.cache import cache_dir
 from streamsvc.errors import StreamsvcError
 from streamsvc.ledger.conditions import cpu_model, memory_bytes, usable_cores, versions
 
@@ -200,8 +201,6 @@ def voice() -> Check:
 
 def assets() -> Check:
     """What the demo, the tests and `synthetic:es` play."""
-    from streamsvc.scene.assets import cache_dir
-
     missing = [name for name in ("speech", "motorcycle") if not (cache_dir() / name).exists()]
     if missing:
         return Check("assets", None, f"missing in {cache_dir()}: {', '.join(missing)}", "make assets fetches them")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamsvc.budget.slices import run_to_end
-from streamsvc.speech.captions import CUE_CHARACTERS, TimedText, cues, srt, vtt
+from streamsvc.frames.captions import CUE_CHARACTERS, CaptionError, TimedText, cues, srt, vtt
 from streamsvc.speech.errors import AudioError, PolicyError, SpeechError, VoiceError
 from streamsvc.speech.events import InterpretSettings
 from streamsvc.speech.fake import FakeDetector, FakeTranslator, speak
@@ -210,7 +210,7 @@ def test_files_without_sound_are_refused_plainly(tmp_path: Path) -> None:
         ({"source": "xx"}, SpeechError, "auto or one of"),
         ({"target": "de"}, SpeechError, "accepted: en"),
         ({"pace": "slow"}, SpeechError, "asap or realtime"),
-        ({"captions": Path("c.txt")}, SpeechError, ".srt, .vtt, .json"),
+        ({"captions": Path("c.txt")}, CaptionError, ".srt, .vtt, .json"),
         ({"engine": None, "voice": "/nowhere.onnx"}, VoiceError, "doesn't exist"),
     ],
 )

@@ -3,13 +3,14 @@
 import wave
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import RigError, Screen
 from streamsvc.peer.eyes import EyeError, eye_at
-from streamsvc.peer.recorder import srt_time
+from streamsvc.peer.recorder import Recorder
 from streamsvc.peer.sources import Microphone, SourceError, open_cameras, open_microphone
 
 SCREEN = Screen(np.array([0, 0, 0.8]), np.array([0.3, 0, 0]), np.array([0, -0.2, 0]))
@@ -83,6 +84,31 @@ def test_eye_paths() -> None:
             eye_at(bad, 0, SCREEN)
 
 
-def test_subrip_times() -> None:
-    assert srt_time(3661.0425) == "01:01:01,042"
-    assert srt_time(-1) == "00:00:00,000"
+def test_a_recording_keeps_pictures_sound_and_captions_on_one_clock(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    start = 5_000_000_000
+    tone = np.sin(2 * np.pi * 440 / 48_000 * np.arange(960)).astype(np.float32) * 0.5
+    for i in range(100):  # two seconds; silence in the second one
+        recorder.sound(tone if i < 50 else np.zeros(960, np.float32), start + (i + 1) * 20_000_000)
+        if i % 13 == 2:  # eight pictures, a grey that grows
+            luma = np.full((180, 160), 128, np.uint8)
+            luma[:120] = 60 + i
+            recorder.picture(av.VideoFrame.from_ndarray(luma, "yuv420p"), start + i * 20_000_000)
+    for at_ms, text in ((300, "The conference"), (700, "is now"), (1200, "unlocked."), (1800, "I feel it.")):
+        recorder.caption(text, start + at_ms * 1_000_000)
+    recorder.close()
+    with wave.open(str(tmp_path / "speech.wav")) as saved:
+        assert (saved.getframerate(), saved.getnchannels(), saved.getnframes()) == (48_000, 1, 96_000)
+    with av.open(str(tmp_path / "view.mp4")) as film:
+        pictures = [(float(f.pts * f.time_base), f.to_ndarray()[20, 20]) for f in film.decode(video=0)]
+        film.seek(0)
+        sound = np.concatenate([f.to_ndarray()[0] for f in film.decode(audio=0)])
+    assert [round(t, 3) for t, _ in pictures] == [round((i * 13 + 2) * 0.02, 3) for i in range(8)]
+    assert all(abs(int(y) - (62 + 13 * i)) <= 3 for i, (_, y) in enumerate(pictures))
+    assert np.sqrt(np.mean(sound[4800:43_200] ** 2)) == pytest.approx(0.354, abs=0.03)
+    assert np.abs(sound[52_800:90_000]).max() < 0.02
+    captions = (tmp_path / "captions.srt").read_text()
+    assert captions == (
+        "1\n00:00:00,300 --> 00:00:01,800\nThe conference is now unlocked.\n\n"
+        "2\n00:00:01,800 --> 00:00:03,300\nI feel it.\n"
+    )

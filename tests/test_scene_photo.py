@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from streamsvc.cache import cache_dir
 from streamsvc.frames import parse_rig
-from streamsvc.scene import SceneError, asset, cache_dir, open_scene
+from streamsvc.scene import SceneError, asset, open_scene
 from streamsvc.scene.photo import BASELINE, CX_LEFT, CX_RIGHT, FOCAL, HEIGHT, WIDTH
 
 

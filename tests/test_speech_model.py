@@ -13,6 +13,7 @@ import sacrebleu
 from rapidfuzz.distance import Levenshtein
 
 from streamsvc.budget.slices import run_to_end
+from streamsvc.cache import cache_dir
 from streamsvc.scene.assets import asset
 from streamsvc.scene.talk import Talk, talk
 from streamsvc.speech.errors import SpeechError
@@ -26,7 +27,7 @@ from streamsvc.speech.text import fold
 from streamsvc.speech.vad import VoiceActivity
 from streamsvc.speech.voice import PiperEngine
 from streamsvc.speech.voice.sound import trimmed
-from streamsvc.speech.weights import cache_dir, find_model
+from streamsvc.speech.weights import find_model
 
 RATE = 16_000
 LONG = ("queue-youarenext", "agent-alreadyon", "vm-intro", "vm-rec-unv", "confbridge-rest-talk-vol-in")

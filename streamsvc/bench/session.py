@@ -12,7 +12,7 @@ import os
 import resource
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -174,6 +174,7 @@ def memory_figures(samples: list[MemorySample]) -> dict[str, Any]:
         before, after = median(early, of), median(late, of)
         result[f"{name}_mib"] = [before, after]
         result[f"{name}_growth"] = after / before if before and after else None
+    result["memory"] = [asdict(s) for s in samples]
     return result
 
 
@@ -197,7 +198,7 @@ def table(figures: dict[str, Any]) -> list[str]:
     """Return the figures as lines to read."""
     lines = []
     for name, value in figures.items():
-        if name in ("ledger", "notices"):
+        if name in ("ledger", "notices", "memory"):
             continue
         if isinstance(value, dict):
             text = "  ".join(f"{k} {_number(v)}" for k, v in value.items())

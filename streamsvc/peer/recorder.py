@@ -1,8 +1,7 @@
 """What a headless peer sees and hears, saved: `view.mp4`, `speech.wav`, `captions.srt`, all on one clock.
 
-Encoding runs on a thread; pictures that come faster than they can be encoded are left out of the file, never queued
-without bound. Time zero of all three is the first
-picture or sound.
+The film carries the sound as well. Encoding runs on a thread; pictures that come faster than they can be encoded are
+left out of the file, never queued without bound. Time zero of all three is the first picture or sound.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import wave
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,14 +17,24 @@ import av
 import numpy as np
 
 from streamsvc.frames import OUTPUT_RATE, Samples
+from streamsvc.frames.captions import TimedText, write_captions
 
 TIME_BASE = Fraction(1, 90_000)
+WAITING_PICTURES = 8
+# How long committed words stay when none follow.
+CAPTION_MS = 1500.0
 
 
-def srt_time(seconds: float) -> str:
-    """Return a SubRip time stamp."""
-    ms = max(0, round(seconds * 1000))
-    return f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02},{ms % 1000:03}"
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    frame: av.VideoFrame
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Sound:
+    samples: Samples
+    first: int  # position of its first sample in the recording
 
 
 class Recorder:
@@ -34,7 +44,8 @@ class Recorder:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._zero_ns: int | None = None
-        self._queue: queue.Queue[tuple[av.VideoFrame, int] | None] = queue.Queue(8)
+        self._queue: queue.SimpleQueue[_Picture | _Sound | None] = queue.SimpleQueue()
+        self._free = threading.Semaphore(WAITING_PICTURES)
         self._thread = threading.Thread(target=self._encode, name="recorder", daemon=True)
         self._thread.start()
         self._sound = wave.open(str(folder / "speech.wav"), "wb")  # noqa: SIM115 - open for the whole recording
@@ -49,9 +60,9 @@ class Recorder:
         """Save a view that was shown at `shown_ns`."""
         if self._zero_ns is None:
             self._zero_ns = shown_ns
-        try:
-            self._queue.put_nowait((frame, shown_ns - self._zero_ns))
-        except queue.Full:
+        if self._free.acquire(blocking=False):
+            self._queue.put(_Picture(frame, shown_ns - self._zero_ns))
+        else:
             self.skipped += 1
 
     def sound(self, samples: Samples, heard_ns: int) -> None:
@@ -66,44 +77,78 @@ class Recorder:
     def caption(self, text: str, shown_ns: int) -> None:
         """Save a caption that appeared at `shown_ns`."""
         zero = shown_ns if self._zero_ns is None else self._zero_ns
-        self._captions.append(((shown_ns - zero) / 1e9, text))
+        self._captions.append(((shown_ns - zero) / 1e6, text))
 
     def close(self) -> None:
-        """Finish the files; blocks until the video is written."""
+        """Finish the files; blocks until the film is written.
+
+        Words that were committed soon after each other share a cue, which begins when the first of them appeared.
+        """
         self._queue.put(None)
         self._thread.join()
         self._sound.close()
-        lines = []
-        for i, (start, text) in enumerate(self._captions):
-            following = self._captions[i + 1][0] if i + 1 < len(self._captions) else start + 6
-            end = min(following, start + 6)
-            lines.append(f"{i + 1}\n{srt_time(start)} --> {srt_time(max(end, start + 0.05))}\n{text}\n")
-        (self._folder / "captions.srt").write_text("\n".join(lines), "utf-8")
+        starts = [*(at for at, _ in self._captions[1:]), float("inf")]
+        texts = [
+            TimedText(text, at, min(following, at + CAPTION_MS))
+            for (at, text), following in zip(self._captions, starts, strict=True)
+        ]
+        write_captions(self._folder / "captions.srt", texts)
 
     def _write(self, samples: Samples) -> None:
         self._sound.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+        self._queue.put(_Sound(samples, self._samples))
         self._samples += len(samples)
 
     def _encode(self) -> None:
-        container: av.container.OutputContainer | None = None
-        stream: av.VideoStream | None = None
-        last = -1
+        film: _Film | None = None
+        before: list[_Sound] = []  # heard before the first picture
         while (item := self._queue.get()) is not None:
-            frame, at_ns = item
-            if container is None or stream is None:
-                container = av.open(str(self._folder / "view.mp4"), "w")
-                stream = container.add_stream("libx264", rate=30)
-                stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
-                stream.time_base = stream.codec_context.time_base = TIME_BASE
-                stream.codec_context.thread_count = 1
-                stream.options = {"preset": "superfast", "crf": "20"}
-            if (frame.width, frame.height) != (stream.width, stream.height):
-                frame = frame.reformat(stream.width, stream.height)
+            if isinstance(item, _Picture):
+                if film is None:
+                    film = _Film(self._folder / "view.mp4", item.frame.width, item.frame.height)
+                    for sound in before:
+                        film.sound(sound)
+                    before.clear()
+                film.picture(item)
+                self._free.release()
+            elif film is None:
+                before.append(item)
             else:
-                frame = av.VideoFrame.from_ndarray(frame.to_ndarray(), format=frame.format.name)
-            frame.pts, frame.time_base = max(at_ns * 90_000 // 1_000_000_000, last + 1), TIME_BASE
-            last = frame.pts
-            container.mux(stream.encode(frame))
-        if container is not None and stream is not None:
-            container.mux(stream.encode(None))
-            container.close()
+                film.sound(item)
+        if film is not None:
+            film.close()
+
+
+class _Film:
+    """An MP4 file with H.264 pictures and AAC sound; used by one thread."""
+
+    def __init__(self, path: Path, width: int, height: int) -> None:
+        self._container = av.open(str(path), "w")
+        self._video = self._container.add_stream("libx264", rate=30)
+        self._video.width, self._video.height, self._video.pix_fmt = width, height, "yuv420p"
+        self._video.time_base = self._video.codec_context.time_base = TIME_BASE
+        self._video.codec_context.thread_count = 1
+        self._video.options = {"preset": "superfast", "crf": "20"}
+        self._audio = self._container.add_stream("aac", rate=OUTPUT_RATE, layout="mono")
+        self._audio.bit_rate = 64_000
+        self._last = -1
+
+    def picture(self, item: _Picture) -> None:
+        frame = item.frame
+        if (frame.width, frame.height) != (self._video.width, self._video.height):
+            frame = frame.reformat(self._video.width, self._video.height)
+        else:
+            frame = av.VideoFrame.from_ndarray(frame.to_ndarray(), format=frame.format.name)
+        frame.pts, frame.time_base = max(item.at_ns * 90_000 // 1_000_000_000, self._last + 1), TIME_BASE
+        self._last = frame.pts
+        self._container.mux(self._video.encode(frame))
+
+    def sound(self, item: _Sound) -> None:
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(item.samples, np.float32)[None], "fltp", "mono")
+        frame.sample_rate, frame.pts, frame.time_base = OUTPUT_RATE, item.first, Fraction(1, OUTPUT_RATE)
+        self._container.mux(self._audio.encode(frame))
+
+    def close(self) -> None:
+        self._container.mux(self._video.encode(None))
+        self._container.mux(self._audio.encode(None))
+        self._container.close()

@@ -7,11 +7,11 @@ picture = scene.render(rig.cameras[0], t=1.5)
 
 from __future__ import annotations
 
-from streamsvc.scene.assets import asset, cache_dir
+from streamsvc.scene.assets import asset
 from streamsvc.scene.base import Rendering, Scene, SceneError
 from streamsvc.scene.rigs import between
 
-__all__ = ["Rendering", "Scene", "SceneError", "asset", "between", "cache_dir", "open_scene"]
+__all__ = ["Rendering", "Scene", "SceneError", "asset", "between", "open_scene"]
 
 
 def open_scene(spec: str) -> Scene:

