@@ -162,10 +162,12 @@ def synthesize(arguments: argparse.Namespace) -> int:
         rung=arguments.rung,
         device=arguments.device,
         geometry=arguments.geometry,
+        truth=arguments.truth,
         progress=_progress("frame"),
     )
     _write_json(arguments.json, figures)
-    print(f"wrote {arguments.out}: {figures}")
+    print(json.dumps(figures, indent=2))
+    print(f"wrote {arguments.out}", file=sys.stderr)
     return 0
 
 
@@ -308,6 +310,9 @@ def _add_synthesize_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--rung", default="classical", help="name of a rung, or classical: the best without nets")
     p.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     p.add_argument("--geometry", type=Path, metavar="DIR", help="<camera>.npy: depth in metres, used for disparity")
+    p.add_argument(
+        "--truth", type=Path, metavar="PNG", help="what a camera there took (opaque: foreground); scores the view"
+    )
 
 
 def _add_interpret_flags(p: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from view_scene import PERSON, arc, pair_rig, render
 
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import Camera
+from streamsvc.view.errors import ViewError
 from streamsvc.view.quality import psnr
 from streamsvc.view.synthesize import synthesize
 
@@ -83,6 +84,31 @@ def test_given_depth_takes_the_place_of_disparity_and_is_better(made: Path, tmp_
     truth = picture(made / "truth.png")
     assert psnr(picture(tmp_path / "given.png"), truth) > psnr(picture(tmp_path / "found.png"), truth)
     assert set(stats["milliseconds"]) == {"splat", "blend"}  # type: ignore[call-overload]
+
+
+def test_the_truth_scores_the_view_beside_the_nearest_camera(made: Path, tmp_path: Path) -> None:
+    files = made / "rig.json", made / "images", made / "view.json"
+    found = synthesize(*files, tmp_path / "out.png", truth=made / "truth.png")["truth"]
+    view, truth = picture(tmp_path / "out.png"), picture(made / "truth.png")
+    nearest = picture(made / "images" / "cam0.png")
+    assert isinstance(found, dict) and set(found) == {"picture_psnr", "picture_ssim"}
+    assert found["picture_psnr"]["view"] == pytest.approx(psnr(view, truth), abs=1e-3)
+    assert found["picture_psnr"]["nearest_camera"] == pytest.approx(psnr(nearest, truth), abs=1e-3)
+    # Transparency tells the foreground; a film has a folder of true pictures.
+    folder = tmp_path / "truth"
+    folder.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(folder / f"{number:06d}.png"), np.dstack([truth[:, :, ::-1], person() * np.uint8(255)]))
+    frames = made / "rig.json", made / "frames", made / "view.json"
+    found = synthesize(*frames, tmp_path / "out.mp4", truth=folder)["truth"]
+    assert isinstance(found, dict)
+    assert found["foreground_psnr"]["view"] == pytest.approx(psnr(view, truth, person()), abs=1e-3)
+    for bad, words in ((tmp_path / "none.png", "No such file"), (made / "geometry" / "cam0.npy", "not a picture")):
+        with pytest.raises(ViewError, match=words):
+            synthesize(*files, tmp_path / "out.png", truth=bad)
+    (folder / "000002.png").unlink()
+    with pytest.raises(ViewError, match="2 pictures for 3 views"):
+        synthesize(*frames, tmp_path / "out.mp4", truth=folder)
 
 
 def test_frames_make_a_video_with_its_colours_tagged(made: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -19,17 +20,30 @@ FRAMES_PER_SECOND = 30
 
 def read_picture(path: Path) -> Pixels:
     """Return the picture at `path` as RGB; raises ViewError when it is missing or damaged."""
+    return np.ascontiguousarray(_decoded(path, cv2.IMREAD_COLOR)[:, :, ::-1], dtype=np.uint8)
+
+
+def read_foreground(path: Path) -> NDArray[np.bool_] | None:
+    """Return where the picture at `path` is more than half opaque, (h, w) bool, or None when it knows no transparency;
+    raises ViewError when it is missing or damaged."""
+    pixels = _decoded(path, cv2.IMREAD_UNCHANGED)
+    if pixels.ndim != 3 or pixels.shape[2] != 4:
+        return None
+    return np.asarray(pixels[:, :, 3] > np.iinfo(pixels.dtype).max // 2)
+
+
+def _decoded(path: Path, flags: int) -> NDArray[Any]:
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as e:
         raise ViewError(f"{path}: {e.strerror or e}") from None
-    bgr = None
+    found = None
     if data.size:
         with _quiet():
-            bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    if bgr is None:
+            found = cv2.imdecode(data, flags)
+    if found is None:
         raise ViewError(f"{path}: is not a picture that can be read, or is damaged; PNG is expected")
-    return np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
+    return np.asarray(found)
 
 
 @contextmanager

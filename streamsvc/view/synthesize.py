@@ -21,6 +21,7 @@ from streamsvc.view.files import PictureOut, VideoOut, read_depth, read_picture
 from streamsvc.view.geometry import Source
 from streamsvc.view.rectify import pixel_rays
 from streamsvc.view.synth import ViewSynthesizer, check_view
+from streamsvc.view.truth import Truth
 
 CLASSICAL = "classical"
 GIVEN_TOLERANCE = 0.02
@@ -143,12 +144,15 @@ def synthesize(
     rung: str = CLASSICAL,
     device: str = "cpu",
     geometry: Path | None = None,
+    truth: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, object]:
     """Read a rig, pictures and a view, write the novel view to `out`, and return what it cost.
 
     `rung` "classical" is the top classical rung. `progress(done, total)` is called after each frame. The result:
-    {"frames", "width", "height", "rung", "device", "milliseconds": {stage: mean per frame}, "coverage": mean, 0 to 1}.
+    {"frames", "width", "height", "rung", "device", "milliseconds": {stage: mean per frame}, "coverage": mean, 0 to 1},
+    and with `truth`, what a camera at the view took, "truth": the view's scores and the nearest camera's
+    (`truth.Truth.figures`).
     Raises RigError or ViewError: a file that is missing or damaged, a picture of another size than the rig says, a
     matrix that is singular, a camera that is missing, an unknown rung, a device that isn't there.
     """
@@ -160,6 +164,7 @@ def synthesize(
     synthesizer = ViewSynthesizer(cameras, width, height)
     chosen = _rung_of(synthesizer, rung)
     given = None if geometry is None else _GivenGeometry(geometry, cameras, list(moments[0]))
+    true = None if truth is None else Truth(truth, video, len(moments))
     writer = VideoOut(out, width, height) if video else PictureOut(out)
     spent: dict[str, float] = {}
     covered = []
@@ -170,11 +175,14 @@ def synthesize(
             result = _timed(job, spent)
             covered.append(float(result.coverage.mean()))
             writer.write(result.pixels)
+            if true is not None:
+                true.score(number, result.pixels, frames, cameras, camera)
             if progress is not None:
                 progress(number + 1, len(moments))
     finally:
         writer.close()
-    return {
+    figures = {} if true is None else {"truth": true.figures()}
+    return figures | {
         "frames": len(moments),
         "width": width,
         "height": height,
