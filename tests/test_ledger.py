@@ -310,6 +310,13 @@ class TestLive:
         assert board.figures("s", 100 * MS).goodput is None
         assert board.figures("s", BUDGET + GRACE_NS).goodput == 1.0
 
+    def test_what_no_window_reaches_is_let_go(self) -> None:
+        board = LiveBoard()
+        for n in range(2000):
+            board.add(shown(n, n * 66, 60))
+        assert len(board._records["s"]) < 300
+        assert board.figures("s", 2000 * 66 * MS).fps == pytest.approx(15, abs=0.3)
+
     def test_speech_lag_is_of_commits_and_sessions_are_apart(self) -> None:
         board = LiveBoard()
         board.add(commit(1, 0, 1500, "yes"))

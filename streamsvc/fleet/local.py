@@ -31,6 +31,8 @@ READY_TIMEOUT_S = 180.0
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 STEADY_S = 30.0
 SEND_LIMIT = 8 * 1024 * 1024
+# glibc gives each thread a heap of its own by default; in a worker they grow apart for many minutes.
+MALLOC_ARENAS = "2"
 
 Listener = Callable[[link.FromWorker], None]
 
@@ -188,7 +190,7 @@ class LocalWorker:
                 *("--settings", msgspec.json.encode(self._settings).decode()),
                 pass_fds=fds,
                 stdin=asyncio.subprocess.DEVNULL,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
+                env={"MALLOC_ARENA_MAX": MALLOC_ARENAS, **os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
                 start_new_session=True,
             )
         finally:

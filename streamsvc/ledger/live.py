@@ -36,6 +36,10 @@ class LiveFigures:
     dropped: dict[str, int] = field(default_factory=dict)
 
 
+def _settled_ns(record: Record) -> int:
+    return record.deadline_ns if record.displayed_ns is None else max(record.displayed_ns, record.deadline_ns)
+
+
 class LiveBoard:
     """Rolling windows of all sessions; may be fed from one thread and read from another."""
 
@@ -47,8 +51,12 @@ class LiveBoard:
 
     def add(self, record: Record) -> None:
         """Take a closed record (a listener of the `Ledger`)."""
+        oldest = _settled_ns(record) - max(self._window_ns, SPEECH_WINDOW_NS) - 2 * GRACE_NS
         with self._lock:
-            self._records.setdefault(record.session, deque(maxlen=LIMIT)).append(record)
+            records = self._records.setdefault(record.session, deque(maxlen=LIMIT))
+            records.append(record)
+            while _settled_ns(records[0]) < oldest:
+                records.popleft()
 
     def forget(self, session: str) -> None:
         """Let go of a session that ended."""
