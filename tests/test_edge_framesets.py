@@ -154,7 +154,7 @@ def test_nonsense_is_refused(names: tuple[str, ...], period: int, wait: int) -> 
         FrameSets(names, period, wait)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example(seed=0, count=4, loss=0.0, jitter_ms=1, period=66 * MS)
 @given(
     st.integers(0, 2**32),
@@ -198,7 +198,7 @@ def test_whatever_arrives_sets_rise_pictures_are_used_once_and_waits_are_bounded
     assert figures.sets == len(out)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(0, 30))
 def test_no_stall_while_one_camera_delivers(seed: int, dead_from: int) -> None:
     rng = random.Random(seed)

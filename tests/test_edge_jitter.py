@@ -114,7 +114,7 @@ def test_a_restarted_sequence_asks_for_a_keyframe() -> None:
     assert request and frame is not None and frame.data == b"n"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=25), st.integers(0, 2**32), st.integers(0, 65535))
 def test_reordered_and_padded_frames_come_out_whole_and_in_order(sizes: list[int], seed: int, first: int) -> None:
     rng = random.Random(seed)
@@ -126,7 +126,7 @@ def test_reordered_and_padded_frames_come_out_whole_and_in_order(sizes: list[int
     assert out == [whole(i, n) for i, n in enumerate(sizes)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 2**32), st.floats(0, 0.3))
 def test_under_loss_every_frame_that_comes_out_is_one_that_went_in(seed: int, loss: float) -> None:
     rng = random.Random(seed)

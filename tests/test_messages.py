@@ -146,7 +146,7 @@ LIKE_MESSAGES = st.dictionaries(st.sampled_from(KEYS), JSON, max_size=8).flatmap
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300) | st.text(max_size=300) | JSON.map(json.dumps) | LIKE_MESSAGES.map(json.dumps))
 def test_decoding_raises_nothing_but_signalling_errors(data: str | bytes) -> None:
     for decode in (m.decode_client, m.decode_server, *DECODERS.values()):

@@ -1,13 +1,12 @@
 """The mixer: no word of the translation is lost, the original stays current, nothing clicks."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamsvc.session.mixer import DUCKED, ORIGINAL_LIMIT, ORIGINAL_PREBUFFER, VoiceMixer
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 3000), max_size=12), st.integers(1, 2000))
 def test_speech_comes_out_whole_and_in_order(sizes: list[int], step: int) -> None:
     mixer = VoiceMixer()

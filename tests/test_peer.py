@@ -112,3 +112,10 @@ def test_a_recording_keeps_pictures_sound_and_captions_on_one_clock(tmp_path: Pa
         "1\n00:00:00,300 --> 00:00:01,800\nThe conference is now unlocked.\n\n"
         "2\n00:00:01,800 --> 00:00:03,300\nI feel it.\n"
     )
+
+
+def test_a_recording_of_nothing_is_empty_and_whole(tmp_path: Path) -> None:
+    Recorder(tmp_path).close()
+    with wave.open(str(tmp_path / "speech.wav")) as saved:
+        assert saved.getnframes() == 0
+    assert (tmp_path / "captions.srt").read_text() == "" and not (tmp_path / "view.mp4").exists()

@@ -127,7 +127,7 @@ def changes(draw):
     return policy, values
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     plan=plans,
     block=st.integers(200, 40_000),

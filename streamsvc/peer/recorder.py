@@ -87,11 +87,12 @@ class Recorder:
         self._queue.put(None)
         self._thread.join()
         self._sound.close()
-        starts = [*(at for at, _ in self._captions[1:]), float("inf")]
-        texts = [
-            TimedText(text, at, min(following, at + CAPTION_MS))
-            for (at, text), following in zip(self._captions, starts, strict=True)
-        ]
+        texts: list[TimedText] = []
+        following = float("inf")
+        for at, text in reversed(self._captions):
+            texts.append(TimedText(text, at, min(following, at + CAPTION_MS)))
+            following = at
+        texts.reverse()
         write_captions(self._folder / "captions.srt", texts)
 
     def _write(self, samples: Samples) -> None:
