@@ -40,13 +40,16 @@ _SET, _CELL, _FAR_CELL, _GRID, _SPLAT, _BLEND = 0.5e6, 1.4, 2.5, 75.0, 100.0, 40
 _CACHED_CELLS = 10e6
 
 
-def rung_for(level: Level, pairs: Sequence[RectifiedPair], width: int, height: int) -> Rung:
-    """Return the rung for a `width` x `height` view of `pairs`, which are rectified at this level's size."""
-    cost = _SET + width * height * _BLEND * (1 + len(pairs))
+def rung_for(level: Level, pairs: Sequence[RectifiedPair], width: int, height: int, views: int = 1) -> Rung:
+    """Return the rung for `views` views of `width` x `height` of `pairs`, which are rectified at this level's size.
+
+    Geometry is paid once, splat and blend for every view.
+    """
+    cost = _SET + views * width * height * _BLEND * (1 + len(pairs))
     for pair in pairs:
         for side in (pair.left, pair.right):
             columns = side.columns[1] - side.columns[0] + pair.disparities
             cells = columns * side.grid.height * pair.disparities
             cost += cells * (_CELL if cells < _CACHED_CELLS else _FAR_CELL)
-            cost += side.inside.size * _GRID + np.count_nonzero(side.inside) * _SPLAT
+            cost += side.inside.size * _GRID + views * np.count_nonzero(side.inside) * _SPLAT
     return Rung(level.name, round(cost), level.quality)

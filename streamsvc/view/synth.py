@@ -17,13 +17,15 @@ import numpy as np
 
 from streamsvc.budget.rung import Rung
 from streamsvc.budget.slices import Slices
-from streamsvc.frames import Camera, FrameSet, Pixels, Rig, Screen, Viewpoint, default_screen, off_axis_camera
-from streamsvc.frames.rig import MAX_SIDE, Matrix
+from streamsvc.frames import Camera, FrameSet, Pixels, Rig, Screen, Viewpoint, default_screen
+from streamsvc.frames.outputmode import WINDOW, OutputMode
+from streamsvc.frames.rig import MAX_SIDE
 from streamsvc.view.compose import View, compose
 from streamsvc.view.depthrange import estimate_depth_range
 from streamsvc.view.disparity import finish, match_left, match_right
 from streamsvc.view.errors import ViewError
 from streamsvc.view.geometry import Source
+from streamsvc.view.modes import Shot, shoot
 from streamsvc.view.passthrough import MIN_SIDE, check_frame, pass_through
 from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk
 from streamsvc.view.rungs import LEVELS, rung_for
@@ -63,17 +65,20 @@ def check_view(view: Camera) -> None:
 class ViewSynthesizer:
     """Makes novel views for one stream; see `slices`.
 
-    `rig` None means that pictures pass through; `width` and `height` are the size `view_camera` makes views for.
+    `rig` None means that pictures pass through; `width` and `height` are the size `view_camera` makes views for, `mode`
+    is what `shot` makes them for and what the ladder's costs are those of.
     `device` is "cpu". Raises ViewError for a device or a pair of the rig that can't be used.
     """
 
-    def __init__(self, rig: Rig | None, width: int, height: int, *, device: str = "cpu") -> None:
+    def __init__(
+        self, rig: Rig | None, width: int, height: int, *, mode: OutputMode = WINDOW, device: str = "cpu"
+    ) -> None:
         if device != "cpu":
             raise ViewError(f"device {device!r}: the classical view runs on 'cpu' only")
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in (width, height)):
             raise ViewError(f"a view must be {MIN_SIDE} to {MAX_SIDE} pixels a side, got {width} x {height}")
         self.rig = rig
-        self.width, self.height = width, height
+        self.width, self.height, self.mode = width, height, mode
         self._lock = threading.Lock()
         self._pairs: dict[tuple[object, ...], RectifiedPair] = {}
         self._ranges: dict[tuple[str, str], tuple[float, float]] = {}
@@ -81,7 +86,7 @@ class ViewSynthesizer:
         ladder = []
         for level in self._levels.values():
             pairs = [self._maps(rig.camera(a), rig.camera(b), level.side) for a, b in rig.pairs] if rig else []
-            ladder.append(rung_for(level, pairs, width, height))
+            ladder.append(rung_for(level, pairs, *mode.view_size(width, height), mode.views))
         self.ladder: tuple[Rung, ...] = tuple(ladder)
 
     @property
@@ -100,17 +105,30 @@ class ViewSynthesizer:
 
         Without a viewpoint, or when it isn't finite, the eye is where the cameras' middle is.
         """
-        screen = self.screen
+        return self._shot(viewpoint, WINDOW).cameras[0]
+
+    def shot(self, viewpoint: Viewpoint | None) -> Shot:
+        """Return the cameras of the picture that this mode makes for the viewer's eyes; without a usable viewpoint, as
+        in `view_camera`."""
+        return self._shot(viewpoint, self.mode)
+
+    def _shot(self, viewpoint: Viewpoint | None, mode: OutputMode) -> Shot:
+        screen, eyes = self.screen, np.zeros((1, 3))
+        depth_range = (0.0, math.inf)
         if self.rig is None or screen is None:
-            focal = 0.8 * self.width
-            K = np.array([[focal, 0, (self.width - 1) / 2], [0, focal, (self.height - 1) / 2], [0, 0, 1]])
-            return Camera("view", self.width, self.height, K, np.zeros(5), np.eye(3), np.zeros(3))
-        eye: Matrix = np.mean([c.centre for c in self.rig.cameras], axis=0)
-        if viewpoint is not None and viewpoint.eyes:
-            asked = np.mean(np.asarray(viewpoint.eyes, np.float64), axis=0)
-            if asked.shape == (3,) and np.isfinite(asked).all():
-                eye = np.clip(asked, -100, 100)
-        return off_axis_camera(screen, eye, self.width, self.height)
+            # Nothing is known of whoever is shown: a window a metre away, 64 degrees wide.
+            half = 0.625
+            screen = Screen(*np.array([[0, 0, 1], [half, 0, 0], [0, -half * self.height / self.width, 0]], np.float64))
+        else:
+            eyes = np.mean([c.centre for c in self.rig.cameras], axis=0)[None]
+            near, far = self.rig.depth_range or next(iter(self._ranges.values()), DEFAULT_RANGE)
+            ahead = float(np.mean([c.R[2] @ screen.centre + c.t[2] for c in self.rig.cameras]))
+            depth_range = (near - ahead, far - ahead)
+        if viewpoint is not None and viewpoint.eyes and self.rig is not None:
+            asked = np.asarray(viewpoint.eyes, np.float64)
+            if asked.shape[1:] == (3,) and len(asked) <= 2 and np.isfinite(asked).all():
+                eyes = np.clip(asked, -100, 100)
+        return shoot(mode, screen, eyes, self.width, self.height, depth_range=depth_range)
 
     def _subject_distance(self) -> float:
         assert self.rig is not None
@@ -121,9 +139,14 @@ class ViewSynthesizer:
         return 2 / (1 / near + 1 / far)
 
     def slices(self, frames: FrameSet, view: Camera, rung: str) -> Slices[View]:
-        """Make `view` (any size, no distortion) from `frames` on the named rung; yields each slice's stage.
+        """Make one `view`; as `views`."""
+        (result,) = yield from self.views(frames, (view,), rung)
+        return result
 
-        Per complete pair: "rectify", "disparity" (one slice a direction); then "splat" (one a source) and "blend"; or
+    def views(self, frames: FrameSet, views: Sequence[Camera], rung: str) -> Slices[list[View]]:
+        """Make `views` (any size, no distortion) from `frames` on the named rung; yields each slice's stage.
+
+        Per complete pair: "rectify", "disparity" (one slice a direction); then per view "splat" and "blend"; or
         "pass" alone when no pair of the rig is complete. Pictures may have other sizes than the rig's cameras, and the
         sizes may change between sets. Raises ViewError for an unknown rung, a set without pictures, or a picture
         that is none.
@@ -131,13 +154,15 @@ class ViewSynthesizer:
         level = self._levels.get(rung)
         if level is None:
             raise ViewError(f"unknown rung {rung!r}; there are {', '.join(self._levels)}")
-        check_view(view)
+        for view in views:
+            check_view(view)
         pictures = {frame.camera: check_frame(frame) for frame in frames.frames}
         if not pictures:
             raise ViewError("a frame set without pictures shows nothing")
         pairs = [p for p in self.rig.pairs if p[0] in pictures and p[1] in pictures] if self.rig else []
         if not pairs:
-            passed = pass_through(pictures[self._nearest(list(pictures), view)], view.width, view.height)
+            nearest = [pictures[self._nearest(list(pictures), view)] for view in views]
+            passed = [pass_through(p, view.width, view.height) for p, view in zip(nearest, views, strict=True)]
             yield "pass"
             return passed
         sources: list[Source] = []
@@ -172,8 +197,10 @@ class ViewSynthesizer:
             middle = (pair.shift + pair.disparities / 2) / pair.fb
             fades.append(pair.fb * middle**2 / FADE_PX)
             yield "disparity"
-        result = yield from compose(sources, view, level.splat_side, float(np.mean(fades)))
-        return result
+        results = []
+        for view in views:
+            results.append((yield from compose(sources, view, level.splat_side, float(np.mean(fades)))))
+        return results
 
     def _camera(self, name: str, pixels: Pixels) -> Camera:
         assert self.rig is not None
