@@ -3,13 +3,14 @@
 The splatted inverse depth says where each output pixel lies in space. A source may colour it only when its own geometry
 there agrees (else something hides the point from it, or there is nothing), and the nearer its direction to the view's,
 the more it counts. Where no source may, the splatted colour stands. Holes get the farther of their neighbours' depths
-first: what opens up beside a person is the wall behind.
+first: what opens up beside a person is the wall behind. Beyond what any camera saw the picture fades to dark.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,12 @@ BLEEDING = 3.0
 """A source pixel isn't used when one two grid pixels away is nearer than it by this many tolerances: geometry's edges
 are that unsure, and the nearer thing's colour would be drawn on the wall behind as a ghost of its outline."""
 
+BEYOND = 24.0
+"""The grey, 0 to 255, that the picture fades to beyond what the cameras saw."""
+
+FADE_WIDTH = 0.08
+"""How far that takes, as a part of the picture's width."""
+
 FEATHER_PX = 12.0
 """A source fades out over this many pixels towards its own border, so that no seam runs where its picture ends."""
 
@@ -34,19 +41,22 @@ SAME_SURFACE = 0.04
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _fill_holes(features, coverage, threshold):  # type: ignore[no-untyped-def]
+def _fill_holes(features, coverage, threshold, outside):  # type: ignore[no-untyped-def]
     height, width, channels = features.shape
     last = channels - 1
+    longest = width // 3
     hole = np.empty((height, width), np.bool_)
     for y in range(height):
         for x in range(width):
             hole[y, x] = not coverage[y, x] >= threshold
+            outside[y, x] = 0
     left = np.empty(width, np.int32)
     above = np.full(width, -1, np.int32)
     below = np.full((height, width), -1, np.int32)
     for y in range(height - 2, -1, -1):
         for x in range(width):
             below[y, x] = y + 1 if not hole[y + 1, x] else below[y + 1, x]
+    beyond = 0
     for y in range(height):
         near = -1
         for x in range(width):
@@ -54,31 +64,54 @@ def _fill_holes(features, coverage, threshold):  # type: ignore[no-untyped-def]
             if not hole[y, x]:
                 near = x
         near = -1
+        whole = left[width - 1] < 0 and hole[y, width - 1]
         for x in range(width - 1, -1, -1):
             if not hole[y, x]:
                 near = x
                 above[x] = y
                 continue
-            sy, sx = -1, -1
-            best = np.float32(np.inf)
-            if left[x] >= 0 and features[y, left[x], last] < best:
-                sy, sx, best = y, left[x], features[y, left[x], last]
-            if near >= 0 and features[y, near, last] < best:
-                sy, sx, best = y, near, features[y, near, last]
-            if sy < 0:
-                if above[x] >= 0 and features[above[x], x, last] < best:
-                    sy, sx, best = above[x], x, features[above[x], x, last]
-                if below[y, x] >= 0 and features[below[y, x], x, last] < best:
-                    sy, sx, best = below[y, x], x, features[below[y, x], x, last]
-            if sy >= 0:
-                for c in range(channels):
-                    features[y, x, c] = features[sy, sx, c]
+            if whole or (near >= 0 and left[x] >= 0 and near - left[x] > longest):
+                y0, x0, y1, x1 = above[x], x, below[y, x], x
+            else:
+                y0, x0, y1, x1 = y, left[x], y, near
+            if min(y0, x0, y1, x1) < 0:
+                outside[y, x] = 1
+                beyond += 1
+                continue
+            if features[y1, x1, last] < features[y0, x0, last]:
+                y0, x0 = y1, x1
+            for c in range(channels):
+                features[y, x, c] = features[y0, x0, c]
+    return beyond
 
 
 def fill_holes(features: Plane, coverage: Plane, threshold: float = HOLE_COVERAGE) -> None:
     """Fill, in place, the pixels of `features` (h, w, c; the last is inverse depth) that `coverage` (h, w) leaves under
-    `threshold`: from the farther neighbour on the row, or on the column where the whole row is a hole."""
-    _fill_holes(features, coverage, np.float32(threshold))
+    `threshold`.
+
+    A hole between known pixels of its row gets the farther of the two, and so does one between those of its column
+    where the row is a hole all along, or for over a third of its length: nothing that opens up beside a person is so
+    wide. What lies outside gets the nearest known pixel, its colours faded to `BEYOND` over `FADE_WIDTH`; without any
+    known pixel there is that grey, and no depth.
+    """
+    outside = np.empty(coverage.shape, np.uint8)
+    beyond = _fill_holes(features, coverage, np.float32(threshold), outside)
+    if beyond == outside.size:
+        features[..., :-1] = BEYOND
+        features[..., -1] = 0
+    elif beyond:
+        _fade_out(features, outside)
+
+
+def _fade_out(features: Plane, outside: NDArray[np.uint8]) -> None:
+    distance, label = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    there = outside != 0
+    nearest = np.empty(int(label.max()) + 1, np.intp)
+    nearest[label[~there]] = np.flatnonzero(~there)
+    filled = features.reshape(-1, features.shape[2])[nearest[label[there]]]
+    t = np.clip(distance[there] / np.float32(FADE_WIDTH * features.shape[1]), 0, 1)[:, None]
+    filled[:, :-1] += t * t * (3 - 2 * t) * (BEYOND - filled[:, :-1])
+    features[there] = filled
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
