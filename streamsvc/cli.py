@@ -122,7 +122,9 @@ def peer(arguments: argparse.Namespace) -> int:
         speech=SpeechSettings(
             policy=arguments.policy, parameters=_parameters(arguments.set) or None, source=arguments.source
         ),
-        view=ViewSettings(width=arguments.size[0], height=arguments.size[1], budget_ms=arguments.budget),
+        view=ViewSettings(
+            width=arguments.size[0], height=arguments.size[1], budget_ms=arguments.budget, mode=arguments.view_mode
+        ),
         save=arguments.save,
         insecure=arguments.insecure,
     )
@@ -163,6 +165,8 @@ def synthesize(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         geometry=arguments.geometry,
         truth=arguments.truth,
+        mode=arguments.mode,
+        eyes_apart_mm=arguments.ipd,
         progress=_progress("frame"),
     )
     _write_json(arguments.json, figures)
@@ -260,6 +264,9 @@ def doctor(arguments: argparse.Namespace) -> int:
     return 0
 
 
+MODES = "window, stereo, anaglyph, packed, quilt, quilt:COLUMNSxROWS or quilt:COLUMNSxROWS:DEGREES (window)"
+
+
 def _add_serve_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--host", help="address to listen on (127.0.0.1; 0.0.0.0 for every interface)")
     p.add_argument("--port", type=int, help="TCP port (8080; 0 takes any free one)")
@@ -294,6 +301,7 @@ def _add_peer_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--fps", type=float, default=15.0, help="of synthetic cameras (%(default)s)")
     p.add_argument("--eye", default="still", help="still, sway, or x,y,z in world metres (%(default)s)")
     p.add_argument("--budget", type=float, metavar="MS", help="latency budget from capture to display")
+    p.add_argument("--view-mode", metavar="MODE", help=MODES)
     p.add_argument("--policy", help="speak policy")
     p.add_argument("--set", action="append", metavar="K=V", help="parameter of the policy; repeatable")
     p.add_argument("--source", help="spoken language, or auto")
@@ -310,6 +318,8 @@ def _add_synthesize_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--rung", default="classical", help="name of a rung, or classical: the best without nets")
     p.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     p.add_argument("--geometry", type=Path, metavar="DIR", help="<camera>.npy: depth in metres, used for disparity")
+    p.add_argument("--mode", default="window", metavar="MODE", help=MODES)
+    p.add_argument("--ipd", type=float, default=63.0, metavar="MM", help="between the eyes of a pair (%(default)s)")
     p.add_argument(
         "--truth", type=Path, metavar="PNG", help="what a camera there took (opaque: foreground); scores the view"
     )

@@ -42,6 +42,18 @@ SERVER: list[m.ServerMessage] = [
 ]
 OTHERS: list[tuple[str, msgspec.Struct]] = [
     ("viewpoint", m.ViewpointMessage(t_us=1, eyes=[(0.0, 0.1, -0.6)])),
+    (
+        "viewpoint_down",
+        m.PackedView(
+            rtp=90_000,
+            eye=(0.0, 0.1, -0.6),
+            screen={"centre": [0.0, 0.0, 1.0], "right": [0.4, 0.0, 0.0], "up": [0.0, -0.3, 0.0]},
+            width=360,
+            height=272,
+            inverse_far=0.3,
+            inverse_near=2.0,
+        ),
+    ),
     ("ledger_up", m.Ping(sent_ns=1, wall_ns=2)),
     ("ledger_up", m.Clocks(offset_ns=-5, error_ns=3)),
     ("ledger_up", m.Shown(frames=[(90_000, 17)], error_ns=4)),
@@ -68,6 +80,7 @@ OTHERS: list[tuple[str, msgspec.Struct]] = [
 DECODERS = {
     "viewpoint": m.decode_viewpoint,
     "ledger_up": m.decode_ledger_up,
+    "viewpoint_down": m.decode_viewpoint_down,
     "ledger_down": m.decode_ledger_down,
     "captions": m.decode_captions,
 }

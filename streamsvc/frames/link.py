@@ -34,12 +34,14 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class OpenView(Message, frozen=True, kw_only=True):
-    """A stream of views of one participant for one viewer. `rig` is a rig.json document; None: the picture passes."""
+    """A stream of views of one participant for one viewer. `rig` is a rig.json document; None: the picture passes.
+    `mode` as in `outputmode.parse_mode`; `width` and `height` are those of one view."""
 
     stream: str
     rig: dict[str, Any] | None
     width: int
     height: int
+    mode: str = "window"
 
 
 class PictureIn(msgspec.Struct, frozen=True, array_like=True):
@@ -136,8 +138,19 @@ class Window(Message, frozen=True, kw_only=True):
     screen: dict[str, list[float]]
 
 
+class PackedDepth(msgspec.Struct, frozen=True, kw_only=True):
+    """What a viewer needs to warp a packed picture; fields as in `PackedView` of the wire."""
+
+    eye: tuple[float, float, float]
+    screen: dict[str, list[float]]
+    width: int
+    height: int
+    inverse_far: float
+    inverse_near: float
+
+
 class ViewOut(Message, frozen=True, kw_only=True):
-    """A finished view in an outward slot."""
+    """A finished picture in an outward slot; `packed` where depth lies below it."""
 
     stream: str
     id: int
@@ -148,6 +161,7 @@ class ViewOut(Message, frozen=True, kw_only=True):
     quality: float
     predicted_ns: int
     stages: list[StageSpan]
+    packed: PackedDepth | None = None
 
 
 class ViewLost(Message, frozen=True, kw_only=True):

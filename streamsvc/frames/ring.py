@@ -16,7 +16,7 @@ import numpy as np
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames.picture import Pixels
 
-SLOT_BYTES = 2048 * 2048 * 3
+SLOT_BYTES = 2 * 2048 * 2048 * 3
 INWARD, OUTWARD = 24, 12
 
 

@@ -106,6 +106,7 @@ class HeadlessPeer:
         self._lost = asyncio.Event()
         self._connection: Connection | None = None
         self.latest_frame: av.VideoFrame | None = None
+        self.latest_packed: wire.PackedView | None = None
 
     @property
     def rig(self) -> Rig | None:
@@ -239,6 +240,8 @@ class HeadlessPeer:
             if isinstance(report, wire.Pong):
                 # Seen from here the other side's clock is "ours": all reports are on the server's.
                 self._clock.ping(report.sent_ns, report.server_ns, time.monotonic_ns())
+        elif label == "viewpoint":
+            self.latest_packed = wire.decode_viewpoint_down(text)
 
     async def _listen(self, client: SignallingClient) -> None:
         async for message in client.messages():

@@ -175,6 +175,7 @@ class Participant:
             video=self._video,
             tell=self.notice,
             windowed=windowed,
+            packed=self._tell_packed,
         )
         self.watching.eyes = self._eyes
         owner.watcher = self.watching
@@ -200,6 +201,10 @@ class Participant:
         if self._connection is not None:
             self._connection.send("captions", wire.encode(message))
 
+    def _tell_packed(self, message: wire.PackedView) -> None:
+        if self._connection is not None:
+            self._connection.send("viewpoint", wire.encode(message))
+
     def describe(self) -> dict[str, Any]:
         """Return the settings in force, for the wire."""
         s = self.settings
@@ -211,7 +216,7 @@ class Participant:
                 "source": s.source,
                 "target": s.target,
             },
-            "view": {"width": s.width, "height": s.height, "budget_ms": s.budget_ms, "rung": s.rung},
+            "view": {"width": s.width, "height": s.height, "budget_ms": s.budget_ms, "rung": s.rung, "mode": s.mode},
         }
 
     # What comes from the connection.

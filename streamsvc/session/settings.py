@@ -10,11 +10,15 @@ from typing import Any
 
 import msgspec
 
+from streamsvc.frames.outputmode import ModeError, parse_mode
+from streamsvc.frames.rig import MAX_SIDE
+from streamsvc.frames.ring import SLOT_BYTES
 from streamsvc.signalling.messages import SignallingError, SpeechSettings, ViewSettings
 
 
 class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in force for one participant: their voice, and the picture that they see."""
+    """What is in force for one participant: their voice, and the picture that they see (`width` and `height` are those
+    of one view of the output mode)."""
 
     speech: bool
     policy: str
@@ -25,6 +29,11 @@ class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
     height: int
     budget_ms: float
     rung: str | None = None
+    mode: str = "window"
+
+
+MAX_PICTURE = SLOT_BYTES // 3
+"""Pixels of the largest picture that a view may become: two of 2048 x 2048."""
 
 
 def changed(
@@ -58,7 +67,25 @@ def changed(
         if view.rung not in ("", *names):
             raise SignallingError("bad-settings", f"no rung is called {view.rung!r}; there are {', '.join(names)}")
         changes["rung"] = view.rung or None
-    return msgspec.structs.replace(settings, **changes)
+    if view.mode is not None:
+        changes["mode"] = view.mode
+    result = msgspec.structs.replace(settings, **changes)
+    if {"mode", "width", "height"} & set(changes):
+        _check_picture(result)
+    return result
+
+
+def _check_picture(settings: CallSettings) -> None:
+    try:
+        width, height = parse_mode(settings.mode).picture_size(settings.width, settings.height)
+    except ModeError as e:
+        raise SignallingError("bad-settings", str(e)) from None
+    if width * height > MAX_PICTURE or max(width, height) > MAX_SIDE:
+        raise SignallingError(
+            "bad-settings",
+            f"{settings.mode} of {settings.width}x{settings.height} makes a picture of {width}x{height}; "
+            f"at most {MAX_PICTURE} pixels and {MAX_SIDE} a side are possible: ask for a smaller view",
+        )
 
 
 def _checked(policy: str, parameters: dict[str, float], policies: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -24,6 +24,7 @@ from streamsvc.frames.ring import Ring
 from streamsvc.ledger import Key, Ledger, Record, Stage
 from streamsvc.session.settings import CallSettings
 from streamsvc.session.worker_link import WorkerLink
+from streamsvc.signalling import messages as wire
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +71,14 @@ class Watching:
         video: VideoOut,
         tell: Callable[[str, str], None],
         windowed: Callable[[], None],
+        packed: Callable[[wire.PackedView], None],
     ) -> None:
         self.stream = stream
         self.screen: dict[str, Any] | None = None
         self.eyes: list[tuple[float, float, float]] | None = None
         self._session, self._cameras, self._rig = session, tuple(cameras), rig
         self._settings, self._worker, self._ledger, self._clock = settings, worker, ledger, clock
-        self._video, self._tell, self._windowed = video, tell, windowed
+        self._video, self._tell, self._windowed, self._packed = video, tell, windowed, packed
         self._sets: FrameSets[Received] = FrameSets(
             cameras, FIRST_PERIOD_NS, round(settings.budget_ms * 1e6) // WAIT_SHARE
         )
@@ -94,13 +96,13 @@ class Watching:
 
     def _open_message(self) -> link.OpenView:
         s = self._settings
-        return link.OpenView(stream=self.stream, rig=self._rig, width=s.width, height=s.height)
+        return link.OpenView(stream=self.stream, rig=self._rig, width=s.width, height=s.height, mode=s.mode)
 
     def configure(self, settings: CallSettings) -> None:
-        """Take the viewer's new settings; another size opens the stream anew at the worker."""
-        resized = (settings.width, settings.height) != (self._settings.width, self._settings.height)
+        """Take the viewer's new settings; another size or output mode opens the stream anew at the worker."""
+        before = self._open_message()
         self._settings = settings
-        if resized:
+        if self._open_message() != before:
             self._worker.open(self._open_message(), self._on_worker)
 
     def close(self) -> None:
@@ -261,9 +263,12 @@ class Watching:
             self._drop(key, "out-of-order")
             return
         self._last_view_ns = capture_ns
+        rtp = rtp_timestamp_of(capture_ns)
+        if message.packed is not None:
+            self._packed(_packed_view(rtp, message.packed))
         self._video.put(frame, capture_ns)
         self._views += 1
-        self._sent[rtp_timestamp_of(capture_ns)] = (key, message.stages[-1].end_ns if message.stages else arrived)
+        self._sent[rtp] = (key, message.stages[-1].end_ns if message.stages else arrived)
         while len(self._sent) > REMEMBERED:
             self._sent.popitem(last=False)
 
@@ -273,6 +278,18 @@ def _into_slot(ring: Ring, slot: int, camera: str, received: Received) -> link.P
     height, width = pixels.shape[:2]
     np.copyto(ring.pixels(slot, width, height), pixels)
     return link.PictureIn(camera, slot, width, height, received.arrived_ns)
+
+
+def _packed_view(rtp: int, depth: link.PackedDepth) -> wire.PackedView:
+    return wire.PackedView(
+        rtp=rtp,
+        eye=depth.eye,
+        screen=depth.screen,
+        width=depth.width,
+        height=depth.height,
+        inverse_far=depth.inverse_far,
+        inverse_near=depth.inverse_near,
+    )
 
 
 def _stages(spans: Sequence[link.StageSpan]) -> list[Stage]:

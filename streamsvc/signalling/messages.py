@@ -61,12 +61,14 @@ class SpeechSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class ViewSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What the participant wants to see: size of the picture, latency budget, an upper rung; None leaves it."""
+    """What the participant wants to see: size of a view, latency budget, an upper rung, and the output mode (window,
+    stereo, anaglyph, packed, quilt, quilt:COLUMNSxROWS, quilt:COLUMNSxROWS:DEGREES); None leaves it."""
 
     width: Annotated[int, msgspec.Meta(ge=64, le=2048)] | None = None
     height: Annotated[int, msgspec.Meta(ge=64, le=2048)] | None = None
     budget_ms: Annotated[float, msgspec.Meta(ge=20, le=5000)] | None = None
     rung: Annotated[str, msgspec.Meta(max_length=32)] | None = None
+    mode: Annotated[str, msgspec.Meta(max_length=32)] | None = None
 
 
 class Join(Wire, frozen=True, kw_only=True, tag="join"):
@@ -170,6 +172,25 @@ class ViewpointMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     eyes: Annotated[list[Eye], msgspec.Meta(min_length=1, max_length=2)]
 
 
+class PackedView(msgspec.Struct, frozen=True, kw_only=True, tag="packed"):
+    """Channel `viewpoint`, server to client, for every picture in output mode `packed`, before it: how to warp it.
+
+    The picture with RTP timestamp `rtp` shows, in its upper `width` x `height` pixels, what an eye at `eye` sees
+    through the rectangle `screen` (centre and half-extents, as in rig.json; wider than the window). In its lower
+    `width` x `height` / 2 pixels luma is inverse depth: row j is that of row 2 j above; 0 is `inverse_far`, 255
+    `inverse_near`, linear in between, in 1/m along the screen's normal from the eye. World metres of the shown
+    person's rig.
+    """
+
+    rtp: int
+    eye: Eye
+    screen: dict[str, list[float]]
+    width: int
+    height: int
+    inverse_far: float
+    inverse_near: float
+
+
 class Caption(msgspec.Struct, frozen=True, kw_only=True, tag="commit", omit_defaults=True):
     """Channel `captions`, server to client: text that is final. Times are ms since the speaker's microphone began."""
 
@@ -230,6 +251,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
     dropped: dict[str, int]
 
 
+ViewpointDown = PackedView
 LedgerUp = Ping | Clocks | Shown
 LedgerDown = Pong | Live
 CaptionsDown = Caption | Tentative
@@ -237,6 +259,7 @@ CaptionsDown = Caption | Tentative
 _client = msgspec.json.Decoder(ClientMessage)
 _server = msgspec.json.Decoder(ServerMessage)
 _viewpoint = msgspec.json.Decoder(ViewpointMessage)
+_viewpoint_down = msgspec.json.Decoder(ViewpointDown)
 _ledger_up = msgspec.json.Decoder(LedgerUp)
 _ledger_down = msgspec.json.Decoder(LedgerDown)
 _captions = msgspec.json.Decoder(CaptionsDown)
@@ -279,6 +302,12 @@ def decode_viewpoint(data: bytes | str) -> ViewpointMessage:
     return message
 
 
+def decode_viewpoint_down(data: bytes | str) -> ViewpointDown:
+    """Return what the server says of a picture; raises SignallingError."""
+    message: ViewpointDown = _decode(_viewpoint_down, data, 4096)
+    return message
+
+
 def decode_ledger_up(data: bytes | str) -> LedgerUp:
     """Return one client report; raises SignallingError."""
     message: LedgerUp = _decode(_ledger_up, data, 8192)
@@ -303,6 +332,7 @@ def json_schema() -> dict[str, Any]:
         "client": ClientMessage,
         "server": ServerMessage,
         "viewpoint": ViewpointMessage,
+        "viewpoint_down": ViewpointDown,
         "ledger_up": LedgerUp,
         "ledger_down": LedgerDown,
         "captions": CaptionsDown,

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from streamsvc.budget.slices import Slices
 from streamsvc.frames import Camera, Pixels, Screen, off_axis_camera
 from streamsvc.frames.outputmode import OutputMode
 from streamsvc.frames.rig import Matrix
@@ -70,12 +71,14 @@ class Shot:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """The finished picture of a moment: `pixels` (H, W, 3) uint8; `coverage` the views' mean, 0 to 1; `screen` the
-    rectangle that it shows."""
+    """The finished picture of a moment: `pixels` (H, W, 3) uint8; `coverage` the views' mean, 0 to 1; `eye` as in
+    `Shot`; `screen` the rectangle that it shows; `depth` how a packed picture's lower third reads."""
 
     pixels: Pixels
     coverage: float
+    eye: Matrix
     screen: Screen
+    depth: DepthCode | None = None
 
 
 def pair_of(eyes: Matrix, screen: Screen, apart_m: float = EYES_APART_M) -> Matrix:
@@ -174,7 +177,7 @@ def assemble(shot: Shot, views: Sequence[View]) -> Picture:
             return _packed(shot, views[0], coverage)
         case _:
             out = pixels[0]
-    return Picture(out, coverage, shot.screen)
+    return Picture(out, coverage, shot.eye, shot.screen)
 
 
 def _packed(shot: Shot, view: View, coverage: float) -> Picture:
@@ -189,7 +192,17 @@ def _packed(shot: Shot, view: View, coverage: float) -> Picture:
     inverse = view.inverse_depth[::2]
     strip = shot.depth.encode(np.where(inverse > 0, inverse, np.float32(1 / plane)))
     known = bool(view.inverse_depth.any())
-    return Picture(np.concatenate([view.pixels, strip], axis=0), coverage, shot.screen if known else shot.window)
+    pixels = np.concatenate([view.pixels, strip], axis=0)
+    return Picture(pixels, coverage, shot.eye, shot.screen if known else shot.window, shot.depth)
+
+
+def take(shot: Shot, views: Slices[list[View]]) -> Slices[Picture]:
+    """Run a job that makes the views of `shot`, then lay them out; yields the job's slices, and "pack" after it where
+    there is more to do than to hand over the one view."""
+    result = assemble(shot, (yield from views))
+    if shot.mode.kind != "window":
+        yield "pack"
+    return result
 
 
 def _linear(srgb: Matrix) -> Matrix:

@@ -25,7 +25,7 @@ from streamsvc.view.depthrange import estimate_depth_range
 from streamsvc.view.disparity import finish, match_left, match_right
 from streamsvc.view.errors import ViewError
 from streamsvc.view.geometry import Source
-from streamsvc.view.modes import Shot, shoot
+from streamsvc.view.modes import EYES_APART_M, NEAREST_M, Shot, covered, shoot
 from streamsvc.view.passthrough import MIN_SIDE, check_frame, pass_through
 from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk
 from streamsvc.view.rungs import LEVELS, rung_for
@@ -112,23 +112,41 @@ class ViewSynthesizer:
         in `view_camera`."""
         return self._shot(viewpoint, self.mode)
 
+    def shot_around(self, view: Camera, apart_m: float = EYES_APART_M) -> Shot:
+        """Return the cameras of this mode's picture from the place of `view`, whose frustum is the window's.
+
+        The screen is where the frustum passes the centre of the rig's screen (1 m ahead when that lies behind it);
+        eyes of a pair stand `apart_m` apart. Raises ViewError for a view that can't be used.
+        """
+        check_view(view)
+        distance = 0.0 if self.screen is None else float(view.R[2] @ self.screen.centre + view.t[2])
+        screen = covered(view, distance if distance > NEAREST_M else 1.0)
+        if self.mode == WINDOW:
+            return Shot(WINDOW, (view,), view.centre, screen, screen)
+        depths, eyes = self._depths_behind(screen), view.centre[None]
+        return shoot(self.mode, screen, eyes, view.width, view.height, depth_range=depths, apart_m=apart_m)
+
+    def _depths_behind(self, screen: Screen) -> tuple[float, float]:
+        """The scene's depth range in metres behind the screen's plane."""
+        if self.rig is None:
+            return 0.0, math.inf
+        near, far = self.rig.depth_range or next(iter(self._ranges.values()), DEFAULT_RANGE)
+        ahead = float(np.mean([c.R[2] @ screen.centre + c.t[2] for c in self.rig.cameras]))
+        return near - ahead, far - ahead
+
     def _shot(self, viewpoint: Viewpoint | None, mode: OutputMode) -> Shot:
         screen, eyes = self.screen, np.zeros((1, 3))
-        depth_range = (0.0, math.inf)
         if self.rig is None or screen is None:
             # Nothing is known of whoever is shown: a window a metre away, 64 degrees wide.
             half = 0.625
             screen = Screen(*np.array([[0, 0, 1], [half, 0, 0], [0, -half * self.height / self.width, 0]], np.float64))
         else:
             eyes = np.mean([c.centre for c in self.rig.cameras], axis=0)[None]
-            near, far = self.rig.depth_range or next(iter(self._ranges.values()), DEFAULT_RANGE)
-            ahead = float(np.mean([c.R[2] @ screen.centre + c.t[2] for c in self.rig.cameras]))
-            depth_range = (near - ahead, far - ahead)
         if viewpoint is not None and viewpoint.eyes and self.rig is not None:
             asked = np.asarray(viewpoint.eyes, np.float64)
             if asked.shape[1:] == (3,) and len(asked) <= 2 and np.isfinite(asked).all():
                 eyes = np.clip(asked, -100, 100)
-        return shoot(mode, screen, eyes, self.width, self.height, depth_range=depth_range)
+        return shoot(mode, screen, eyes, self.width, self.height, depth_range=self._depths_behind(screen))
 
     def _subject_distance(self) -> float:
         assert self.rig is not None

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from streamsvc.budget.slices import Slices
 from streamsvc.frames import Camera, Frame, FrameSet, Rig, load_rig, load_views
+from streamsvc.frames.outputmode import parse_mode
+from streamsvc.frames.rig import MAX_SIDE
 from streamsvc.view.compose import View, compose
 from streamsvc.view.errors import ViewError
 from streamsvc.view.files import PictureOut, VideoOut, read_depth, read_picture
 from streamsvc.view.geometry import Source
+from streamsvc.view.modes import EYES_APART_M, DepthCode, Picture, take
 from streamsvc.view.rectify import pixel_rays
 from streamsvc.view.synth import ViewSynthesizer, check_view
 from streamsvc.view.truth import Truth
@@ -84,8 +87,8 @@ class _GivenGeometry:
         self._inverse = {n: read_depth(folder / f"{n}.npy", rig.camera(n)) for n in names}
         self._rays = {n: pixel_rays(rig.camera(n)) for n in names}
 
-    def slices(self, frames: FrameSet, view: Camera) -> Slices[View]:
-        """Like `ViewSynthesizer.slices`."""
+    def views(self, frames: FrameSet, views: Sequence[Camera]) -> Slices[list[View]]:
+        """Like `ViewSynthesizer.views`."""
         sources = []
         for frame in frames.frames:
             camera, inverse = self._rig.camera(frame.camera), self._inverse[frame.camera]
@@ -102,8 +105,10 @@ class _GivenGeometry:
                     relative_tolerance=GIVEN_TOLERANCE,
                 )
             )
-        result = yield from compose(sources, view, math.inf, GIVEN_FADE_PER_M)
-        return result
+        results = []
+        for view in views:
+            results.append((yield from compose(sources, view, math.inf, GIVEN_FADE_PER_M)))
+        return results
 
 
 def _checked_views(path: Path, count: int, video: bool) -> list[Camera]:
@@ -145,35 +150,50 @@ def synthesize(
     device: str = "cpu",
     geometry: Path | None = None,
     truth: Path | None = None,
+    mode: str = "window",
+    eyes_apart_mm: float = 1000 * EYES_APART_M,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, object]:
     """Read a rig, pictures and a view, write the novel view to `out`, and return what it cost.
 
-    `rung` "classical" is the top classical rung. `progress(done, total)` is called after each frame. The result:
-    {"frames", "width", "height", "rung", "device", "milliseconds": {stage: mean per frame}, "coverage": mean, 0 to 1},
-    and with `truth`, what a camera at the view took, "truth": the view's scores and the nearest camera's
-    (`truth.Truth.figures`).
+    `rung` "classical" is the top classical rung. `mode` as in `outputmode.parse_mode`: the view's place is the eye, or
+    the middle of two eyes `eyes_apart_mm` apart, and the plane through the rig's screen centre, square to the view's
+    axis, has no parallax. `progress(done, total)` is called after each frame. The result: {"frames", "width", "height",
+    "mode", "rung", "device", "milliseconds": {stage: mean per frame}, "coverage": mean, 0 to 1}, with `truth`, what a
+    camera at the view took, "truth": the view's scores and the nearest camera's (`truth.Truth.figures`), and in mode
+    "packed" "packed", the list per frame of {"eye", "screen", "inverse_far", "inverse_near"} that the depth reads by.
     Raises RigError or ViewError: a file that is missing or damaged, a picture of another size than the rig says, a
-    matrix that is singular, a camera that is missing, an unknown rung, a device that isn't there.
+    matrix that is singular, a camera that is missing, an unknown rung or mode, a device that isn't there.
     """
     _check_device(device)
     cameras = load_rig(rig)
     moments, video = _moments(cameras, images, geometry)
     views = _checked_views(view, len(moments), video)
-    width, height = views[0].width, views[0].height
-    synthesizer = ViewSynthesizer(cameras, width, height)
+    layout = parse_mode(mode)
+    if truth is not None and layout.kind != "window":
+        raise ViewError(f"a true picture scores one view; mode {mode!r} makes another picture of it")
+    if not 0 < eyes_apart_mm <= 1000:
+        raise ViewError(f"eyes are more than 0 and at most 1000 mm apart, got {eyes_apart_mm:g}")
+    synthesizer = ViewSynthesizer(cameras, views[0].width, views[0].height, mode=layout)
+    width, height = layout.picture_size(views[0].width, views[0].height)
+    if max(width, height) > MAX_SIDE:
+        raise ViewError(f"mode {mode!r} makes a picture of {width} x {height}; at most {MAX_SIDE} a side are possible")
     chosen = _rung_of(synthesizer, rung)
     given = None if geometry is None else _GivenGeometry(geometry, cameras, list(moments[0]))
     true = None if truth is None else Truth(truth, video, len(moments))
     writer = VideoOut(out, width, height) if video else PictureOut(out)
     spent: dict[str, float] = {}
     covered = []
+    packed: list[dict[str, object]] = []
     try:
         for number, (paths, camera) in enumerate(zip(moments, views, strict=True)):
             frames = _read_moment(cameras, paths, number)
-            job = synthesizer.slices(frames, camera, chosen) if given is None else given.slices(frames, camera)
-            result = _timed(job, spent)
-            covered.append(float(result.coverage.mean()))
+            shot = synthesizer.shot_around(camera, eyes_apart_mm / 1000)
+            job = given.views(frames, shot.cameras) if given else synthesizer.views(frames, shot.cameras, chosen)
+            result = _timed(take(shot, job), spent)
+            covered.append(result.coverage)
+            if result.depth is not None:
+                packed.append(_packed(result, result.depth))
             writer.write(result.pixels)
             if true is not None:
                 true.score(number, result.pixels, frames, cameras, camera)
@@ -181,11 +201,14 @@ def synthesize(
                 progress(number + 1, len(moments))
     finally:
         writer.close()
-    figures = {} if true is None else {"truth": true.figures()}
+    figures: dict[str, object] = {} if true is None else {"truth": true.figures()}
+    if packed:
+        figures["packed"] = packed
     return figures | {
         "frames": len(moments),
         "width": width,
         "height": height,
+        "mode": mode,
         "rung": "geometry" if geometry is not None else chosen,
         "device": device,
         "milliseconds": {stage: round(ns / 1e6 / len(moments), 3) for stage, ns in spent.items()},
@@ -193,13 +216,22 @@ def synthesize(
     }
 
 
-def _timed(job: Slices[View], spent: dict[str, float]) -> View:
+def _packed(picture: Picture, depth: DepthCode) -> dict[str, object]:
+    return {
+        "eye": picture.eye.tolist(),
+        "screen": picture.screen.to_json(),
+        "inverse_far": depth.far,
+        "inverse_near": depth.near,
+    }
+
+
+def _timed(job: Slices[Picture], spent: dict[str, float]) -> Picture:
     """Run the job, adding nanoseconds per stage to `spent`."""
     while True:
         start = time.perf_counter_ns()
         try:
             stage = next(job)
         except StopIteration as stop:
-            result: View = stop.value
+            result: Picture = stop.value
             return result
         spent[stage] = spent.get(stage, 0.0) + time.perf_counter_ns() - start

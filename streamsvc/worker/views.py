@@ -6,16 +6,28 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from streamsvc.budget import Class, Clock, CostTracker, Job, Rung, RungChooser, Slices
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import Frame, FrameSet, Viewpoint, parse_rig
-from streamsvc.frames.link import FromWorker, GiveIn, OpenView, SetIn, StageSpan, Trouble, ViewLost, ViewOut, Window
+from streamsvc.frames.link import (
+    FromWorker,
+    GiveIn,
+    OpenView,
+    PackedDepth,
+    SetIn,
+    StageSpan,
+    Trouble,
+    ViewLost,
+    ViewOut,
+    Window,
+)
+from streamsvc.frames.outputmode import parse_mode
 from streamsvc.frames.ring import Ring, Slots
 from streamsvc.view import ViewSynthesizer
+from streamsvc.view.modes import Picture, take
 from streamsvc.worker.lanes import Lanes
 
 log = logging.getLogger(__name__)
@@ -56,12 +68,13 @@ class Views:
 
     def open(self, message: OpenView) -> None:
         """Start or restart a stream; a rig that can't be used is reported and the picture passes through."""
+        mode = parse_mode(message.mode)
         try:
             rig = None if message.rig is None else parse_rig(message.rig)
-            synthesizer = ViewSynthesizer(rig, message.width, message.height, device=self._device)
+            synthesizer = ViewSynthesizer(rig, message.width, message.height, mode=mode, device=self._device)
         except StreamsvcError as e:
             self._send(Trouble(stream=message.stream, code="bad-rig", message=str(e)))
-            synthesizer = ViewSynthesizer(None, message.width, message.height, device=self._device)
+            synthesizer = ViewSynthesizer(None, message.width, message.height, mode=mode, device=self._device)
         self._streams[message.stream] = ViewStream(message, synthesizer)
         if synthesizer.screen is not None:
             self._send(Window(stream=message.stream, screen=synthesizer.screen.to_json()))
@@ -110,12 +123,13 @@ class Views:
         spans: list[StageSpan] = []
         start = self._clock.now_ns()
         eyes = None if message.eyes is None else Viewpoint(0, tuple(message.eyes))
-        slices = stream.synthesizer.slices(self._frame_set(message), stream.synthesizer.view_camera(eyes), rung.name)
+        shot = stream.synthesizer.shot(eyes)
+        slices = take(shot, stream.synthesizer.views(self._frame_set(message), shot.cameras, rung.name))
         while True:
             try:
                 name = next(slices)
             except StopIteration as stop:
-                view = stop.value
+                picture = stop.value
                 break
             except StreamsvcError as e:
                 self._tell_once(stream, "view-failed", str(e))
@@ -129,19 +143,17 @@ class Views:
             spans.append(StageSpan("extra", start, self._clock.now_ns()))
             yield "extra"
         stream.tracker.observe(rung.name, sum(s.end_ns - s.start_ns for s in spans))
-        self._deliver(message, rung, predicted, spans, view.pixels)
+        self._deliver(message, rung, predicted, spans, picture)
 
-    def _deliver(
-        self, message: SetIn, rung: Rung, predicted: int, spans: list[StageSpan], pixels: np.ndarray[Any, Any]
-    ) -> None:
-        height, width = pixels.shape[:2]
+    def _deliver(self, message: SetIn, rung: Rung, predicted: int, spans: list[StageSpan], picture: Picture) -> None:
+        height, width = picture.pixels.shape[:2]
         with self._out_lock:
             slots = self._out.take()
         if slots is None:
             self._lost(message, "no-slot", spans)
             return
         start = self._clock.now_ns()
-        np.copyto(self._ring.pixels(slots[0], width, height), pixels)
+        np.copyto(self._ring.pixels(slots[0], width, height), picture.pixels)
         spans.append(StageSpan("copy", start, self._clock.now_ns()))
         self._send(GiveIn(slots=[p.slot for p in message.pictures]))
         self._send(
@@ -155,6 +167,7 @@ class Views:
                 quality=rung.quality,
                 predicted_ns=predicted,
                 stages=spans,
+                packed=_packed(picture),
             )
         )
 
@@ -162,3 +175,18 @@ class Views:
         if message not in stream.told:
             stream.told.add(message)
             self._send(Trouble(stream=stream.name, code=code, message=message))
+
+
+def _packed(picture: Picture) -> PackedDepth | None:
+    if picture.depth is None:
+        return None
+    x, y, z = (float(v) for v in picture.eye)
+    height, width = picture.pixels.shape[:2]
+    return PackedDepth(
+        eye=(x, y, z),
+        screen=picture.screen.to_json(),
+        width=width,
+        height=height * 2 // 3,
+        inverse_far=picture.depth.far,
+        inverse_near=picture.depth.near,
+    )
