@@ -42,6 +42,11 @@ def test_a_rung_can_be_capped_and_freed() -> None:
     assert change(view=ViewSettings(rung="")).rung is None
 
 
+def test_an_output_mode_is_taken_with_its_quilt() -> None:
+    assert change(view=ViewSettings(mode="stereo")).mode == "stereo"
+    assert change(view=ViewSettings(mode="quilt:8x6:40", width=320, height=240)).mode == "quilt:8x6:40"
+
+
 @pytest.mark.parametrize(
     ("speech", "view", "message"),
     [
@@ -49,6 +54,10 @@ def test_a_rung_can_be_capped_and_freed() -> None:
         (SpeechSettings(parameters={"k": 1}), ViewSettings(), "it takes n"),
         (SpeechSettings(parameters={"n": 9}), ViewSettings(), "from 2 to 5"),
         (SpeechSettings(), ViewSettings(rung="8k"), "there are half, full"),
+        (SpeechSettings(), ViewSettings(mode="hologram"), "there are window, stereo, anaglyph, packed, quilt"),
+        (SpeechSettings(), ViewSettings(mode="quilt:99x99"), "1 to 16 columns"),
+        (SpeechSettings(), ViewSettings(mode="quilt:4x2:170"), "at most 120 degrees"),
+        (SpeechSettings(), ViewSettings(mode="quilt:8x8"), "makes a picture of 5120x3840"),
     ],
 )
 def test_what_is_not_accepted_is_refused_with_what_is(speech: SpeechSettings, view: ViewSettings, message: str) -> None:

@@ -7,6 +7,12 @@ import { element, fillSelect } from "./dom.js";
 import { LANGUAGES } from "./languages.js";
 
 const SETTLE_MS = 150;
+const MODES = [
+  ["window", "One view"],
+  ["stereo", "Stereo, side by side"],
+  ["anaglyph", "Anaglyph for red/cyan glasses"],
+  ["quilt", "Quilt for a light-field display"],
+];
 const SIZES = ["320×240", "640×480", "960×720", "1280×720", "1024×1024", "1920×1080", "2048×2048"];
 
 export class Controls {
@@ -37,6 +43,8 @@ export class Controls {
       const [width, height] = ui.size.value.split("×").map(Number);
       if (height) this.#change("view", { width, height });
     };
+    fillSelect(ui.mode, MODES, MODES[0][0]);
+    ui.mode.onchange = () => this.#change("view", { mode: ui.mode.value });
     ui.rung.onchange = () => this.#change("view", { rung: ui.rung.value });
   }
 
@@ -66,6 +74,10 @@ export class Controls {
       ui.budget.value = view.budget_ms;
     }
     if ("rung" in view) ui.rung.value = view.rung ?? "";
+    if (view.mode) {
+      const named = MODES.some(([mode]) => mode === view.mode);
+      fillSelect(ui.mode, named ? MODES : [...MODES, [view.mode, view.mode]], view.mode);
+    }
     if (view.width && view.height) {
       const size = `${view.width}×${view.height}`;
       fillSelect(ui.size, [...new Set([size, ...SIZES])].map((s) => [s, s]), size);

@@ -127,12 +127,12 @@ class ViewSynthesizer:
         return shoot(self.mode, screen, eyes, view.width, view.height, depth_range=depths, apart_m=apart_m)
 
     def _depths_behind(self, screen: Screen) -> tuple[float, float]:
-        """The scene's depth range in metres behind the screen's plane."""
+        """The scene's depth range in metres behind the screen's plane, a tenth wider: cameras stand askew to it."""
         if self.rig is None:
             return 0.0, math.inf
         near, far = self.rig.depth_range or next(iter(self._ranges.values()), DEFAULT_RANGE)
         ahead = float(np.mean([c.R[2] @ screen.centre + c.t[2] for c in self.rig.cameras]))
-        return near - ahead, far - ahead
+        return 0.9 * near - ahead, 1.1 * far - ahead
 
     def _shot(self, viewpoint: Viewpoint | None, mode: OutputMode) -> Shot:
         screen, eyes = self.screen, np.zeros((1, 3))

@@ -224,7 +224,13 @@ class Guest:
         speech = {"enabled": s.speech, "policy": s.policy, "parameters": s.parameters, "source": s.source}
         return {
             "speech": {**speech, "target": s.target},
-            "view": {"width": s.width, "height": s.height, "budget_ms": s.budget_ms, "rung": s.rung},
+            "view": {
+                "width": s.width,
+                "height": s.height,
+                "budget_ms": s.budget_ms,
+                "rung": s.rung,
+                "mode": s.mode,
+            },
         }
 
     async def close(self) -> None:

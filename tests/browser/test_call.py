@@ -85,6 +85,7 @@ def test_sliders_are_made_from_the_declared_table_and_reach_the_service(caller):
     page.select_option("[data-set=source]", "es")
     page.uncheck("[data-set=enabled]")
     page.select_option("[data-set=rung]", "half")
+    page.select_option("[data-set=mode]", "stereo")
     page.select_option("[data-set=size]", "640×480")
     taken = "window.__heard.filter((m) => m.type === 'configured').at(-1)?.settings"
     caller.until(f"{taken}.view.width === 640", "the service took the last change")
@@ -92,7 +93,8 @@ def test_sliders_are_made_from_the_declared_table_and_reach_the_service(caller):
     assert settings["speech"]["policy"] == "consensus"
     assert settings["speech"]["parameters"]["threshold"] == 0.75
     assert (settings["speech"]["source"], settings["speech"]["enabled"]) == ("es", False)
-    assert settings["view"] == {"width": 640, "height": 480, "budget_ms": 250, "rung": "half"}
+    assert settings["view"] == {"width": 640, "height": 480, "budget_ms": 250, "rung": "half", "mode": "stereo"}
+    assert page.locator("[data-set=mode]").input_value() == "stereo"
     caller.until("window.streamsvc.stats.live.budget_ms === 250")
     assert not [n for n in caller.stats()["notices"] if n["code"] == "bad-settings"]
 

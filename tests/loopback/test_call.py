@@ -15,6 +15,7 @@ from calls import BODY, Call, service, until
 
 from streamsvc.edge import colour, live_connections
 from streamsvc.edge.errors import EdgeError
+from streamsvc.frames.outputmode import parse_mode
 from streamsvc.ledger import read_ledger
 from streamsvc.peer import PeerOptions
 from streamsvc.scene import open_scene
@@ -142,6 +143,43 @@ async def test_a_changed_view_size_is_followed(tmp_path: Path) -> None:
         await until(
             lambda: call.peer.latest_frame is not None and call.peer.latest_frame.width == 160, "a view of the new size"
         )
+
+
+async def test_an_output_mode_is_switched_in_mid_call_and_a_packed_view_comes_with_its_depth(tmp_path: Path) -> None:
+    async with service(tmp_path) as (running, url), Call(options(url, eye="0.05,0,-0.1")) as call:
+
+        def size() -> tuple[int, int] | None:
+            frame = call.peer.latest_frame
+            return None if frame is None else (frame.width, frame.height)
+
+        async def switch(mode: str) -> np.ndarray:
+            configured = await participant.configure(wire.Configure(view=ViewSettings(mode=mode)))
+            assert configured.settings["view"]["mode"] == mode
+            await until(lambda: size() == parse_mode(mode).picture_size(320, 240), f"a {mode} picture")
+            await call.sees(5)
+            assert call.peer.latest_frame is not None
+            return colour.to_rgb(call.peer.latest_frame)
+
+        await call.sees()
+        assert size() == (320, 240) and call.peer.latest_packed is None
+        participant = running.hub.participants[0]
+        stereo = (await switch("stereo")).astype(float)
+        left, right = stereo[:, :320], stereo[:, 320:]
+        assert 2 < np.abs(left - right).mean() < 40, "two views of one scene"
+
+        packed = await switch("packed")
+        told = call.peer.latest_packed
+        assert told is not None and (told.width, told.height) == (360, 272)
+        assert told.eye == pytest.approx((0.05, 0, -0.1), abs=1e-6)
+        assert told.screen["right"][0] > 0.3
+        code = told.inverse_far + packed[272:, :, 1].astype(float) / 255 * (told.inverse_near - told.inverse_far)
+        person, wall = 1 / np.median(code[90:130, 150:210]), 1 / np.percentile(code, 10)
+        assert 0.5 < person < 1.2 < wall < 3, "metres from the eye: the person stands before the wall"
+
+        assert (await switch("window")).shape == (240, 320, 3)
+        with pytest.raises(SignallingError, match="there are window, stereo"):
+            await participant.configure(wire.Configure(view=ViewSettings(mode="hologram")))
+        await call.sees()
 
 
 async def test_one_camera_without_a_rig_passes_through_and_a_rig_without_a_screen_gets_a_window(tmp_path: Path) -> None:
