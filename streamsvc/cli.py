@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,32 @@ def interpret(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def calibrate(arguments: argparse.Namespace) -> int:
+    """Measure a rig from pictures of a chessboard or ChArUco board that was held before its cameras."""
+    from streamsvc.calibrate import CalibrateOptions, render, run_calibrate
+
+    options = CalibrateOptions(
+        board=arguments.board,
+        images=arguments.images,
+        cameras=_pairs(arguments.camera, "--camera"),
+        out=arguments.out,
+        pairs=arguments.pairs,
+        depth=arguments.depth,
+        picture=arguments.picture,
+        save_board=arguments.save_board,
+        dpi=arguments.dpi,
+        size=arguments.size,
+        fps=arguments.fps,
+        views=arguments.views,
+        seconds=arguments.duration,
+    )
+    figures = run_calibrate(options, lambda line: print(line, file=sys.stderr, flush=True), _progress("picture"))
+    _write_json(arguments.json, figures)
+    if "cameras" in figures:
+        print(render(figures))
+    return 0
+
+
 def _progress(unit: str) -> Callable[[float, float], None] | None:
     """Return a progress line for a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
@@ -232,6 +259,11 @@ def demo(arguments: argparse.Namespace) -> int:
 
 
 def bench(arguments: argparse.Namespace) -> int:
+    """Measure what the README quotes."""
+    return BENCHES[arguments.what][1](arguments)
+
+
+def _bench_session(arguments: argparse.Namespace) -> int:
     """Measure a whole session."""
     from streamsvc.bench import SessionBench, run_session
 
@@ -248,6 +280,23 @@ def bench(arguments: argparse.Namespace) -> int:
         out=arguments.out,
     )
     figures = asyncio.run(run_session(options, lambda line: print(line, flush=True)))
+    _write_json(arguments.json, figures)
+    return 0
+
+
+def _bench_view(arguments: argparse.Namespace) -> int:
+    """Measure the view: every rung's quality and cost."""
+    for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(pool, "1")  # before torch is loaded: the figures are those of one thread
+    from streamsvc.bench.view import ViewBench, quick, run_view
+
+    rungs = tuple(filter(None, (arguments.rungs or "").split(",")))
+    options = quick(arguments.out, rungs) if arguments.quick else ViewBench(arguments.out, rungs=rungs)
+    if arguments.scenes is not None:
+        options = replace(options, scenes=arguments.scenes)
+    if arguments.size:
+        options = replace(options, sizes=tuple(dict.fromkeys(arguments.size)))
+    figures = run_view(options, lambda line: print(line, flush=True), _progress("step"))
     _write_json(arguments.json, figures)
     return 0
 
@@ -342,6 +391,26 @@ def _add_interpret_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--instances", type=Path, metavar="DIR", help="instances.log and config.yaml for SimulEval")
 
 
+def _add_calibrate_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--board",
+        required=True,
+        help="chessboard:COLSxROWS:SQUARE (inner corners) or charuco:COLSxROWS:SQUARE:MARKER[:DICT]",
+    )
+    p.add_argument("--images", type=Path, metavar="DIR", help="<camera>/<name>.png, <camera>01.jpg, or <camera>.mp4")
+    p.add_argument("--camera", action="append", metavar="NAME=SOURCE", help="video file or device; repeatable")
+    p.add_argument("--out", type=Path, metavar="rig.json", help="where the rig is written")
+    p.add_argument("--pairs", nargs="+", default=(), metavar="A,B", help="pairs to match (proposed from the geometry)")
+    p.add_argument("--depth", metavar="NEAR:FAR", help="depth range in metres (left out: estimated in use)")
+    p.add_argument("--picture", type=Path, metavar="PNG", help="draw the rig, its boards and its errors")
+    p.add_argument("--save-board", type=Path, metavar="PNG", help="write the board to be printed")
+    p.add_argument("--dpi", type=int, default=300, help="resolution of the printed board (%(default)s)")
+    p.add_argument("--size", type=_size, default=(640, 480), help="of devices' pictures (640x480)")
+    p.add_argument("--fps", type=float, default=15.0, help="of devices (%(default)s)")
+    p.add_argument("--views", type=int, default=20, help="views to collect from devices (%(default)s)")
+    p.add_argument("--duration", type=float, default=180.0, metavar="S", help="longest wait for them (%(default)s)")
+
+
 def _add_demo_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for what is left behind (%(default)s)")
     p.add_argument("--duration", type=float, default=60.0, metavar="S", help="seconds of call (%(default)s)")
@@ -352,7 +421,17 @@ def _add_demo_flags(p: argparse.ArgumentParser) -> None:
 
 
 def _add_bench_flags(p: argparse.ArgumentParser) -> None:
-    p.add_argument("what", choices=("session",), help="session: a whole call, cameras to display, with speech")
+    kinds = p.add_subparsers(dest="what", required=True, metavar="WHAT")
+    for name, (text, _, add) in BENCHES.items():
+        kind = kinds.add_parser(name, help=text, description=text)
+        add(kind)
+        # Suppressed, so that it doesn't undo what was given before the name.
+        kind.add_argument(
+            "--json", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="write the figures there for machines"
+        )
+
+
+def _add_bench_session_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--duration", type=float, default=300.0, metavar="S", help="seconds (%(default)s)")
     p.add_argument("--cameras", type=int, default=2, choices=(2, 4))
     p.add_argument("--size", type=_size, default=(320, 240), help="of cameras and view (320x240)")
@@ -364,10 +443,24 @@ def _add_bench_flags(p: argparse.ArgumentParser) -> None:
     _add_extra_stage(p)
 
 
+def _add_bench_view_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--quick", action="store_true", help="one scene at 320x240 and few repeats: a check, not a figure")
+    p.add_argument("--scenes", type=int, metavar="N", help="held-out scenes (8)")
+    p.add_argument("--size", type=_size, action="append", help="of cameras and view; repeatable (320x240 and 640x480)")
+    p.add_argument("--rungs", metavar="NAME,...", help="only these rungs, and the top classical one (all)")
+    p.add_argument("--out", type=Path, default=Path("out/bench-view"), help="tables and pictures (%(default)s)")
+
+
+BENCHES: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {
+    "session": ("a whole call, cameras to display, with speech", _bench_session, _add_bench_session_flags),
+    "view": ("the view alone: every rung's quality and cost on held-out scenes", _bench_view, _add_bench_view_flags),
+}
+
 COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {
     "demo": ("everything at once: no browser and no camera needed", demo, _add_demo_flags),
     "serve": ("the service", serve, _add_serve_flags),
     "peer": ("take part without a browser", peer, _add_peer_flags),
+    "calibrate": ("a rig from pictures of a chessboard", calibrate, _add_calibrate_flags),
     "synthesize": ("a novel view from pictures or frames", synthesize, _add_synthesize_flags),
     "interpret": ("interpret a recording", interpret, _add_interpret_flags),
     "bench": ("the figures that the README quotes", bench, _add_bench_flags),

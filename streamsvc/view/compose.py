@@ -18,19 +18,31 @@ from streamsvc.view.splat import Splats, splat
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Composed:
+    """What a view was composed from: the arguments of `compose`."""
+
+    sources: tuple[Source, ...]
+    side: float
+    k: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class View:
     """A novel view: `pixels` (H, W, 3) uint8 RGB; `inverse_depth` (H, W) float32 along the view's z in 1/m, 0 where
-    unknown; `coverage` (H, W) float32 in [0, 1], how much of a pixel the cameras saw (the rest was filled in)."""
+    unknown; `coverage` (H, W) float32 in [0, 1], how much of a pixel the cameras saw (the rest was filled in);
+    `composed` says what from, None where a picture passed through."""
 
     pixels: Pixels
     inverse_depth: NDArray[np.float32]
     coverage: NDArray[np.float32]
+    composed: Composed | None = None
 
 
-def compose(sources: Sequence[Source], view: Camera, side: float, k: float) -> Slices[View]:
+def compose(sources: Sequence[Source], view: Camera, side: float, k: float, *, blended: bool = True) -> Slices[View]:
     """Splat all sources into `view` together and blend; yields "splat" and "blend".
 
-    `side` bounds the splat's resolution (that of a 4:3 picture so wide), `k` is the splat's fade in 1/m.
+    `side` bounds the splat's resolution (that of a 4:3 picture so wide), `k` is the splat's fade in 1/m. Not `blended`,
+    the view shows the splatted colour alone, for measuring what the blend adds.
     """
     small = shrunk(view, side)
     parts = [project(source, small) for source in sources]
@@ -38,10 +50,15 @@ def compose(sources: Sequence[Source], view: Camera, side: float, k: float) -> S
     splatted = splat(together, small.width, small.height, k)
     yield "splat"
     fill_holes(splatted.features, splatted.coverage)
-    pixels, inverse = blend(splatted.features, view, sources)
+    size = (view.width, view.height)
+    if blended:
+        pixels, inverse = blend(splatted.features, view, sources)
+    else:
+        shown = np.asarray(cv2.resize(splatted.features, size), dtype=np.float32)
+        pixels, inverse = np.clip(shown[..., :3] + 0.5, 0, 255).astype(np.uint8), shown[..., 3]
     coverage = splatted.coverage
-    if (small.width, small.height) != (view.width, view.height):
-        coverage = np.asarray(cv2.resize(coverage, (view.width, view.height)), dtype=np.float32)
-    result = View(pixels, inverse, coverage)
+    if (small.width, small.height) != size:
+        coverage = np.asarray(cv2.resize(coverage, size), dtype=np.float32)
+    result = View(pixels, inverse, coverage, Composed(tuple(sources), side, k))
     yield "blend"
     return result

@@ -1,0 +1,307 @@
+"""`bench view`: what every rung of the view's ladder is worth and costs, beside the rows that say what that means.
+
+Held-out people (`view_scenes`) seen by two and four cameras, between them and beyond them, with a perfect rig and with
+one that is a little off; and one real stereo pair. The rows are in `view_rows`, the measures in `view_measure`. Under
+`out`: table.md, contact sheets and error maps (PNG), cost.svg. LPIPS is not among the measures: its weights aren't
+to be had here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from streamsvc.bench import view_measure as measure
+from streamsvc.bench.view_plot import Point, cost_plot
+from streamsvc.bench.view_report import report
+from streamsvc.bench.view_rows import (
+    CLASSICAL_PREFIX,
+    NEAREST,
+    ORACLE,
+    SPLAT_ONLY,
+    Rungs,
+    choose_rungs,
+    rig_ladder,
+    views,
+)
+from streamsvc.bench.view_scenes import (
+    BETWEEN,
+    CASES,
+    FIRST_SEED,
+    FOUR,
+    NOISE,
+    SENSOR_SIGMA,
+    SHIFT_M,
+    TURN_DEGREES,
+    HeldOut,
+    Shot,
+    held_out_scenes,
+)
+from streamsvc.bench.view_sheets import Panel, colours, difference, legend, save, sheet
+from streamsvc.frames import Pixels
+from streamsvc.ledger.conditions import conditions
+from streamsvc.scene import open_scene
+from streamsvc.view import ViewError, warm_up
+
+SIZES = ((320, 240), (640, 480))
+SHEET_SCENES = 4
+ERROR_TOP = 64.0
+"""Mean absolute error, of 255, at the bright end of an error map."""
+
+DISPARITY_TOP = 8.0
+"""The same of a disparity error map, in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewBench:
+    """What to run: `scenes` held-out scenes at each of `sizes`; `rungs` by name (none: all of the ladder); `repeats`
+    timed views a rung and `flicker_frames` noisy frames."""
+
+    out: Path
+    scenes: int = 8
+    sizes: tuple[tuple[int, int], ...] = SIZES
+    rungs: tuple[str, ...] = ()
+    repeats: int = 60
+    flicker_frames: int = 8
+
+
+def quick(out: Path, rungs: tuple[str, ...] = ()) -> ViewBench:
+    """Return the smallest bench that fills every table: one scene at 320x240."""
+    return ViewBench(out, 1, SIZES[:1], rungs, repeats=4, flicker_frames=3)
+
+
+@dataclass(slots=True)
+class _Pictures:
+    """What the sheets of one size and case show: by scene, the view of each column and what was to be seen."""
+
+    lines: list[tuple[str, dict[str, tuple[Pixels, float]], Shot]] = field(default_factory=list)
+
+
+def run_view(
+    options: ViewBench, tell: Callable[[str], None], progress: Callable[[float, float], None] | None = None
+) -> dict[str, Any]:
+    """Run the bench and return its figures; `tell` gets lines to read, `progress` (steps done, all steps).
+
+    Raises ViewError for options that can't be run or an unknown rung, SceneError when the real pair is missing.
+    """
+    if options.scenes < 1:
+        raise ViewError(f"at least one scene is needed, got {options.scenes}")
+    scenes = held_out_scenes(options.scenes)
+    motorcycle = open_scene("motorcycle")
+    rungs = choose_rungs(rig_ladder(scenes[0].scene.rig(2, *options.sizes[0]), options.sizes[0]), options.rungs)
+    options.out.mkdir(parents=True, exist_ok=True)
+    figures: dict[str, Any] = {
+        "conditions": conditions() | _own_conditions(options, scenes),
+        "reference": rungs.classical,
+        "rungs": list(rungs.names),
+        "sizes": [f"{w}x{h}" for w, h in options.sizes],
+    }
+    tables: dict[str, list[dict[str, Any]]] = {
+        k: [] for k in ("each", "scores", "flicker", "milliseconds", "disparity", "motorcycle", "against")
+    }
+    total = len(options.sizes) * (len(scenes) * (len(CASES) + 2) + 2) + 2 + len(rungs.names)
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    warm_up()
+    for size in options.sizes:
+        label = f"{size[0]}x{size[1]}"
+        tell(f"{label}: {len(scenes)} scenes, {len(CASES)} cases, rows {', '.join(rungs.rows)}")
+        for row in _scored(options, scenes, size, rungs, step):
+            tables["each"].append({"size": label, **row})
+        for scene in scenes:
+            shot = scene.shot(BETWEEN, size)
+            flickers = measure.flickers(shot, scene.seed, rungs, options.flicker_frames)
+            tables["flicker"] += [{"size": label, "scene": scene.name, **row} for row in flickers]
+            step()
+            rows = measure.body_disparity(scene, size, rungs)
+            tables["disparity"] += [{"size": label, "scene": scene.name, **row} for row in rows]
+            step()
+        for case in (BETWEEN, FOUR):
+            rows_ms = measure.milliseconds(scenes[0], case, size, rungs, options.repeats)
+            tables["milliseconds"] += [{"size": label, "cameras": case.cameras, **row} for row in rows_ms]
+            step()
+    tell("the Motorcycle pair")
+    pair = measure.photo_pair(motorcycle, rungs, max(options.repeats // 4, 2), step)
+    tables["motorcycle"] = [dict(r) for r in pair.rows()]
+    save(options.out / "motorcycle.png", _photo_sheet(pair))
+
+    tables["scores"] = _scores(tables["each"], rungs)
+    for name in ("flicker", "disparity"):
+        tables[name] = _means(tables[name], ("size", "row"))
+    tables["against"] = _against(tables, rungs)
+    figures |= tables
+    (options.out / "cost.svg").write_text(_plot(tables, rungs), "utf-8")
+    lines = report(figures)
+    (options.out / "table.md").write_text("\n".join(lines) + "\n", "utf-8")
+    for line in lines:
+        tell(line)
+    tell(f"pictures and tables: {options.out}")
+    return figures
+
+
+def _own_conditions(options: ViewBench, scenes: Sequence[HeldOut]) -> dict[str, str]:
+    return {
+        "device": "cpu, one thread",
+        "scenes": "; ".join(s.name for s in scenes) + f" (held-out identities, seeds from {FIRST_SEED})",
+        "cameras": "two 20 degrees apart, or four 10, 20 and 10 degrees apart; 0.85 m away",
+        "calibration noise": f"each camera {1000 * SHIFT_M:g} mm and {TURN_DEGREES:g} degrees off, its own random way",
+        "flicker": f"{options.flicker_frames} frames, sensor noise of sigma {SENSOR_SIGMA:g} of 255",
+        "milliseconds": f"{options.repeats} views a rung in turn, copies included",
+    }
+
+
+def _scored(
+    options: ViewBench, scenes: Sequence[HeldOut], size: tuple[int, int], rungs: Rungs, step: Callable[[], None]
+) -> list[dict[str, Any]]:
+    """Score every row on every scene and case, and write the sheets."""
+    rows: list[dict[str, Any]] = []
+    for case in CASES:
+        pictures = _Pictures()
+        for number, scene in enumerate(scenes):
+            shot = scene.shot(case, size)
+            shown: dict[str, tuple[Pixels, float]] = {}
+            for name, view in views(shot, rungs):
+                found = measure.scores(view, shot)
+                rows.append({"case": case.name, "row": name, "scene": scene.name, **found})
+                shown[name] = view.pixels, float(found["foreground_psnr"] or 0)
+            if number < SHEET_SCENES:
+                columns = (NEAREST, *rungs.tops, ORACLE)
+                pictures.lines.append((scene.name, {c: shown[c] for c in columns}, shot))
+            step()
+        stem = f"{size[0]}x{size[1]}-{case.name.replace(' ', '-')}"
+        title = f"{case.name}, {size[0]}x{size[1]}: dB on the person"
+        save(options.out / f"views-{stem}.png", _view_sheet(title, pictures))
+        save(options.out / f"errors-{stem}.png", _error_sheet(title, pictures))
+    return rows
+
+
+def _view_sheet(title: str, pictures: _Pictures) -> Pixels:
+    lines = []
+    for number, (_, shown, shot) in enumerate(pictures.lines):
+        line = [Panel(p, f"{db:.1f} dB", "" if number else name) for name, (p, db) in shown.items()]
+        lines.append([*line, Panel(shot.truth.rgb, "", "" if number else "truth")])
+    return sheet(title, lines)
+
+
+def _error_sheet(title: str, pictures: _Pictures) -> Pixels:
+    lines = []
+    for number, (_, shown, shot) in enumerate(pictures.lines):
+        maps = {name: (colours(difference(p, shot.truth.rgb), 0, ERROR_TOP), db) for name, (p, db) in shown.items()}
+        line = [Panel(p, f"{db:.1f} dB", "" if number else name) for name, (p, db) in maps.items()]
+        lines.append([*line, Panel(shot.truth.rgb, "", "" if number else "truth")])
+    return sheet(f"errors, {title}", lines, legend(0, ERROR_TOP, "mean absolute error over R, G, B (of 255)"))
+
+
+def _photo_sheet(pair: measure.PhotoPair) -> Pixels:
+    low, high = float(np.nanmin(pair.true)), float(np.nanmax(pair.true)) + 1
+    lines = [
+        [
+            Panel(pair.left, heading="left picture"),
+            Panel(pair.right, heading="right picture"),
+            Panel(colours(pair.true, low, high), f"{low:.0f} to {high - 1:.0f} px", "true disparity"),
+        ]
+    ]
+    rows = pair.rows()
+    panels: list[list[Panel]] = []
+    for found, row in zip(pair.found, rows, strict=True):
+        error = np.where(np.isfinite(pair.true), np.abs(found.disparity - pair.true), 0).astype(np.float32)
+        caption = f"bad-2 {100 * float(row['bad2'] or 0):.1f} %  EPE {row['epe']:.2f}"
+        panels.append(
+            [
+                Panel(colours(found.disparity, low, high), caption, found.row),
+                Panel(colours(error, 0, DISPARITY_TOP), "", f"error of {found.row}"),
+            ]
+        )
+    lines += [[p for pair in panels[i : i + 2] for p in pair] for i in range(0, len(panels), 2)]
+    scale = legend(0, DISPARITY_TOP, "disparity error (pixels); unknown truth is black", holes=True)
+    return sheet("Motorcycle, 368x240: disparity of the left camera", lines, scale)
+
+
+def _means(rows: Sequence[dict[str, Any]], by: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return one row a group, in order of appearance: the means of the numbers (None where all are None)."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[k] for k in by), []).append(row)
+    result = []
+    for key, group in groups.items():
+        mean: dict[str, Any] = dict(zip(by, key, strict=True)) | {"scenes": len(group)}
+        for name in group[0]:
+            if name not in by and name != "scene":
+                values = [r[name] for r in group if r[name] is not None]
+                mean[name] = fmean(values) if values else None
+        result.append(mean)
+    return result
+
+
+def _scores(each: Sequence[dict[str, Any]], rungs: Rungs) -> list[dict[str, Any]]:
+    """Means over scenes with the least gain on any scene over the top classical rung."""
+    best = {(r["size"], r["case"], r["scene"]): r["foreground_psnr"] for r in each if r["row"] == rungs.classical}
+    gains: dict[tuple[str, str, str], float] = {}
+    for r in each:
+        key = (r["size"], r["case"], r["row"])
+        gain = r["foreground_psnr"] - best[r["size"], r["case"], r["scene"]]
+        gains[key] = min(gains.get(key, math.inf), gain)
+    rows = _means([{k: v for k, v in r.items() if k != "scene"} for r in each], ("size", "case", "row"))
+    return [r | {"worst_gain_db": gains[r["size"], r["case"], r["row"]]} for r in rows]
+
+
+def _against(tables: dict[str, list[dict[str, Any]]], rungs: Rungs) -> list[dict[str, Any]]:
+    """Every rung against the top classical one and the oracle, at each size."""
+    scores = {(r["size"], r["case"], r["row"]): r for r in tables["scores"]}
+    flicker = {(r["size"], r["row"]): r["flicker"] for r in tables["flicker"]}
+
+    def ratio(a: float | None, b: float | None) -> float | None:
+        return a / b if a is not None and b else None
+
+    result = []
+    for size in dict.fromkeys(r["size"] for r in tables["scores"]):
+
+        def decibels(case: str, row: str, size: str = size) -> float | None:
+            found = scores.get((size, case, row))
+            return None if found is None else float(found["foreground_psnr"])
+
+        def less(a: float | None, b: float | None) -> float | None:
+            return None if a is None or b is None else a - b
+
+        for name in (NEAREST, *rungs.names):
+            own = decibels(BETWEEN.name, name)
+            edges = [scores[size, BETWEEN.name, n]["edge_error"] for n in (name, rungs.classical)]
+            result.append(
+                {
+                    "size": size,
+                    "row": name,
+                    "gain_db": less(own, decibels(BETWEEN.name, rungs.classical)),
+                    "below_oracle_db": less(decibels(BETWEEN.name, ORACLE), own),
+                    "edge_ratio": ratio(*edges),
+                    "flicker_ratio": ratio(flicker[size, name], flicker[size, rungs.classical]),
+                    "blend_db": less(own, decibels(BETWEEN.name, name + SPLAT_ONLY)),
+                    "four_cameras_db": less(decibels(FOUR.name, name), own),
+                    "noise_loss_db": less(own, decibels(NOISE.name, name)),
+                }
+            )
+    return result
+
+
+def _plot(tables: dict[str, list[dict[str, Any]]], rungs: Rungs) -> str:
+    """Cost against quality: two cameras, between."""
+    quality = {(r["size"], r["row"]): r["foreground_psnr"] for r in tables["scores"] if r["case"] == BETWEEN.name}
+    series: dict[str, list[Point]] = {}
+    for row in tables["milliseconds"]:
+        if row["stage"] == "total" and row["cameras"] == BETWEEN.cameras:
+            name, size = row["row"], row["size"]
+            point = Point(row["p50"], quality[size, name], name, not name.startswith(CLASSICAL_PREFIX))
+            series.setdefault(size, []).append(point)
+    levels = {f"{name}, {size}": quality[size, name] for size in series for name in (ORACLE, NEAREST)}
+    return cost_plot("View: cost against quality, two cameras, the target between", series, levels)

@@ -1,0 +1,158 @@
+"""The rows of the tables: every rung of the ladder as it is, and what it is to be compared with.
+
+    nearest camera      the picture of the camera that stands nearest to the target, as it is
+    <rung>              every rung that `ViewSynthesizer.ladder` has; those called sgbm-* are the classical ones
+    <rung>, splat only  the splatted colour without the blend, for the top classical and the top learned rung
+    <rung>, true depth  that rung's own grid, splat and blend with the true depth: what its resolution alone costs
+    oracle              true depth at the full resolution, the same splat and blend
+
+Rungs that appear on the ladder appear here without a change.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from streamsvc.bench.view_disparity import on_grid
+from streamsvc.bench.view_scenes import Shot
+from streamsvc.budget.slices import Slices, run_to_end
+from streamsvc.frames import Camera, Pixels, Rig
+from streamsvc.view import ViewError, ViewSynthesizer
+from streamsvc.view.compose import View, compose
+from streamsvc.view.geometry import Source
+from streamsvc.view.rectify import pixel_rays
+from streamsvc.view.synthesize import GIVEN_FADE_PER_M, GIVEN_TOLERANCE
+
+NEAREST, ORACLE = "nearest camera", "oracle"
+SPLAT_ONLY, TRUE_DEPTH = ", splat only", ", true depth"
+CLASSICAL_PREFIX = "sgbm-"
+
+
+@dataclass(frozen=True, slots=True)
+class Rungs:
+    """The rungs that are measured, in the ladder's order; never without the top classical one, the reference."""
+
+    names: tuple[str, ...]
+
+    @property
+    def classical(self) -> str:
+        """The top classical rung."""
+        return [n for n in self.names if n.startswith(CLASSICAL_PREFIX)][-1]
+
+    @property
+    def learned(self) -> str | None:
+        """The top learned rung, None where there is none."""
+        return next((n for n in reversed(self.names) if not n.startswith(CLASSICAL_PREFIX)), None)
+
+    @property
+    def tops(self) -> tuple[str, ...]:
+        """The top rung of either kind."""
+        return (self.classical,) if self.learned is None else (self.classical, self.learned)
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """All rows in the order of the tables."""
+        compared = [name + what for name in self.tops for what in (SPLAT_ONLY, TRUE_DEPTH)]
+        return (NEAREST, *self.names, *compared, ORACLE)
+
+
+def choose_rungs(ladder: Sequence[str], asked: Sequence[str]) -> Rungs:
+    """Return the `asked` rungs (all where none is named) and the top classical one; ViewError for an unknown name."""
+    for name in asked:
+        if name not in ladder:
+            raise ViewError(f"unknown rung {name!r}; there are {', '.join(ladder)}")
+    reference = [n for n in ladder if n.startswith(CLASSICAL_PREFIX)][-1]
+    return Rungs(tuple(n for n in ladder if not asked or n in asked or n == reference))
+
+
+def nearest_camera(shot: Shot) -> Pixels:
+    """Return the picture of the camera whose centre is nearest to the target's."""
+    near = min(
+        shot.frames.frames,
+        key=lambda f: float(np.linalg.norm(shot.rig.camera(f.camera).centre - shot.target.centre)),
+    )
+    size = (shot.target.width, shot.target.height)
+    if near.size == size:
+        return near.pixels
+    return np.asarray(cv2.resize(near.pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def oracle(shot: Shot) -> View:
+    """Return the view from true depth at full resolution."""
+    sources = []
+    for frame in shot.frames.frames:
+        camera, depth = shot.rig.camera(frame.camera), shot.seen[frame.camera].depth
+        known = np.isfinite(depth) & (depth > 0)
+        inverse = np.where(known, 1 / np.where(known, depth, 1), 0).astype(np.float32)
+        sources.append(
+            Source(
+                camera=camera,
+                pixels=frame.pixels,
+                grid=camera,
+                rays=pixel_rays(camera),
+                inverse_depth=inverse,
+                confidence=known.astype(np.float32),
+                colour=frame.pixels,
+                tolerance=0.0,
+                relative_tolerance=GIVEN_TOLERANCE,
+            )
+        )
+    return run_to_end(compose(sources, shot.target, math.inf, GIVEN_FADE_PER_M))
+
+
+def splat_only(view: View, target: Camera) -> View | None:
+    """Return the splatted colour of a rung's `view`, None where it wasn't composed of sources."""
+    made = view.composed
+    return None if made is None else run_to_end(compose(made.sources, target, made.side, made.k, blended=False))
+
+
+def with_true_depth(view: View, shot: Shot) -> View | None:
+    """Return the rung's `view` with the true depth on the rung's own grid, None where it wasn't composed of sources."""
+    made = view.composed
+    if made is None:
+        return None
+    sources = []
+    for source in made.sources:
+        inverse = on_grid(source, shot.seen[source.camera.name].depth)
+        sources.append(replace(source, inverse_depth=inverse, confidence=(inverse > 0).astype(np.float32)))
+    return run_to_end(compose(sources, shot.target, made.side, made.k))
+
+
+def views(shot: Shot, rungs: Rungs) -> Iterator[tuple[str, View]]:
+    """Yield (row, view) for every row, in order; each rung starts without a memory of earlier frames."""
+    height, width = shot.truth.rgb.shape[:2]
+    shown = nearest_camera(shot)
+    yield NEAREST, View(shown, np.zeros((height, width), np.float32), np.ones((height, width), np.float32))
+    tops = {}
+    for name in rungs.names:
+        view = run_to_end(ViewSynthesizer(shot.rig, width, height).slices(shot.frames, shot.target, name))
+        if name in rungs.tops:
+            tops[name] = view
+        yield name, view
+    for name, view in tops.items():
+        for what, made in ((SPLAT_ONLY, splat_only(view, shot.target)), (TRUE_DEPTH, with_true_depth(view, shot))):
+            if made is not None:
+                yield name + what, made
+    yield ORACLE, oracle(shot)
+
+
+def timed(job: Slices[View], clock: Callable[[], int]) -> tuple[View, dict[str, int]]:
+    """Run `job`; return the view and the nanoseconds, by `clock`, that each of its stages took in all."""
+    spent: dict[str, int] = {}
+    while True:
+        start = clock()
+        try:
+            stage = next(job)
+        except StopIteration as stop:
+            return stop.value, spent
+        spent[stage] = spent.get(stage, 0) + clock() - start
+
+
+def rig_ladder(rig: Rig, size: tuple[int, int]) -> list[str]:
+    """Return the names of the ladder for views of `size`."""
+    return [r.name for r in ViewSynthesizer(rig, *size).ladder]
