@@ -87,12 +87,12 @@ turn:
 	@$(call debian,coturn,command -v turnserver)
 
 .PHONY: constraints
-constraints: $(INSTALLED) ## pin the newest versions again (keeps torch plain: its CUDA parts are the platform's choice)
+constraints: $(INSTALLED) ## pin the newest versions again (keeps torch, plain, and the Triton it goes with)
 	@mkdir -p .cache
 	@$(VENV)/bin/uv pip compile pyproject.toml --all-extras --python-version 3.11 --upgrade --quiet \
 	  --no-annotate --no-header --output-file .cache/constraints.txt
-	@torch=$$(grep '^torch==' constraints.txt); \
-	  grep -vE '^(torch==|triton|nvidia-|cuda-)' .cache/constraints.txt > constraints.txt; echo "$$torch" >> constraints.txt
+	@torch=$$(grep -E '^(torch|triton)==' constraints.txt); \
+	  grep -vE '^(torch==|triton==|nvidia-|cuda-)' .cache/constraints.txt > constraints.txt; echo "$$torch" >> constraints.txt
 
 .PHONY: clean
 clean: ## remove everything that make made

@@ -266,9 +266,9 @@ def _intrinsics(camera: Camera) -> list[float]:
     return [K[0, 0], K[0, 1], K[0, 2], K[1, 1], K[1, 2], *d, float(d.any())]
 
 
-def _parameters(source: Source, view: Camera) -> NDArray[np.float32]:
-    """One row for the kernel: view to grid (12), grid intrinsics (11), rotation from grid to camera (9), camera
-    intrinsics (11), minus the source's centre in view axes (3), tolerances (2)."""
+def source_row(source: Source, view: Camera) -> NDArray[np.float32]:
+    """Return the kernel's row (48,) float32 of a source: view to grid (12), grid intrinsics (11), rotation from grid to
+    camera (9), camera intrinsics (11), minus the source's centre in view axes (3), tolerances (2)."""
     M = source.grid.R @ view.R.T
     offset = source.grid.R @ view.centre + source.grid.t
     turn = source.camera.R @ source.grid.R.T
@@ -294,7 +294,7 @@ def blend(features: Plane, view: Camera, sources: Sequence[Source]) -> tuple[Pix
         depth_at += source.inverse_depth.size
     pictures = np.concatenate([s.pixels.reshape(-1) for s in sources])
     depths = np.concatenate([s.inverse_depth.reshape(-1) for s in sources])
-    parameters = np.stack([_parameters(s, view) for s in sources])
+    parameters = np.stack([source_row(s, view) for s in sources])
     sx, sy = features.shape[1] / width, features.shape[0] / height
     out, inverse = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.float32)
     _blend(
