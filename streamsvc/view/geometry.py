@@ -18,6 +18,9 @@ from streamsvc.view.splat import Splats
 
 Plane = NDArray[np.float32]
 
+TOLERANCE_PX = 2.0
+"""Disparities this close, in pixels of what was matched, are one surface."""
+
 SCALE_PX = 0.7
 OPACITY = 0.9
 MIN_SCALE_PX = 0.5

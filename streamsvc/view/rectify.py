@@ -203,3 +203,25 @@ def rectify_pair(a: Camera, b: Camera, depth_range: tuple[float, float]) -> Rect
         shift,
         fb,
     )
+
+
+def cropped_pair(pair: RectifiedPair, multiple: int = 16) -> tuple[RectifiedPair, int]:
+    """Return `pair` with each side cut to the columns that can be matched, and by how much the two cuts differ.
+
+    Both sides get one size, whose width and height are multiples of `multiple` (what is added lies outside the
+    pictures). The difference, left start less right start, is a multiple of 8 pixels; disparities, `shift` and `fb`
+    are those of the whole grid.
+    """
+    l0, l1 = pair.left.columns
+    r0, r1 = pair.right.columns
+    apart = 8 * -(-(l0 - r0) // 8)
+    begins = l0, l0 - apart
+    width = -(-max(l1 - begins[0], r1 - begins[1]) // multiple) * multiple
+    height = -(-pair.left.grid.height // multiple) * multiple
+    sides = []
+    for side, begin in zip((pair.left, pair.right), begins, strict=True):
+        K = side.grid.K.copy()
+        K[0, 2] -= begin
+        columns = side.columns[0] - begin, side.columns[1] - begin
+        sides.append(_side(side.source, side.grid.R, K, (width, height), columns))
+    return RectifiedPair(sides[0], sides[1], pair.disparities, pair.shift, pair.fb), apart

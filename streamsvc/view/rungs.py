@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamsvc.budget.rung import Rung
-from streamsvc.view.rectify import RectifiedPair
+from streamsvc.view.rectify import RectifiedPair, cropped_pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +30,55 @@ class Level:
         return f"sgbm-{self.side}"
 
 
+@dataclass(frozen=True, slots=True)
+class NetLevel:
+    """The same for a rung `net-N-L`: the geometry net's first L levels on pictures of as many pixels as N x 3/4 N."""
+
+    side: int
+    levels: int
+    splat_side: int
+    quality: float
+
+    @property
+    def name(self) -> str:
+        """The rung's name."""
+        return f"net-{self.side}-{self.levels}"
+
+
 # Quality: foreground PSNR in dB of rendered bodies, cameras 20 degrees apart and the view half-way (mean of four
 # people at 320x240).
 LEVELS = (Level(108, 160, 27.3), Level(160, 160, 28.6), Level(180, 200, 28.7))
+NET_LEVELS = (
+    NetLevel(160, 3, 160, 26.0),
+    NetLevel(240, 2, 200, 26.1),
+    NetLevel(240, 3, 200, 26.2),
+    NetLevel(320, 3, 200, 26.3),
+)
 # Nanoseconds, measured on one core: a frame set; a pixel x disparity of one direction while the cost volume fits the
 # cache, and beyond it; a grid pixel rectified, checked and filled; a splat; an output pixel, and
 # as much again for each pair.
 _SET, _CELL, _FAR_CELL, _GRID, _SPLAT, _BLEND = 0.5e6, 1.4, 2.5, 75.0, 100.0, 40.0
 _CACHED_CELLS = 10e6
+_RECTIFY = 12.0
 
 
-def rung_for(level: Level, pairs: Sequence[RectifiedPair], width: int, height: int, views: int = 1) -> Rung:
+# Nanoseconds a pixel of the net's input, both pictures, by levels; and a call.
+_NET_PIXEL = {1: 100.0, 2: 170.0, 3: 270.0}
+_NET_CALL = 6e6
+
+
+def rung_for(level: Level | NetLevel, pairs: Sequence[RectifiedPair], width: int, height: int, views: int = 1) -> Rung:
     """Return the rung for `views` views of `width` x `height` of `pairs`, which are rectified at this level's size.
 
     Geometry is paid once, splat and blend for every view.
     """
     cost = _SET + views * width * height * _BLEND * (1 + len(pairs))
     for pair in pairs:
+        if isinstance(level, NetLevel):
+            cut = cropped_pair(pair)[0]
+            pixels = cut.left.inside.size
+            cost += _NET_CALL + 2 * pixels * (_NET_PIXEL[level.levels] / 2 + _RECTIFY + views * _SPLAT / 4)
+            continue
         for side in (pair.left, pair.right):
             columns = side.columns[1] - side.columns[0] + pair.disparities
             cells = columns * side.grid.height * pair.disparities

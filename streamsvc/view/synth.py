@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from streamsvc.budget.rung import Rung
@@ -20,20 +20,22 @@ from streamsvc.budget.slices import Slices
 from streamsvc.frames import Camera, FrameSet, Pixels, Rig, Screen, Viewpoint, default_screen
 from streamsvc.frames.outputmode import WINDOW, OutputMode
 from streamsvc.frames.rig import MAX_SIDE
+from streamsvc.view.classical import classical_sources
 from streamsvc.view.compose import View, compose
 from streamsvc.view.depthrange import estimate_depth_range
-from streamsvc.view.disparity import finish, match_left, match_right
 from streamsvc.view.errors import ViewError
 from streamsvc.view.geometry import Source
+from streamsvc.view.learned import learned_sources
 from streamsvc.view.modes import EYES_APART_M, NEAREST_M, Shot, covered, shoot
+from streamsvc.view.net.pairs import MAX_DISPARITY, NetPair, net_pair
 from streamsvc.view.passthrough import MIN_SIDE, check_frame, pass_through
 from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk
-from streamsvc.view.rungs import LEVELS, rung_for
+from streamsvc.view.rungs import LEVELS, NET_LEVELS, Level, NetLevel, rung_for
+
+if TYPE_CHECKING:
+    from streamsvc.view.net.geometry import NetGeometry
 
 DEFAULT_RANGE = (0.3, math.inf)
-TOLERANCE_PX = 2.0
-"""Disparities this close, in grid pixels, are one surface."""
-
 FADE_PX = 1.0
 """Depth behind the nearest surface, as disparity in grid pixels, at which a splat's weight is down to 1/e."""
 
@@ -66,12 +68,19 @@ class ViewSynthesizer:
     """Makes novel views for one stream; see `slices`.
 
     `rig` None means that pictures pass through; `width` and `height` are the size `view_camera` makes views for, `mode`
-    is what `shot` makes them for and what the ladder's costs are those of.
-    `device` is "cpu". Raises ViewError for a device or a pair of the rig that can't be used.
+    is what `shot` makes them for and what the ladder's costs are those of. `net` adds its rungs to the ladder; streams
+    may share it. `device` is "cpu". Raises ViewError for a device or a pair of the rig that can't be used.
     """
 
     def __init__(
-        self, rig: Rig | None, width: int, height: int, *, mode: OutputMode = WINDOW, device: str = "cpu"
+        self,
+        rig: Rig | None,
+        width: int,
+        height: int,
+        *,
+        mode: OutputMode = WINDOW,
+        device: str = "cpu",
+        net: NetGeometry | None = None,
     ) -> None:
         if device != "cpu":
             raise ViewError(f"device {device!r}: the classical view runs on 'cpu' only")
@@ -82,10 +91,15 @@ class ViewSynthesizer:
         self._lock = threading.Lock()
         self._pairs: dict[tuple[object, ...], RectifiedPair] = {}
         self._ranges: dict[tuple[str, str], tuple[float, float]] = {}
-        self._levels = {level.name: level for level in LEVELS}
+        self.net = net
+        self._prepared_pairs: dict[tuple[int, int], tuple[RectifiedPair, NetPair]] = {}
+        self._levels: dict[str, Level | NetLevel] = {}
         ladder = []
-        for level in self._levels.values():
+        for level in (*LEVELS, *(NET_LEVELS if net is not None and rig is not None and rig.pairs else ())):
             pairs = [self._maps(rig.camera(a), rig.camera(b), level.side) for a, b in rig.pairs] if rig else []
+            if isinstance(level, NetLevel) and any(p.disparities > MAX_DISPARITY for p in pairs):
+                continue
+            self._levels[level.name] = level
             ladder.append(rung_for(level, pairs, *mode.view_size(width, height), mode.views))
         self.ladder: tuple[Rung, ...] = tuple(ladder)
 
@@ -164,10 +178,10 @@ class ViewSynthesizer:
     def views(self, frames: FrameSet, views: Sequence[Camera], rung: str) -> Slices[list[View]]:
         """Make `views` (any size, no distortion) from `frames` on the named rung; yields each slice's stage.
 
-        Per complete pair: "rectify", "disparity" (one slice a direction); then per view "splat" and "blend"; or
-        "pass" alone when no pair of the rig is complete. Pictures may have other sizes than the rig's cameras, and the
-        sizes may change between sets. Raises ViewError for an unknown rung, a set without pictures, or a picture
-        that is none.
+        Per complete pair: "rectify", "disparity" (a slice a direction, or a level of the net); then per view "splat"
+        and "blend"; or "pass" alone when no pair of the rig is complete. Pictures may have other sizes than the rig's
+        cameras, and the sizes may change between sets. Raises ViewError for an unknown rung, a set without pictures, or
+        a picture that is none.
         """
         level = self._levels.get(rung)
         if level is None:
@@ -189,32 +203,14 @@ class ViewSynthesizer:
             a, b = (self._camera(name, pictures[name]) for name in names)
             pair = self._rectified(a, b, pictures, level.side)
             cameras = {a.name: a, b.name: b}
-            sides = (pair.left, pair.right)
-            colours = [side.rectify(pictures[side.source.name]) for side in sides]
-            left, right = (np.asarray(cv2.cvtColor(c, cv2.COLOR_RGB2GRAY), dtype=np.uint8) for c in colours)
-            yield "rectify"
-            forward = match_left(pair, left, right)
-            yield "disparity"
-            found = finish(pair, forward, match_right(pair, left, right), *colours)
-            geometry = ((found.left, found.left_confidence), (found.right, found.right_confidence))
-            for side, colour, (inverse, confidence) in zip(sides, colours, geometry, strict=True):
-                name = side.source.name
-                sources.append(
-                    Source(
-                        camera=cameras[name],
-                        pixels=pictures[name],
-                        grid=side.grid,
-                        rays=side.rays,
-                        inverse_depth=inverse,
-                        confidence=confidence,
-                        colour=colour,
-                        tolerance=TOLERANCE_PX / pair.fb,
-                        relative_tolerance=0.0,
-                    )
-                )
+            if isinstance(level, NetLevel):
+                assert self.net is not None
+                prepared = self._prepared(pair, level.levels)
+                sources += yield from learned_sources(self.net, prepared, cameras, pictures)
+            else:
+                sources += yield from classical_sources(pair, cameras, pictures)
             middle = (pair.shift + pair.disparities / 2) / pair.fb
             fades.append(pair.fb * middle**2 / FADE_PX)
-            yield "disparity"
         results = []
         for view in views:
             results.append((yield from compose(sources, view, level.splat_side, float(np.mean(fades)))))
@@ -241,6 +237,19 @@ class ViewSynthesizer:
                 with self._lock:
                     self._ranges[a.name, b.name] = found
         return self._maps(a, b, side)
+
+    def _prepared(self, pair: RectifiedPair, levels: int) -> NetPair:
+        """The pair as the net sees it, from the cache where it is there."""
+        key = (id(pair), levels)
+        with self._lock:
+            kept = self._prepared_pairs.get(key)
+        if kept is None or kept[0] is not pair:
+            kept = pair, net_pair(pair, levels)
+            with self._lock:
+                while len(self._prepared_pairs) >= CACHED_PAIRS:
+                    self._prepared_pairs.pop(next(iter(self._prepared_pairs)))
+                self._prepared_pairs[key] = kept
+        return kept[1]
 
     def _maps(self, a: Camera, b: Camera, side: int) -> RectifiedPair:
         """The pair rectified for pictures of these sizes on a rung, from the cache where it is there."""

@@ -1,0 +1,405 @@
+"""Train the geometry net from scratch or go on where it stopped, in pieces of any length.
+
+    python models/train_view.py --out DIR [--resume] [--minutes 60] [--batch 4] [--device cpu|cuda]
+    python models/train_view.py --out DIR --evaluate
+
+Training pairs come from `make_view_data.py` (made beside this, or before); what appears while this runs is used too.
+DIR/checkpoint.pt holds everything that is needed to go on (weights, their running mean, optimiser, step), written
+every few minutes and at the end; DIR/geometry.safetensors the mean of the weights in bfloat16, with its card beside it;
+DIR/curve.jsonl the losses and scores, DIR/curve.png their plot. The learning rate falls to a tenth over the last
+third of `--minutes`, so each piece ends in weights that can be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import queue
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from data_layers import Pair
+from make_view_data import load
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from streamsvc.cache import cache_dir
+from streamsvc.view.net.model import Answer, GeometryNet
+from streamsvc.view.net.pairs import BINS
+
+CROP = (288, 192)
+RATE = 6e-4
+MEAN = 0.998
+Sample = dict[str, NDArray[np.generic]]
+
+
+def mirrored(pair: Pair) -> Pair:
+    """The same pair seen in a mirror: left becomes right, and disparities stay."""
+
+    def flip(x: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(x[:, ::-1])
+
+    return Pair(
+        flip(pair.right), flip(pair.left), flip(pair.right_disparity), flip(pair.left_disparity),
+        flip(pair.right_person), flip(pair.left_person),
+    )  # fmt: skip
+
+
+def _window(array: NDArray[Any], x: int, y: int, size: tuple[int, int], fill: float) -> NDArray[Any]:
+    width, height = size
+    out = np.full((height, width, *array.shape[2:]), fill, array.dtype)
+    x0, x1 = max(x, 0), min(x + width, array.shape[1])
+    y0, y1 = max(y, 0), min(y + height, array.shape[0])
+    if x1 > x0 and y1 > y0:
+        out[y0 - y : y1 - y, x0 - x : x1 - x] = array[y0:y1, x0:x1]
+    return out
+
+
+def crop(pair: Pair, size: tuple[int, int], rng: np.random.Generator | None) -> Sample:
+    """Cut both pictures where they can match, the right one moved by a multiple of 8; the middle without `rng`."""
+    wide, high = size
+    spans = []
+    for disparity in (pair.left_disparity, pair.right_disparity):
+        known = np.flatnonzero(np.isfinite(disparity).any(0))
+        spans.append((int(known[0]), int(known[-1]) + 1) if len(known) else (0, disparity.shape[1]))
+    (l0, l1), (r0, r1) = spans
+    apart = l0 - r0 + (int(rng.integers(-24, 25)) if rng is not None else 0)
+    if l0 == r0 == 0 and rng is not None:
+        apart = int(rng.integers(0, 49)) if rng.random() < 0.5 else 0
+    shift = max(8 * round(apart / 8), 0)
+    height = pair.left.shape[0]
+    if rng is None:
+        x, y = (l0 + l1 - wide) // 2, (height - high) // 2
+    else:
+        x = int(rng.integers(min(l0, l1 - wide), max(l0, l1 - wide) + 1))
+        y = int(rng.integers(min(0, height - high), max(0, height - high) + 1))
+    del r1
+    return {
+        "left": _window(pair.left, x, y, size, 0),
+        "right": _window(pair.right, x - shift, y, size, 0),
+        "left_d": _window(pair.left_disparity, x, y, size, np.nan),
+        "right_d": _window(pair.right_disparity, x - shift, y, size, np.nan),
+        "left_p": _window(pair.left_person, x, y, size, np.nan),
+        "right_p": _window(pair.right_person, x - shift, y, size, np.nan),
+        "shift": np.float32(shift),
+    }  # type: ignore[dict-item]
+
+
+def batch_of(samples: list[Sample], device: str) -> dict[str, Tensor]:
+    """Stack samples: pictures (n, 3, h, w) in 0..1 channels last, truths (2n, h, w) left first, shift (n,)."""
+    out: dict[str, Tensor] = {}
+    for name in ("left", "right"):
+        pixels = torch.from_numpy(np.stack([s[name] for s in samples])).to(device)
+        out[name] = (pixels.permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=torch.channels_last)
+    for name in ("d", "p"):
+        both = np.concatenate([np.stack([s[f"{side}_{name}"] for s in samples]) for side in ("left", "right")])
+        out[name] = torch.from_numpy(both.astype(np.float32)).to(device)
+    out["shift"] = torch.tensor([float(s["shift"]) for s in samples], device=device)
+    return out
+
+
+class Feed:
+    """Random batches from a folder that may still be growing, made on threads ahead of time."""
+
+    def __init__(self, folder: Path, batch: int, seed: int, threads: int = 1) -> None:
+        self._folder, self._batch = folder, batch
+        self._queue: queue.Queue[list[Sample]] = queue.Queue(4)
+        for number in range(threads):
+            threading.Thread(target=self._run, args=(np.random.default_rng([seed, number]),), daemon=True).start()
+
+    def next(self) -> list[Sample]:
+        """Return the next batch."""
+        return self._queue.get()
+
+    def _run(self, rng: np.random.Generator) -> None:
+        kinds: dict[str, list[Path]] = {}
+        made = 0
+        while True:
+            if made % 500 == 0:
+                for kind in ("layers", "bodies"):
+                    kinds[kind] = sorted(self._folder.glob(f"{kind}-*.npz"))
+            samples = []
+            while len(samples) < self._batch:
+                kind = "bodies" if kinds["bodies"] and rng.random() < 0.45 else "layers"
+                pair = load(kinds[kind][int(rng.integers(len(kinds[kind])))])
+                if rng.random() < 0.5:
+                    pair = mirrored(pair)
+                sample = crop(pair, CROP, rng)
+                if np.isfinite(sample["left_d"]).mean() > 0.15:  # type: ignore[arg-type]
+                    samples.append(sample)
+            self._queue.put(samples)
+            made += 1
+
+
+def _difference(found: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    known = torch.isfinite(truth)
+    error = F.smooth_l1_loss(torch.where(known, found, 0), torch.where(known, truth, 0), reduction="none", beta=0.5)
+    return (error.clamp(max=40) * weight * known).sum() / (weight * known).sum().clamp(min=1)
+
+
+def losses(answers: list[Answer], d: Tensor, p: Tensor) -> dict[str, Tensor]:
+    """Errors of every level against disparity `d` and matte `p` (2n, h, w), pixels beside jumps counting threefold."""
+    known = torch.isfinite(d)
+    flat = torch.where(known, d, 0).unsqueeze(1)
+    high, low = F.max_pool2d(flat, 5, 1, 2), -F.max_pool2d(-flat, 5, 1, 2)
+    weight = (1 + 2 * ((high - low) > 3).float()).squeeze(1)
+    out: dict[str, Tensor] = {}
+    for number, answer in enumerate(answers):
+        stride = 8 >> number
+        here = (slice(None), slice(stride // 2, None, stride), slice(stride // 2, None, stride))
+        finer = (slice(None), slice(stride // 4, None, stride // 2), slice(stride // 4, None, stride // 2))
+        out[f"d{stride}"] = 0.4 * _difference(answer.disparity, d[here], weight[here])
+        out[f"up{stride}"] = (1.0 if number == 2 else 0.6) * _difference(answer.upsampled, d[finer], weight[finer])
+        error = (answer.disparity.detach() - d[here]).abs()
+        sure = F.binary_cross_entropy_with_logits(answer.confidence, (error < 1.0).float(), reduction="none")
+        out[f"c{stride}"] = 0.3 * sure[known[here]].mean()
+        told = torch.isfinite(p[here])
+        if told.any():
+            out[f"m{stride}"] = 0.5 * F.binary_cross_entropy_with_logits(answer.matte[told], p[here][told])
+        if answer.scores is not None:
+            bins = (d[here] / 8).clamp(0, BINS - 1)
+            at = torch.where(torch.isfinite(bins), bins, 0)
+            lower = at.floor().long().clamp(max=BINS - 2)
+            part = at - lower
+            log = torch.log_softmax(answer.scores, 1)
+            near = log.gather(1, lower.unsqueeze(1)).squeeze(1) * (1 - part)
+            far = log.gather(1, lower.unsqueeze(1) + 1).squeeze(1) * part
+            out["ce"] = -0.5 * ((near + far) * torch.isfinite(bins)).sum() / torch.isfinite(bins).sum().clamp(min=1)
+    return out
+
+
+def motorcycle() -> Sample:
+    """The real pair at 368x240, never trained on or tuned to."""
+    folder = cache_dir() / "motorcycle"
+    sides = [cv2.imread(str(folder / f"motorcycle_{side}.png"))[:, :, ::-1] for side in ("left", "right")]
+    with np.load(folder / "motorcycle_disparity.npz") as file:
+        truth = file[file.files[0]].astype(np.float32)
+    width = truth.shape[1]
+    truth = cv2.resize(truth, (368, 240), interpolation=cv2.INTER_NEAREST) * np.float32(368 / width)
+    left, right = (cv2.resize(s, (368, 240), interpolation=cv2.INTER_AREA) for s in sides)
+    truth = np.where(np.isfinite(truth) & (truth > 0), truth, np.nan).astype(np.float32)
+    none = np.full_like(truth, np.nan)
+    return {"left": left, "right": right, "left_d": truth, "right_d": none, "left_p": none, "right_p": none,
+            "shift": np.float32(0)}  # type: ignore[dict-item]  # fmt: skip
+
+
+def evaluate(net: GeometryNet, folder: Path, device: str) -> dict[str, dict[str, float]]:
+    """Score every level, upsampled to the input: EPE in pixels, bad-1 and bad-2 in per cent, on what is held out."""
+    net.eval()
+    sets = {"motorcycle": [motorcycle()]}
+    for kind in ("layers", "bodies"):
+        sets[kind] = [crop(load(path), (320, 240), None) for path in sorted(folder.glob(f"{kind}-*.npz"))]
+    scores: dict[str, dict[str, float]] = {}
+    for name, samples in sets.items():
+        for level in range(3):
+            scores[f"{name}/{8 >> level}"] = {"epe": 0.0, "bad1": 0.0, "bad2": 0.0}
+        pixels = 0
+        matte = []
+        for sample in samples:
+            batch = batch_of([sample], device)
+            with torch.inference_mode():
+                answers = net(batch["left"], batch["right"], batch["shift"])
+            # The left direction alone for the real pair, whose right truth nobody has.
+            truth = batch["d"]
+            known = torch.isfinite(truth)
+            pixels += int(known.sum())
+            for level, answer in enumerate(answers):
+                full = answer.upsampled
+                if full.shape[-1] != truth.shape[-1]:
+                    full = F.interpolate(full.unsqueeze(1), size=truth.shape[-2:], mode="bilinear").squeeze(1)
+                error = (full - truth).abs()[known]
+                row = scores[f"{name}/{8 >> level}"]
+                row["epe"] += float(error.sum())
+                row["bad1"] += 100 * float((error > 1).sum())
+                row["bad2"] += 100 * float((error > 2).sum())
+            told = torch.isfinite(batch["p"][:, 1::2, 1::2])
+            if told.any():
+                guess = torch.sigmoid(answers[-1].matte)[told]
+                matte.append(float((guess - batch["p"][:, 1::2, 1::2][told]).abs().mean()))
+        for level in range(3):
+            row = scores[f"{name}/{8 >> level}"]
+            scores[f"{name}/{8 >> level}"] = {k: round(v / max(pixels, 1), 4) for k, v in row.items()}
+        if matte:
+            scores[f"{name}/matte"] = {"mae": round(float(np.mean(matte)), 4)}
+    net.train()
+    return scores
+
+
+def plot(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Draw loss and scores against steps, logarithmic."""
+    picture = np.full((480, 900, 3), 255, np.uint8)
+    evaluated = [r for r in rows if "scores" in r]
+    lines: dict[str, list[tuple[float, float]]] = {"loss": [(r["step"], r["loss"]) for r in rows if "loss" in r]}
+    for name in ("motorcycle", "layers", "bodies"):
+        lines[f"{name} EPE"] = [
+            (r["step"], r["scores"][f"{name}/2"]["epe"]) for r in evaluated if f"{name}/2" in r["scores"]
+        ]
+    values = [v for line in lines.values() for _, v in line if v > 0]
+    if not values:
+        return
+    last = max(s for line in lines.values() for s, _ in line) or 1
+    low, high = math.log(min(values)), math.log(max(values))
+    colours = [(160, 160, 160), (40, 40, 220), (40, 160, 40), (200, 80, 40)]
+    for i, (name, line) in enumerate(lines.items()):
+        points = [
+            (60 + round(820 * s / last), 440 - round(400 * (math.log(max(v, 1e-6)) - low) / max(high - low, 1e-6)))
+            for s, v in line
+        ]
+        if points:
+            cv2.polylines(picture, [np.array(points, np.int32)], False, colours[i], 2 if i else 1, cv2.LINE_AA)
+            text = f"{name} {line[-1][1]:.2f}"
+            cv2.putText(picture, text, (70 + 210 * i, 24), 0, 0.55, colours[i], 1, cv2.LINE_AA)
+    for v in (0.25, 0.5, 1, 2, 4, 8, 16):
+        if low <= math.log(v) <= high:
+            y = 440 - round(400 * (math.log(v) - low) / (high - low))
+            cv2.line(picture, (60, y), (880, y), (230, 230, 230), 1)
+            cv2.putText(picture, f"{v:g}", (20, y + 5), 0, 0.45, (90, 90, 90), 1, cv2.LINE_AA)
+    cv2.putText(picture, f"{last} steps", (780, 465), 0, 0.45, (90, 90, 90), 1, cv2.LINE_AA)
+    cv2.imwrite(str(path), picture)
+
+
+class Training:
+    """The net, the mean of its weights, the optimiser, and where they are kept."""
+
+    def __init__(self, out: Path, device: str, resume: bool) -> None:
+        self.out, self.device = out, device
+        out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(1)
+        self.net = GeometryNet().to(device).to(memory_format=torch.channels_last)
+        self.mean = GeometryNet().to(device).to(memory_format=torch.channels_last)
+        self.mean.load_state_dict(self.net.state_dict())
+        self.optimiser = torch.optim.AdamW(self.net.parameters(), lr=RATE, weight_decay=1e-4)
+        self.step, self.seconds = 0, 0.0
+        if resume:
+            kept = torch.load(out / "checkpoint.pt", map_location=device, weights_only=True)
+            self.net.load_state_dict(kept["net"])
+            self.mean.load_state_dict(kept["mean"])
+            if "optimiser" in kept:
+                self.optimiser.load_state_dict(kept["optimiser"])
+            self.step, self.seconds = kept["step"], kept["seconds"]
+
+    def save(self, scores: dict[str, Any] | None) -> None:
+        """Write the checkpoint, and the mean weights with their card."""
+        part = self.out / "checkpoint.part"
+        torch.save(
+            {
+                "net": self.net.state_dict(), "mean": self.mean.state_dict(), "optimiser": self.optimiser.state_dict(),
+                "step": self.step, "seconds": self.seconds,
+            },
+            part,
+        )  # fmt: skip
+        part.replace(self.out / "checkpoint.pt")
+        weights = {k: v.to(torch.bfloat16).contiguous().cpu() for k, v in self.mean.state_dict().items()}
+        save_file(weights, str(self.out / "geometry.safetensors"), metadata={"format": "1", "steps": str(self.step)})
+        digest = hashlib.sha256((self.out / "geometry.safetensors").read_bytes()).hexdigest()
+        card = {
+            "sha256": digest,
+            "net": "streamsvc.view.net.model.GeometryNet",
+            "parameters": sum(p.numel() for p in self.net.parameters()),
+            "steps": self.step,
+            "hours": round(self.seconds / 3600, 2),
+            "device": torch.cuda.get_device_name()
+            if self.device == "cuda"
+            else f"CPU, {torch.get_num_threads()} threads",
+            "data": "make_view_data.py seed 1: layers and bodies",
+            "crop": list(CROP),
+            "scores": scores,
+        }
+        (self.out / "geometry.json").write_text(json.dumps(card, indent=1) + "\n")
+
+    def learn(self, batch: dict[str, Tensor], rate: float) -> dict[str, float]:
+        """Take one step."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        with torch.autocast(self.device, torch.bfloat16):
+            answers = self.net(batch["left"], batch["right"], batch["shift"])
+        parts = losses(answers, batch["d"], batch["p"])
+        total = torch.stack(list(parts.values())).sum()
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), 2.0)
+        if torch.isfinite(norm):
+            self.optimiser.step()
+        self.step += 1
+        decay = min(MEAN, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for kept, now in zip(self.mean.parameters(), self.net.parameters(), strict=True):
+                kept.lerp_(now, 1 - decay)
+        return {"loss": float(total)} | {k: round(float(v), 4) for k, v in parts.items()}
+
+
+def train(training: Training, data: Path, minutes: float, batch: int, every: float) -> None:
+    """Train for `minutes`, evaluating and saving every `every` minutes."""
+    feed = Feed(data / "train", batch, training.step)
+    rows: list[dict[str, Any]] = []
+    curve = training.out / "curve.jsonl"
+    if curve.exists() and training.step:
+        rows = [json.loads(line) for line in curve.read_text().splitlines()]
+    start = saved = time.monotonic()
+    before, recent = training.seconds, []
+    first_step = training.step
+    while (spent := time.monotonic() - start) < minutes * 60:
+        part = spent / (minutes * 60)
+        fall = 1.0 if part < 0.65 else 0.1 + 0.45 * (1 + math.cos(math.pi * (part - 0.65) / 0.35))
+        rate = RATE * fall * min(1.0, (training.step - first_step + 1) / 150)
+        recent.append(training.learn(batch_of(feed.next(), training.device), rate))
+        training.seconds = before + spent
+        if training.step % 50 == 0:
+            means = {k: round(float(np.mean([r[k] for r in recent if k in r])), 3) for k in recent[-1]}
+            rows.append({"step": training.step, **means})
+            per = spent / (training.step - first_step)
+            print(f"step {training.step}, {per:.2f} s each, {minutes - spent / 60:.1f} min left: {means}", flush=True)
+            recent.clear()
+        if time.monotonic() - saved > every * 60:
+            saved = time.monotonic()
+            _keep(training, data, rows, curve)
+    _keep(training, data, rows, curve)
+
+
+def _keep(training: Training, data: Path, rows: list[dict[str, Any]], curve: Path) -> None:
+    scores = evaluate(training.mean, data / "held-out", training.device)
+    rows.append({"step": training.step, "scores": scores})
+    for name, score in scores.items():
+        print(f"  {name:14} {score}", flush=True)
+    curve.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    plot(training.out / "curve.png", rows)
+    training.save(scores)
+
+
+def main() -> None:
+    """Parse flags and run."""
+    p = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--data", type=Path, default=cache_dir() / "view-data")
+    p.add_argument("--resume", action="store_true")
+    p.add_argument("--evaluate", action="store_true")
+    p.add_argument("--minutes", type=float, default=60)
+    p.add_argument("--every", type=float, default=8, help="minutes between checkpoints")
+    p.add_argument("--batch", type=int, default=4)
+    p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    a = p.parse_args()
+    torch.set_num_threads(a.threads)
+    cv2.setNumThreads(1)
+    training = Training(a.out, a.device, a.resume or a.evaluate)
+    if a.evaluate:
+        for name, score in evaluate(training.mean, a.data / "held-out", a.device).items():
+            print(f"{name:14} {score}")
+        return
+    if not any((a.data / "train").glob("layers-*.npz")):
+        sys.exit(f"{a.data / 'train'} holds no pairs; models/make_view_data.py makes them")
+    train(training, a.data, a.minutes, a.batch, a.every)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""A rectified pair as the geometry net sees it, and what it finds there. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streamsvc.frames import Camera
+from streamsvc.view.rectify import Map, Mask, RectifiedPair, Side, cropped_pair, pixel_rays
+
+Plane = NDArray[np.float32]
+
+BINS = 26
+"""Candidates of the net's first level, 8 pixels of its input apart: disparities of 0 to 8 (BINS - 1)."""
+
+MAX_DISPARITY = 8 * (BINS - 1)
+"""Disparities that the net can tell, in pixels of its input."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetSide:
+    """One side: `side` is cut to the net's input; `grid` is the camera of the answer's pixels, `rays` theirs, `inside`
+    whether the picture reaches there."""
+
+    side: Side
+    grid: Camera
+    rays: Map
+    inside: Mask
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetPair:
+    """A pair as the net sees it; `apart` is how far the two cuts differ in pixels of the input."""
+
+    left: NetSide
+    right: NetSide
+    apart: int
+    shift: float
+    fb: float
+    levels: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """One camera's geometry on `NetSide.grid`: inverse depth along its z in 1/m (0: none), confidence and matte (how
+    much of the pixel is the person) in [0, 1]; all (h, w) float32."""
+
+    inverse_depth: Plane
+    confidence: Plane
+    matte: Plane
+
+
+def net_pair(pair: RectifiedPair, levels: int) -> NetPair:
+    """Prepare a rectified pair for an answer of `levels` levels: the grid is 1/2 of the input, or 1/4 for one level."""
+    cut, apart = cropped_pair(pair)
+    step = 4 if levels == 1 else 2
+    sides = []
+    for side in (cut.left, cut.right):
+        grid = side.grid.resized(side.grid.width // step, side.grid.height // step)
+        inside = np.ascontiguousarray(
+            cv2.resize(side.inside.astype(np.uint8), (grid.width, grid.height), interpolation=cv2.INTER_AREA) == 1
+        )
+        sides.append(NetSide(side, grid, pixel_rays(grid), inside))
+    return NetPair(sides[0], sides[1], apart, pair.shift, pair.fb, levels)
