@@ -12,11 +12,12 @@ import pytest
 
 from streamsvc.bench.view import quick, run_view
 from streamsvc.bench.view_disparity import PlainSgbm, found_disparity, on_grid, true_disparity
-from streamsvc.bench.view_plot import Point, cost_plot
+from streamsvc.bench.view_plot import Plot, Point, cost_plot
 from streamsvc.bench.view_report import table
 from streamsvc.bench.view_rows import choose_rungs
 from streamsvc.bench.view_scenes import BETWEEN, NOISE, held_out_scenes, miscalibrated, noisy
 from streamsvc.bench.view_sheets import HOLE, Panel, colours, legend, sheet
+from streamsvc.budget.slices import Slices, run_timed
 from streamsvc.cli import main
 from streamsvc.scene.body import load_bodies
 from streamsvc.scene.photo import HEIGHT, WIDTH
@@ -152,6 +153,18 @@ def test_rungs_are_chosen_by_name_and_never_without_the_reference() -> None:
         choose_rungs(ladder, ("net-9",))
 
 
+def test_stages_are_timed_by_the_clock_that_is_given() -> None:
+    now = [0]
+
+    def job() -> Slices[str]:
+        for stage, ns in (("match", 5), ("splat", 2), ("match", 3)):
+            now[0] += ns
+            yield stage
+        return "view"
+
+    assert run_timed(job(), lambda: now[0]) == ("view", {"match": 8, "splat": 2})
+
+
 def test_a_table_says_where_there_is_no_value() -> None:
     lines = table([{"row": "a", "x": 0.5}, {"row": "bb", "x": None}], [("share", "x", lambda v: f"{100 * v:.0f} %")])
     assert lines == ["| row | share |", "| --- | ----: |", "| a   |  50 % |", "| bb  |     - |"]
@@ -168,6 +181,8 @@ def test_a_sheet_has_room_for_its_panels_and_holes_are_magenta() -> None:
 
 
 def test_the_plot_names_every_rung_and_level() -> None:
-    text = cost_plot("a < b", {"": [Point(10, 28, "sgbm", False), Point(20, 30, "net", True)]}, {"oracle": 31.0})
-    assert all(word in text for word in ("a &lt; b", "sgbm", "net", "oracle 31.0"))
+    text = cost_plot(
+        "a < b", {"small": Plot([Point(10, 28, "sgbm", False), Point(20, 30, "net", True)], {"oracle": 31.0}, "note")}
+    )
+    assert all(word in text for word in ("a &lt; b", "small", "sgbm 28.0", "net 30.0", "oracle 31.0", "note"))
     assert "nan" not in text

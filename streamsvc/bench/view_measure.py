@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamsvc.bench.view_disparity import PlainSgbm, found_disparity, true_disparity
-from streamsvc.bench.view_rows import NEAREST, ORACLE, Rungs, nearest_camera, oracle, timed
+from streamsvc.bench.view_rows import NEAREST, ORACLE, Rungs, nearest_camera, oracle
 from streamsvc.bench.view_scenes import BETWEEN, Case, HeldOut, Shot, noisy
-from streamsvc.budget.slices import run_to_end
+from streamsvc.budget.slices import run_timed, run_to_end
 from streamsvc.frames import Camera, Frame, FrameSet, Pixels, Rig
 from streamsvc.ledger.figures import percentile
 from streamsvc.scene import Scene
@@ -81,7 +81,7 @@ def milliseconds(scene: HeldOut, case: Case, size: tuple[int, int], rungs: Rungs
         shot = shots[number % MOMENTS]
         for name, maker in makers.items():
             before = time.process_time_ns()
-            _, spent = timed(maker.slices(shot.frames, shot.target, name), time.perf_counter_ns)
+            _, spent = run_timed(maker.slices(shot.frames, shot.target, name), time.perf_counter_ns)
             core = (time.process_time_ns() - before) / 1e6
             if number < WARM_RUNS:
                 continue
@@ -121,7 +121,7 @@ def _geometry(rig: Rig, frames: FrameSet, camera: Camera, rung: str, repeats: in
     maker = ViewSynthesizer(rig, camera.width, camera.height)
     best = rectify = math.inf
     for _ in range(repeats):
-        view, spent = timed(maker.slices(frames, camera, rung), time.process_time_ns)
+        view, spent = run_timed(maker.slices(frames, camera, rung), time.process_time_ns)
         geometry = sum(ns for stage, ns in spent.items() if stage not in ("rectify", "splat", "blend")) / 1e6
         best, rectify = min(best, geometry), min(rectify, spent.get("rectify", 0) / 1e6)
     return view, best, rectify

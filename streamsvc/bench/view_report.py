@@ -41,6 +41,7 @@ SCORES: tuple[Column, ...] = (
 AGAINST: tuple[Column, ...] = (
     ("gain dB", "gain_db", _db),
     ("below oracle dB", "below_oracle_db", _db),
+    ("where seen", "below_oracle_seen_db", _db),
     ("edge error x", "edge_ratio", _db),
     ("flicker x", "flicker_ratio", _db),
     ("blend adds dB", "blend_db", _db),

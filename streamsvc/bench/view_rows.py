@@ -12,7 +12,7 @@ Rungs that appear on the ladder appear here without a change.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -20,7 +20,7 @@ import numpy as np
 
 from streamsvc.bench.view_disparity import on_grid
 from streamsvc.bench.view_scenes import Shot
-from streamsvc.budget.slices import Slices, run_to_end
+from streamsvc.budget.slices import run_to_end
 from streamsvc.frames import Camera, Pixels, Rig
 from streamsvc.view import ViewError, ViewSynthesizer
 from streamsvc.view.compose import View, compose
@@ -139,18 +139,6 @@ def views(shot: Shot, rungs: Rungs) -> Iterator[tuple[str, View]]:
             if made is not None:
                 yield name + what, made
     yield ORACLE, oracle(shot)
-
-
-def timed(job: Slices[View], clock: Callable[[], int]) -> tuple[View, dict[str, int]]:
-    """Run `job`; return the view and the nanoseconds, by `clock`, that each of its stages took in all."""
-    spent: dict[str, int] = {}
-    while True:
-        start = clock()
-        try:
-            stage = next(job)
-        except StopIteration as stop:
-            return stop.value, spent
-        spent[stage] = spent.get(stage, 0) + clock() - start
 
 
 def rig_ladder(rig: Rig, size: tuple[int, int]) -> list[str]:

@@ -6,7 +6,7 @@ generator's return value. The dispatcher decides only between slices, and closin
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 R = TypeVar("R")
@@ -22,3 +22,16 @@ def run_to_end(slices: Slices[R]) -> R:
         except StopIteration as stop:
             result: R = stop.value
             return result
+
+
+def run_timed(slices: Slices[R], clock: Callable[[], int]) -> tuple[R, dict[str, int]]:
+    """Run every slice in turn; return the job's result and what each stage took in all, in units of `clock`."""
+    spent: dict[str, int] = {}
+    while True:
+        start = clock()
+        try:
+            stage = next(slices)
+        except StopIteration as stop:
+            result: R = stop.value
+            return result, spent
+        spent[stage] = spent.get(stage, 0) + clock() - start
