@@ -10,6 +10,7 @@ import { Meter } from "./meter.js";
 import { ShownReporter } from "./shown.js";
 import { Toolbar } from "./toolbar.js";
 import { ViewpointControl } from "./viewpoint.js";
+import { WarpedView } from "./warp.js";
 import { explain } from "./words.js";
 
 const TOAST_MS = 7000;
@@ -32,6 +33,8 @@ export class CallScreen {
   #toastTimer = null;
   #view;
   #voice;
+  #warped;
+  #window = null;
 
   constructor(root, media, leave) {
     this.#root = root;
@@ -39,6 +42,7 @@ export class CallScreen {
     const find = (selector) => root.querySelector(selector);
     this.#view = find("#view");
     this.#voice = find("#voice");
+    this.#warped = new WarpedView(this.#view, find("#warped"), () => ({ eye: this.#viewpoint.eye, window: this.#window }));
     this.#captions = new Captions(find("#captions"), find("#transcript"), find("#spoken"));
     this.#meter = new Meter(find("#meter"));
     this.#controls = new Controls(find("#settings-panel"), (change) => this.#session?.configure(change));
@@ -73,6 +77,7 @@ export class CallScreen {
       live: this.#meter.live,
       clock: clock && { offset_ns: clock.offsetNs, error_ns: clock.errorNs },
       eye: this.#viewpoint?.eye ?? null,
+      warped: this.#warped.drawn,
       viewpointsSent: this.#viewpoint?.sent ?? 0,
       notices: this.#notices,
     };
@@ -89,6 +94,7 @@ export class CallScreen {
     this.#root.classList.toggle("viewer", this.#media.viewer);
     this.#viewpoint = new ViewpointControl(this.#root.querySelector("#stage"), (m) => session.send("viewpoint", m));
     this.#toolbar.begin();
+    this.#warped.start();
     const on = (type, handler) => session.addEventListener(type, ({ detail }) => session === this.#session && handler(detail));
     on("state", (detail) => this.#state(detail));
     on("joined", (joined) => this.#joined(joined));
@@ -96,6 +102,7 @@ export class CallScreen {
     on("configured", ({ settings }) => this.#controls.show(settings));
     on("notice", ({ code, message }) => this.#notice(code, message));
     on("caption", (message) => this.#captions.take(message));
+    on("packed", (message) => this.#warped.told(message));
     on("live", (message) => this.#meter.draw(message));
     on("pong", (message) => this.#clock?.pong(message));
     on("channel", (label) => this.#channelOpen(label));
@@ -108,6 +115,7 @@ export class CallScreen {
 
   detach() {
     this.#endConnection();
+    this.#warped.stop();
     this.#viewpoint?.stop();
     this.#viewpoint = this.#session = null;
     this.#view.srcObject = this.#voice.srcObject = null;
@@ -139,6 +147,7 @@ export class CallScreen {
   #peers(peers, screen) {
     const others = this.#wish.mirror ? "mirror" : peers.length ? `with ${peers.join(", ")}` : "waiting for someone";
     this.#root.querySelector("[data-call=peers]").textContent = others;
+    this.#window = screen;
     this.#viewpoint.setScreen(screen);
     const alone = !peers.length && !this.#wish.mirror;
     this.#captions.keepTentative([...peers, this.#wish.name]);

@@ -5,10 +5,12 @@
 
 import { element, fillSelect } from "./dom.js";
 import { LANGUAGES } from "./languages.js";
+import { Warp } from "./warp.js";
 
 const SETTLE_MS = 150;
 const MODES = [
   ["window", "One view"],
+  ...(Warp.possible ? [["packed", "One view that follows at once"]] : []),
   ["stereo", "Stereo, side by side"],
   ["anaglyph", "Anaglyph for red/cyan glasses"],
   ["quilt", "Quilt for a light-field display"],

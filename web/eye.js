@@ -38,6 +38,19 @@ export function windowFrame(screen) {
   return { centre, right: x, up: y, normal, distance: clamp(-dot(centre, normal), 1.5 * half, 8 * half) };
 }
 
+// A rectangle as {half: [across, up] in metres, from(point): [right, up, towards the viewer] of a world point, metres from
+// the rectangle's centre}; the last is at least 5 cm, as for the service.
+export function screenAxes({ centre, right, up }) {
+  const x = unit(right);
+  const y = unit(add(up, x, -dot(up, x)));
+  const normal = cross(x, y);
+  const from = (point) => {
+    const offset = add(point, centre, -1);
+    return [dot(offset, x), dot(offset, y), Math.max(dot(offset, normal), 0.05)];
+  };
+  return { half: [Math.hypot(...right), Math.hypot(...up)], from };
+}
+
 // The eye of a pose, [x, y, z] world metres.
 export function eyeOf(frame, pose) {
   const d = frame.distance;

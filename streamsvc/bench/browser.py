@@ -164,8 +164,8 @@ class ChromiumCall:
 
 
 @contextmanager
-def chromium_call(film: Film, mic: Path) -> Iterator[ChromiumCall]:
-    """Open Chromium with a film for its cameras and a file for its microphone."""
+def chromium_call(film: Film, mic: Path, *flags: str) -> Iterator[ChromiumCall]:
+    """Open Chromium with a film for its cameras, a file for its microphone, and more `flags`."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -175,7 +175,7 @@ def chromium_call(film: Film, mic: Path) -> Iterator[ChromiumCall]:
         raise BrowserError("no Chromium is installed (Debian's package chromium)")
     with sync_playwright() as p:
         sound = f"--use-file-for-fake-audio-capture={mic}%noloop"
-        browser = p.chromium.launch(executable_path=executable, args=[*FLAGS, sound, "--headless=new"])
+        browser = p.chromium.launch(executable_path=executable, args=[*FLAGS, *flags, sound, "--headless=new"])
         try:
             context = browser.new_context(viewport={"width": 1280, "height": 800})
             context.grant_permissions(["camera", "microphone"])

@@ -58,6 +58,35 @@ def visit(url: str, folder: Path) -> dict:
         return {"stats": call.stats(), "pictures": pictures, "errors": call.errors}
 
 
+def visit_packed(url: str, folder: Path) -> dict:
+    film = film_body(2, (320, 240), 10.0, seconds=1.0)
+    rig = folder / "rig.json"
+    rig.write_text(json.dumps(film.rig.to_json()))
+    mic = write_wav(folder / "mic.wav", np.zeros(48_000, np.float32))
+    with chromium_call(film, mic, "--use-angle=swiftshader", "--enable-unsafe-swiftshader") as call:
+        call.join(url, "packed", rig, 2, "es")
+        call.page.click("[data-call=settings]")
+        call.page.select_option("[data-set=mode]", "packed")
+        call.until("window.streamsvc.stats.videoSize[1] === 408")
+        call.until("window.streamsvc.stats.warped > 0 && !document.getElementById('warped').hidden")
+        call.page.mouse.move(500, 400)
+        warped = call.stats()["warped"]
+        call.until(f"window.streamsvc.stats.warped > {warped + 10}")
+        size = call.page.evaluate("(({ width, height }) => [width, height])(document.getElementById('warped'))")
+        call.page.screenshot(path=str(folder / "packed.png"))
+        call.page.select_option("[data-set=mode]", "stereo")
+        call.until("window.streamsvc.stats.videoSize[0] === 640 && document.getElementById('warped').hidden")
+        return {"size": size, "errors": call.errors}
+
+
+async def test_a_packed_view_is_warped_in_the_page_until_another_mode_is_chosen(tmp_path: Path) -> None:
+    async with running_service(tmp_path, "--no-speech", view=(320, 240)) as (url, _):
+        seen = await asyncio.to_thread(visit_packed, url, tmp_path)
+    assert seen["size"] == [320, 240] and not seen["errors"]
+    stage = cv2.imread(str(tmp_path / "packed.png"))[100:600, 200:800]
+    assert stage.std() > 20
+
+
 async def test_chromium_sees_the_view_from_its_pointers_eye_and_reads_captions(tmp_path: Path) -> None:
     async with running_service(tmp_path, view=(320, 240)) as (url, _):
         seen = await asyncio.to_thread(visit, url, tmp_path)

@@ -1,0 +1,200 @@
+// The last-moment warp: output mode `packed` brings a view wider than the window with its inverse depth below; every
+// display frame it is redrawn here for where the eye is now, not where it was a round trip ago (docs/wire.md).
+//
+// Backwards: each pixel's ray from the new eye is followed through the depth picture from near to far until it meets the
+// surface there. What it passes behind doesn't stop it, so what opens up beside a person is the wall behind.
+
+import { screenAxes } from "./eye.js";
+
+const KEPT = 64; // messages whose picture hasn't come yet
+const SILENCE_MS = 1000;
+const VERTEX = `#version 300 es
+void main() {
+  gl_Position = vec4(vec2(gl_VertexID & 1, gl_VertexID >> 1) * 4.0 - 1.0, 0.0, 1.0);
+}`;
+const FRAGMENT = `#version 300 es
+precision highp float;
+precision highp int;
+uniform sampler2D picture;
+uniform vec2 canvas, size, window, wide, range; // pixels; pixels; half-extents in metres; inverse depth: far, near
+uniform vec3 then, now; // eyes from the window's centre in metres: right, up, towards the viewer
+out vec4 colour;
+const int STEPS = 24;
+// Where the ray to the window's point p, followed to what has inverse depth q, lay in the picture: 0..1, from the top.
+vec2 place(vec2 p, float q) {
+  vec2 behind = p + (p - now.xy) * (1.0 / q - then.z) / now.z;
+  vec2 s = (then.xy + (behind - then.xy) * then.z * q) / wide;
+  return vec2(0.5 + 0.5 * s.x, 0.5 - 0.5 * s.y);
+}
+float depth(vec2 at) {
+  ivec2 texel = ivec2(floor(at.x * size.x), round((at.y * size.y - 0.5) / 2.0));
+  texel = clamp(texel, ivec2(0), ivec2(int(size.x) - 1, int(size.y) / 2 - 1));
+  return mix(range.x, range.y, texelFetch(picture, texel + ivec2(0, int(size.y)), 0).g);
+}
+void main() {
+  vec2 p = (gl_FragCoord.xy / canvas * 2.0 - 1.0) * window;
+  float pace = (range.y - range.x) / float(STEPS), rounding = (range.y - range.x) / 400.0;
+  vec2 at;
+  for (int i = 0; i <= STEPS; i++) {
+    float q = max(range.y - pace * float(i), 1e-4);
+    at = place(p, q);
+    float there = depth(at);
+    if (there < q - rounding || there > q + 2.0 * pace) continue;
+    float near = q + pace;
+    for (int j = 0; j < 6; j++) {
+      float middle = 0.5 * (q + near);
+      if (depth(place(p, middle)) >= middle - rounding) q = middle; else near = middle;
+    }
+    at = place(p, q);
+    break;
+  }
+  if (any(lessThan(at, vec2(0))) || any(greaterThan(at, vec2(1)))) {
+    colour = vec4(vec3(24.0 / 255.0), 1.0);
+    return;
+  }
+  float row = clamp(at.y * size.y, 0.5, size.y - 0.5);
+  colour = vec4(texture(picture, vec2(at.x, row / (1.5 * size.y))).rgb, 1.0);
+}`;
+
+// Draws packed pictures into a canvas. Throws where there is no WebGL 2.
+export class Warp {
+  #gl;
+  #places = {};
+
+  static get possible() {
+    return Boolean(document.createElement("canvas").getContext("webgl2"));
+  }
+
+  constructor(canvas) {
+    const gl = canvas.getContext("webgl2", { alpha: false, antialias: false });
+    if (!gl) throw new Error("no WebGL 2");
+    const program = gl.createProgram();
+    for (const [type, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+      const shader = gl.createShader(type);
+      gl.shaderSource(shader, source);
+      gl.compileShader(shader);
+      gl.attachShader(program, shader);
+    }
+    gl.linkProgram(program);
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program) ?? "no shader");
+    gl.useProgram(program);
+    for (const name of ["canvas", "size", "window", "wide", "range", "then", "now"]) {
+      this.#places[name] = gl.getUniformLocation(program, name);
+    }
+    gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+    for (const side of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, side, gl.CLAMP_TO_EDGE);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR);
+    this.#gl = gl;
+  }
+
+  // Take a new picture: anything that texImage2D takes.
+  upload(source) {
+    const gl = this.#gl;
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB, gl.RGB, gl.UNSIGNED_BYTE, source);
+  }
+
+  // Draw the last picture, that of `message`, as seen by `eye` through `window` (null: all that it shows).
+  draw(message, eye, window) {
+    const gl = this.#gl;
+    const places = this.#places;
+    const wide = screenAxes(message.screen);
+    const shown = window ? screenAxes(window) : wide;
+    // A picture that passed through fills the window and has no margin: never show more than there is.
+    const half = [Math.min(shown.half[0], wide.half[0]), Math.min(shown.half[1], wide.half[1])];
+    const size = [message.width, message.height];
+    const [w, h] = size.map((pixels, i) => Math.round((pixels * half[i]) / wide.half[i]));
+    if (gl.canvas.width !== w || gl.canvas.height !== h) Object.assign(gl.canvas, { width: w, height: h });
+    gl.viewport(0, 0, w, h);
+    gl.uniform2f(places.canvas, w, h);
+    gl.uniform2f(places.size, ...size);
+    gl.uniform2f(places.window, ...half);
+    gl.uniform2f(places.wide, ...wide.half);
+    gl.uniform2f(places.range, message.inverse_far, message.inverse_near);
+    gl.uniform3f(places.then, ...wide.from(message.eye));
+    gl.uniform3f(places.now, ...wide.from(eye));
+    gl.drawArrays(gl.TRIANGLES, 0, 3);
+  }
+}
+
+// Shows the pictures of `video` that are packed in `canvas` over it, and hides that when others come.
+export class WarpedView {
+  drawn = 0;
+  #video;
+  #canvas;
+  #look;
+  #warp = null;
+  #messages = new Map(); // RTP timestamp -> packed message
+  #current = null;
+  #shown = { picture: null, eye: [] };
+  #lastMatch = -Infinity;
+  #frame = null;
+  #tick = null;
+
+  // `look` returns {eye, window}: where the eye is now, and the window's rectangle or null.
+  constructor(video, canvas, look) {
+    this.#video = video;
+    this.#canvas = canvas;
+    this.#look = look;
+  }
+
+  start() {
+    if (!this.#video.requestVideoFrameCallback) return;
+    const onFrame = (now, { rtpTimestamp }) => {
+      this.#take(now, rtpTimestamp);
+      this.#frame = this.#video.requestVideoFrameCallback(onFrame);
+    };
+    this.#frame = this.#video.requestVideoFrameCallback(onFrame);
+  }
+
+  // Take a `packed` message; it comes before its picture.
+  told(message) {
+    this.#messages.set(message.rtp, message);
+    if (this.#messages.size > KEPT) this.#messages.delete(this.#messages.keys().next().value);
+  }
+
+  stop() {
+    if (this.#frame !== null) this.#video.cancelVideoFrameCallback(this.#frame);
+    this.#frame = null;
+    this.#messages.clear();
+    this.#hide();
+  }
+
+  #take(now, rtp) {
+    const message = this.#messages.get(rtp >>> 0);
+    if (!message) {
+      // Messages may be lost: the picture before stands, unless this one is clearly of another mode.
+      const last = this.#current;
+      const alike = last && this.#video.videoWidth === last.width && this.#video.videoHeight === 1.5 * last.height;
+      if (!alike || now - this.#lastMatch > SILENCE_MS) this.#hide();
+      return;
+    }
+    try {
+      this.#warp ??= new Warp(this.#canvas);
+      this.#warp.upload(this.#video);
+    } catch {
+      this.#hide(); // no WebGL after all: the picture is shown as it comes
+      return;
+    }
+    this.#messages.delete(message.rtp);
+    this.#current = message;
+    this.#lastMatch = now;
+    this.#canvas.hidden = false;
+    this.#tick ??= requestAnimationFrame(() => this.#draw());
+  }
+
+  #draw() {
+    const { eye, window } = this.#look();
+    if (this.#current !== this.#shown.picture || eye.some((v, i) => v !== this.#shown.eye[i])) {
+      this.#warp.draw(this.#current, eye, window);
+      this.#shown = { picture: this.#current, eye };
+      this.drawn += 1;
+    }
+    this.#tick = requestAnimationFrame(() => this.#draw());
+  }
+
+  #hide() {
+    cancelAnimationFrame(this.#tick);
+    this.#tick = this.#current = null;
+    this.#canvas.hidden = true;
+  }
+}
