@@ -1,15 +1,17 @@
 """Fetch the recorded speech and the photographs that the demo and the tests use; quick when they are there already.
 
-    python models/assets.py [--only speech|motorcycle]
+    python models/assets.py [--only speech|motorcycle|boards]
 
 Fills the cache (`streamsvc.cache.cache_dir()`) with
 
     speech/<es|fr|en>/core-sounds-XX.txt.gz    id: text, one prompt a line (English: the references)
     speech/<es|fr>/<id>.wav                    8 kHz recordings (Digium, CC BY-SA 3.0; `copyright` lies beside them)
     motorcycle/motorcycle_{left,right}.png     a rectified stereo pair (Middlebury 2014), motorcycle_disparity.npz
+    boards/{left,right}NN.jpg                  a chessboard before a stereo camera, 13 pairs of pictures (OpenCV)
 
-They come from Debian's asterisk-core-sounds packages and the scikit-image 0.16.2 wheel, through apt-get and pip. Files
-are built beside their place and renamed, so what is there is whole. Nothing is installed; root isn't needed.
+They come from Debian's asterisk-core-sounds and opencv-doc packages and the scikit-image 0.16.2 wheel, through apt-get
+and pip. Files are built beside their place and renamed, so what is there is whole. Nothing is installed; root isn't
+needed.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ PICTURES = {
     "skimage/data/motorcycle_right.png": "motorcycle_right.png",
     "skimage/data/motorcycle_disp.npz": "motorcycle_disparity.npz",
 }
+BOARDS_PACKAGE = "opencv-doc"
+BOARDS = [f"{side}{number:02d}.jpg" for side in ("left", "right") for number in range(1, 15) if number != 10]
 
 
 class AssetError(Exception):
@@ -50,15 +54,15 @@ def _run(command: list[str], cwd: Path, hint: str) -> None:
         raise AssetError(f"`{' '.join(command[:4])} ...` failed ({last}); {hint}")
 
 
-def _download_debs(into: Path) -> None:
-    hint = "the recorded speech needs Debian or Ubuntu with a reachable package mirror"
-    fetch = ["apt-get", "-q", "download", *PACKAGES]
+def _download_debs(into: Path, what: str, packages: list[str]) -> None:
+    hint = f"{what} come from packages of Debian or Ubuntu, whose mirror must be reachable"
+    fetch = ["apt-get", "-q", "download", *packages]
     try:
         _run(fetch, into, hint)
     except AssetError:
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
             raise
-        print("speech: package lists are empty or old, updating them", flush=True)
+        print(f"{what}: package lists are empty or old, updating them", flush=True)
         _run(["apt-get", "-q", "update"], into, hint)
         _run(fetch, into, hint)
 
@@ -68,7 +72,7 @@ def fetch_speech(into: Path) -> None:
     with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
         work, tree = Path(scratch), Path(scratch) / "tree"
         print("speech: downloading 5 Debian packages (42 MB)", flush=True)
-        _download_debs(work)
+        _download_debs(work, "recordings of speech", PACKAGES)
         print("speech: unpacking", flush=True)
         for deb in sorted(work.glob("*.deb")):
             _run(["dpkg-deb", "-x", deb.name, "tree"], work, "dpkg-deb unpacks Debian packages; install dpkg")
@@ -121,7 +125,29 @@ def fetch_motorcycle(into: Path) -> None:
             picture.replace(into / picture.name)
 
 
-PARTS = {"speech": fetch_speech, "motorcycle": fetch_motorcycle}
+def fetch_boards(into: Path) -> None:
+    """Take the photographs of a chessboard out of OpenCV's documentation."""
+    with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
+        work = Path(scratch)
+        print("boards: downloading a Debian package (96 MB), of which 0.7 MB are kept", flush=True)
+        _download_debs(work, "chessboard pictures", [BOARDS_PACKAGE])
+        deb = next(work.glob("*.deb")).name
+        data = f"./usr/share/doc/{BOARDS_PACKAGE}"
+        wanted = [f"{data}/examples/data/{name}" for name in BOARDS] + [f"{data}/copyright"]
+        listed = work / "wanted"
+        listed.write_text("\n".join(wanted))
+        unpack = f"dpkg-deb --fsys-tarfile {deb} | tar -x -T wanted"
+        hint = "opencv-doc holds no chessboards where they were, or dpkg-deb or tar is missing"
+        _run(["bash", "-o", "pipefail", "-c", unpack], work, hint)
+        built = work / "built"
+        built.mkdir()
+        for path in wanted:
+            shutil.move(work / path, built / Path(path).name)
+        if not into.exists():  # another process may have been quicker
+            built.rename(into)
+
+
+PARTS = {"speech": fetch_speech, "motorcycle": fetch_motorcycle, "boards": fetch_boards}
 
 
 def ready(name: str, place: Path) -> bool:

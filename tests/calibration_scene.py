@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -79,17 +80,13 @@ def make_views(
 
 def render(camera: Camera, board: Board, pose: tuple[Array, Array], seed: int = 0) -> NDArray[np.uint8]:
     """What the camera sees: the printed board on a gray wall, gray (h, w), with a slight noise."""
-    dpi = 0.0254 * 40 / board.square
-    sheet = cv2.GaussianBlur(boards.draw(board, round(dpi)), (0, 0), 1.0)
-    cell = round(board.square * round(dpi) / 0.0254)
-    v, u = np.mgrid[0 : camera.height : 0.5, 0 : camera.width : 0.5] - 0.25
-    rays = _rays(camera, u, v)
-    directions = np.concatenate([rays, np.ones((len(rays), 1))], 1) @ camera.R @ pose[0]
+    sheet, cell = _sheet(board)
+    directions = _directions(camera) @ (camera.R @ pose[0])
     origin = (camera.centre - pose[1]) @ pose[0]
     at = origin - directions * (origin[2] / directions[:, 2:])
     # The first inner corner lies two squares into the sheet: margin and first square; integer pixel centres.
     x, y = ((at[:, i] / board.square + 2) * cell - 0.5 for i in (0, 1))
-    shape = u.shape
+    shape = 2 * camera.height, 2 * camera.width
     seen = cv2.remap(
         sheet, x.reshape(shape).astype(np.float32), y.reshape(shape).astype(np.float32), cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT, borderValue=128,
@@ -97,6 +94,21 @@ def render(camera: Camera, board: Board, pose: tuple[Array, Array], seed: int = 
     small = cv2.resize(seen, (camera.width, camera.height), interpolation=cv2.INTER_AREA).astype(np.float64)
     small = 30 + small * 0.75 + np.random.default_rng(seed).normal(0, 2.0, small.shape)
     return np.clip(np.rint(small), 0, 255).astype(np.uint8)
+
+
+@cache
+def _sheet(board: Board) -> tuple[NDArray[np.uint8], int]:
+    """The printed board, slightly soft, and the pixels of a square's side."""
+    dpi = round(0.0254 * 40 / board.square)
+    return cv2.GaussianBlur(boards.draw(board, dpi), (0, 0), 1.0), round(board.square * dpi / 0.0254)
+
+
+@cache
+def _directions(camera: Camera) -> Array:
+    """Rays through four samples a pixel, camera axes, (4 h w, 3)."""
+    v, u = np.mgrid[0 : camera.height : 0.5, 0 : camera.width : 0.5] - 0.25
+    rays = _rays(camera, u, v)
+    return np.concatenate([rays, np.ones((len(rays), 1))], 1)
 
 
 def _rays(camera: Camera, u: Array, v: Array) -> Array:

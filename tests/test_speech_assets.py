@@ -21,6 +21,7 @@ def test_what_is_there_already_is_left_alone_in_silence(tmp_path: Path) -> None:
     (tmp_path / "motorcycle").mkdir()
     for name in ("motorcycle_left.png", "motorcycle_right.png", "motorcycle_disparity.npz"):
         (tmp_path / "motorcycle" / name).touch()
+    (tmp_path / "boards").mkdir()
     done = run(tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

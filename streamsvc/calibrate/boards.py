@@ -133,7 +133,7 @@ class Detector:
         self.board = board
         self._charucos: list[Any] = []
         if board.marker is not None:
-            # Boards with an even number of rows were printed with the other corner first before OpenCV 4.6.
+            # Boards with an even number of squares up were printed with the other corner first before OpenCV 4.6.
             for legacy in (False, True) if board.rows % 2 else (False,):
                 charuco = cv2.aruco.CharucoBoard(
                     (board.columns + 1, board.rows + 1), board.square, board.marker, _dictionary(board.dictionary or "")
@@ -179,18 +179,17 @@ class Detector:
         return grid if _first_square_is_dark(gray, grid) else half_turn
 
     def _charuco(self, gray: Gray) -> Detection | None:
-        best: Detection | None = None
         for detector in self._charucos:
             corners, ids, _, _ = detector.detectBoard(gray)
-            if ids is None or len(ids) < MIN_CHARUCO_POINTS or (best is not None and len(ids) <= len(best.ids)):
+            if ids is None or len(ids) < MIN_CHARUCO_POINTS:
                 continue
             numbers = np.asarray(ids, np.int64).reshape(-1)
             at = np.stack([numbers % self.board.columns, numbers // self.board.columns], 1)
             if min(len(np.unique(at[:, 0])), len(np.unique(at[:, 1]))) < 2:
                 continue  # points on one line have no pose
             pixels = np.asarray(corners, np.float64).reshape(-1, 2)
-            best = Detection(numbers, pixels, _point_spread(gray, pixels))
-        return best
+            return Detection(numbers, pixels, _point_spread(gray, pixels))
+        return None
 
     def explain(self, gray: Gray) -> str | None:
         """Return why the board isn't found in `gray`, when that can be seen: another size, mirrored, other markers."""

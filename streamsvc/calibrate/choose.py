@@ -15,8 +15,8 @@ from streamsvc.calibrate.boards import Detection
 Found = Mapping[str, Detection]
 Sizes = Mapping[str, tuple[int, int]]
 
-NOVEL = 0.06
-"""Corners must have moved by this share of the diagonal, on average, to make another view."""
+NOVEL = 0.05
+"""Corners must have moved by this share of the diagonal to make another view."""
 
 STILL = 0.004
 """Motion between neighbouring samples, in diagonals, at which an instant is worth half."""
@@ -25,11 +25,13 @@ FARTHEST = 0.6
 
 
 def moved(a: Detection, b: Detection, size: tuple[int, int]) -> float | None:
-    """Return the mean movement of the corners that both hold, in picture diagonals; None when they share none."""
+    """Return how far the corners that both hold have moved, in picture diagonals (the 95th percentile, so that a board
+    that is only tilted has moved); None when they share none."""
     common, i, j = np.intersect1d(a.ids, b.ids, return_indices=True)
     if not len(common):
         return None
-    return float(np.linalg.norm(a.pixels[i] - b.pixels[j], axis=1).mean() / np.hypot(*size))
+    movement = np.linalg.norm(a.pixels[i] - b.pixels[j], axis=1)
+    return float(np.quantile(movement, 0.95) / np.hypot(*size))
 
 
 def difference(a: Found, b: Found, sizes: Sizes) -> float:

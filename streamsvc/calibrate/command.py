@@ -93,6 +93,7 @@ def _gather(
         return gather_videos(files, detector, progress)
     if files:
         raise CalibrationError(f"--camera: {', '.join(files)} are files, the others are not; give one kind")
-    return gather_live(
-        cameras, detector, say, size=options.size, fps=options.fps, wanted=options.views, seconds=options.seconds
-    )
+    from streamsvc.peer.sources import open_cameras
+
+    groups, _ = open_cameras(dict(cameras), None, options.size, options.fps)
+    return gather_live(groups, tuple(cameras), detector, say, wanted=options.views, seconds=options.seconds)

@@ -75,7 +75,12 @@ class Gathered:
             self._refuse_part(detector.board)
 
     def _nothing(self, camera: str, detector: Detector) -> str:
-        reasons = Counter(r for g in self.missed.get(camera, []) if (r := detector.explain(g)) is not None)
+        reasons = Counter[str]()
+        for gray in self.missed.get(camera, []):
+            if (reason := detector.explain(gray)) is not None:
+                reasons[reason] += 1
+                if reasons[reason] == 2:  # explaining is slow, and two pictures don't agree by chance
+                    break
         found = f"camera {camera}: the {detector.board} is found in none of {self.pictures[camera]} pictures"
         if reasons:
             return f"{found}: {reasons.most_common(1)[0][0]}"

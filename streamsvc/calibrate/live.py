@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -28,6 +29,7 @@ LOOK_S = 0.3
 ZONES = ("upper left", "top", "upper right", "left", "middle", "right", "lower left", "bottom", "lower right")
 
 Say = Callable[[str], None]
+OnPicture = Callable[[str, Pixels, int], None]
 
 
 class Collector:
@@ -70,24 +72,20 @@ class Collector:
         return f"{len(self.kept)} views; next: tilted, {zone} of {camera}'s picture, and hold still"
 
 
+class Source(Protocol):
+    """One or more cameras that deliver until they are stopped, on the thread that runs them."""
+
+    def run(self, on_picture: OnPicture, stop: threading.Event) -> None:
+        """Call `on_picture` with (camera, pixels, capture instant on the monotonic clock)."""
+
+
 def gather_live(
-    cameras: Mapping[str, str],
-    detector: Detector,
-    say: Say,
-    *,
-    size: tuple[int, int],
-    fps: float,
-    wanted: int,
-    seconds: float,
+    groups: Sequence[Source], cameras: Sequence[str], detector: Detector, say: Say, *, wanted: int, seconds: float
 ) -> Gathered:
-    """Collect `wanted` views from live cameras (name to device), or as many as come in `seconds`.
+    """Collect `wanted` views from the `cameras` (names) that `groups` deliver, or as many as come in `seconds`.
 
-    `say` hears what to do next. Raises CalibrationError when a camera delivers nothing or stops, SourceError when one
-    can't be opened.
+    `say` hears what to do next. Raises CalibrationError when a camera delivers nothing or stops.
     """
-    from streamsvc.peer.sources import open_cameras
-
-    groups, _ = open_cameras(dict(cameras), None, size, fps)
     newest: dict[str, tuple[Pixels, int]] = {}
     failed: list[str] = []
     stop, lock = threading.Event(), threading.Lock()
@@ -96,9 +94,9 @@ def gather_live(
         with lock:
             newest[name] = pixels, captured_ns
 
-    def run(group: object) -> None:
+    def run(group: Source) -> None:
         try:
-            group.run(take, stop)  # type: ignore[attr-defined]
+            group.run(take, stop)
         except (StreamsvcError, OSError, ValueError) as e:
             failed.append(str(e))
 
@@ -115,9 +113,9 @@ def gather_live(
             stop.wait(LOOK_S)
             with lock:
                 look = dict(newest)
-            if len(look) < len(cameras):
+            if not look.keys() >= set(cameras):
                 continue
-            instants = [ns for _, ns in look.values()]
+            instants = [look[name][1] for name in cameras]
             if max(instants) - min(instants) > MAX_SKEW_NS:
                 continue
             grays = {name: _gray(look[name][0]) for name in cameras}
