@@ -37,7 +37,9 @@ FRAMES_PER_SECOND = 15
 class Case:
     """Which cameras and which target: `fraction` of the way between the two middle cameras, 20 degrees apart.
 
-    With `miscalibrated` the rig that the view is made with isn't quite the one that took the pictures.
+    With `miscalibrated` the rig that the view is made with isn't quite the one that took the pictures. The target is
+    then half-way between the cameras as they are believed to stand and the truth half-way between where they do: an
+    error that all cameras share only moves the world, and nobody can see it.
     """
 
     name: str
@@ -54,8 +56,8 @@ CASES = (BETWEEN, Case("beyond left", 2, -0.25), Case("beyond right", 2, 1.25), 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shot:
-    """One instant: what the cameras took, the `rig` as the view maker is told it, the `target` and what is to be seen
-    there, the true rendering of each camera by name, and `visible` (h, w): what of the target some camera sees."""
+    """One instant: what the cameras took, the `rig` and the `target` as the view maker is told them, what is to be
+    seen there, the true rendering of each camera by name, and `visible` (h, w): what of the target some camera sees."""
 
     frames: FrameSet
     rig: Rig
@@ -82,14 +84,16 @@ class HeldOut:
         """Return what `case` shows in pictures of `size`, `later` frames on."""
         rig = self.scene.rig(case.cameras, *size)
         middle = len(rig.cameras) // 2
-        target = between(rig, rig.cameras[middle - 1].name, rig.cameras[middle].name, case.fraction)
+        names = rig.cameras[middle - 1].name, rig.cameras[middle].name
+        stands = between(rig, *names, case.fraction)
         t = self.t + later / FRAMES_PER_SECOND
         seen = {c.name: self.scene.render(c, t) for c in rig.cameras}
         told = miscalibrated(rig, self.seed) if case.miscalibrated else rig
         captured = round(later * 1e9 / FRAMES_PER_SECOND)
         frames = tuple(Frame(name, s.rgb, captured) for name, s in seen.items())
-        truth = self.scene.render(target, t)
-        visible = seen_by_any(target, truth, rig, seen)
+        truth = self.scene.render(stands, t)
+        visible = seen_by_any(stands, truth, rig, seen)
+        target = between(told, *names, case.fraction)
         return Shot(FrameSet("bench", later, captured, 0, frames), told, target, truth, seen, visible)
 
 
