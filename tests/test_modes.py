@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 
@@ -265,3 +267,9 @@ def test_where_nothing_at_all_was_seen_there_is_dark_and_no_depth() -> None:
     features, coverage = features_with(np.zeros((20, 30), bool))
     fill_holes(features, coverage)
     assert (features[..., :3] == BEYOND).all() and not features[..., 3].any()
+
+
+def test_the_warm_up_compiles_the_fading_too() -> None:
+    code = "from streamsvc.view import blend, warm_up; warm_up(); assert blend._fade_out.signatures"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

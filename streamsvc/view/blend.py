@@ -100,18 +100,30 @@ def fill_holes(features: Plane, coverage: Plane, threshold: float = HOLE_COVERAG
         features[..., :-1] = BEYOND
         features[..., -1] = 0
     elif beyond:
-        _fade_out(features, outside)
+        distance, label = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+        known = np.empty((outside.size - beyond + 1, 2), np.int32)
+        _fade_out(features, outside, distance, label, known, np.float32(FADE_WIDTH * coverage.shape[1]))
 
 
-def _fade_out(features: Plane, outside: NDArray[np.uint8]) -> None:
-    distance, label = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    there = outside != 0
-    nearest = np.empty(int(label.max()) + 1, np.intp)
-    nearest[label[~there]] = np.flatnonzero(~there)
-    filled = features.reshape(-1, features.shape[2])[nearest[label[there]]]
-    t = np.clip(distance[there] / np.float32(FADE_WIDTH * features.shape[1]), 0, 1)[:, None]
-    filled[:, :-1] += t * t * (3 - 2 * t) * (BEYOND - filled[:, :-1])
-    features[there] = filled
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _fade_out(features, outside, distance, label, known, reach):  # type: ignore[no-untyped-def]
+    """Each pixel outside gets the known one with the same label, `distance` pixels away."""
+    height, width, channels = features.shape
+    for y in range(height):
+        for x in range(width):
+            if outside[y, x] == 0:
+                known[label[y, x], 0] = y
+                known[label[y, x], 1] = x
+    for y in range(height):
+        for x in range(width):
+            if outside[y, x] == 0:
+                continue
+            y0, x0 = known[label[y, x]]
+            t = min(distance[y, x] / reach, np.float32(1))
+            t = t * t * (np.float32(3) - np.float32(2) * t)
+            for c in range(channels - 1):
+                features[y, x, c] = features[y0, x0, c] + t * (np.float32(BEYOND) - features[y0, x0, c])
+            features[y, x, channels - 1] = features[y0, x0, channels - 1]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
