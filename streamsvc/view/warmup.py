@@ -11,7 +11,7 @@ from streamsvc.frames import Camera, Frame, FrameSet, Rig, Viewpoint
 from streamsvc.view.synth import ViewSynthesizer
 
 _WIDTH, _HEIGHT = 96, 72
-_ASIDE = Viewpoint(0, ((0.3, 0.0, 0.0),))
+_ASIDE = Viewpoint(0, ((3.0, 0.0, 0.0),))
 """An eye that sees beyond what the cameras saw: fading that out takes a kernel too."""
 
 
