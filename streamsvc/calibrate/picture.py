@@ -102,7 +102,7 @@ def _plan(
 
 def _label(canvas: Pixels, named: Sequence[tuple[str, Array]], below: bool) -> None:
     """Write the names beside the optical centres, staggered where they would lie on each other."""
-    taken: list[tuple[float, float, float]] = []
+    taken = [(float(x) - 6, float(x) + 6, float(y) + 6) for _, (x, y) in named]  # the dots themselves
     for i, (name, (x, y)) in sorted(enumerate(named), key=lambda n: tuple(n[1][1])):
         wide = cv2.getTextSize(name, FONT, 0.5, 1)[0][0]
         left = float(np.clip(x - wide / 2, 2, PLAN - wide - 2))
