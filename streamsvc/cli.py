@@ -296,6 +296,7 @@ def _bench_view(arguments: argparse.Namespace) -> int:
         options = replace(options, scenes=arguments.scenes)
     if arguments.size:
         options = replace(options, sizes=tuple(dict.fromkeys(arguments.size)))
+    options = replace(options, weights=arguments.weights)
     figures = run_view(options, lambda line: print(line, flush=True), _progress("step"))
     _write_json(arguments.json, figures)
     return 0
@@ -448,6 +449,7 @@ def _add_bench_view_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--scenes", type=int, metavar="N", help="held-out scenes (8)")
     p.add_argument("--size", type=_size, action="append", help="of cameras and view; repeatable (320x240 and 640x480)")
     p.add_argument("--rungs", metavar="NAME,...", help="only these rungs, and the top classical one (all)")
+    p.add_argument("--weights", type=Path, metavar="DIR", help="folder of the net's weights (those installed)")
     p.add_argument("--out", type=Path, default=Path("out/bench-view"), help="tables and pictures (%(default)s)")
 
 

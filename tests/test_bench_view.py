@@ -12,17 +12,19 @@ import pytest
 
 from streamsvc.bench.view import quick, run_view
 from streamsvc.bench.view_disparity import PlainSgbm, found_disparity, on_grid, true_disparity
+from streamsvc.bench.view_measure import milliseconds
 from streamsvc.bench.view_plot import Plot, Point, cost_plot
 from streamsvc.bench.view_report import table
-from streamsvc.bench.view_rows import choose_rungs
+from streamsvc.bench.view_rows import choose_rungs, views
 from streamsvc.bench.view_scenes import BETWEEN, NOISE, held_out_scenes, miscalibrated, noisy
 from streamsvc.bench.view_sheets import HOLE, Panel, colours, legend, sheet
 from streamsvc.budget.slices import Slices, run_timed
 from streamsvc.cli import main
 from streamsvc.scene.body import load_bodies
 from streamsvc.scene.photo import HEIGHT, WIDTH
-from streamsvc.view import ViewError
+from streamsvc.view import ViewError, ViewSynthesizer
 from streamsvc.view.geometry import Source
+from streamsvc.view.quality import psnr
 from streamsvc.view.rectify import rectify_pair
 
 
@@ -38,7 +40,10 @@ def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(out / "motorcycle_disparity.npz", np.full((HEIGHT, WIDTH), 20.0, np.float32))
 
 
-def test_a_quick_run_fills_every_table_and_sheet(photographs: None, tmp_path: Path) -> None:
+def test_a_quick_run_fills_every_table_and_sheet(
+    photographs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMSVC_WEIGHTS", str(tmp_path / "none"))
     told: list[str] = []
     steps: list[tuple[float, float]] = []
     out = tmp_path / "bench"
@@ -56,6 +61,7 @@ def test_a_quick_run_fills_every_table_and_sheet(photographs: None, tmp_path: Pa
             assert 0 < rows[case, row]["coverage"] <= 1 and 0 < rows[case, row]["foreground_ms_ssim"] < 1
     assert rows["between", "oracle"]["edge_error"] < rows["between", reference]["edge_error"]
     # Where no camera sees the person, true depth can't help; where one does, it must.
+    assert "classical rungs are used" in figures["conditions"]["nets"]
     between = rows["between", reference]["seen_psnr"]
     assert rows["between", "oracle"]["seen_psnr"] > between > rows["between", f"{reference}, splat only"]["seen_psnr"]
     assert {r["row"] for r in figures["flicker"]} == {"nearest camera", "oracle", *figures["rungs"]}
@@ -151,6 +157,26 @@ def test_rungs_are_chosen_by_name_and_never_without_the_reference() -> None:
     assert choose_rungs(ladder[:2], ()).learned is None
     with pytest.raises(ViewError, match="there are sgbm-108"):
         choose_rungs(ladder, ("net-9",))
+
+
+def test_learned_rungs_show_up_by_themselves() -> None:
+    from streamsvc.view.net.geometry import NetGeometry
+    from streamsvc.view.net.model import GeometryNet
+
+    net = NetGeometry(GeometryNet().eval().requires_grad_(False))
+    size = (160, 120)
+    shot = held_out_scenes(1)[0].shot(BETWEEN, size)
+    names = [r.name for r in ViewSynthesizer(shot.rig, *size, net=net).rungs]
+    learned = [n for n in names if not n.startswith("sgbm-")]
+    rungs = choose_rungs(names, learned[:1], net)
+    assert learned and rungs.learned == learned[0]
+    shown = dict(views(shot, rungs))
+    assert tuple(shown) == rungs.rows and f"{learned[0]}, true depth" in shown
+    person = shot.truth.alpha > 0.5
+    assert psnr(shown[f"{learned[0]}, true depth"].pixels, shot.truth.rgb, person) > 20, "untrained, but for the depth"
+    assert [
+        r["row"] for r in milliseconds(held_out_scenes(1)[0], BETWEEN, size, rungs, 1) if r["stage"] == "total"
+    ] == [*rungs.names]
 
 
 def test_stages_are_timed_by_the_clock_that_is_given() -> None:

@@ -2,8 +2,7 @@
 
 Held-out people (`view_scenes`) seen by two and four cameras, between them and beyond them, with a perfect rig and with
 one that is a little off; and one real stereo pair. The rows are in `view_rows`, the measures in `view_measure`. Under
-`out`: table.md, contact sheets and error maps (PNG), cost.svg. LPIPS is not among the measures: its weights aren't
-to be had here.
+`out`: table.md, contact sheets and error maps (PNG), cost.svg.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +26,6 @@ from streamsvc.bench.view_rows import (
     SPLAT_ONLY,
     Rungs,
     choose_rungs,
-    rig_ladder,
     views,
 )
 from streamsvc.bench.view_scenes import (
@@ -47,7 +45,11 @@ from streamsvc.bench.view_sheets import Panel, colours, difference, legend, save
 from streamsvc.frames import Pixels
 from streamsvc.ledger.conditions import conditions
 from streamsvc.scene import open_scene
-from streamsvc.view import ViewError, warm_up
+from streamsvc.view import ViewError, ViewSynthesizer, warm_up
+from streamsvc.view.net import open_net
+
+if TYPE_CHECKING:
+    from streamsvc.view.net.geometry import NetGeometry
 
 SIZES = ((320, 240), (640, 480))
 SHEET_SCENES = 4
@@ -61,7 +63,7 @@ DISPARITY_TOP = 8.0
 @dataclass(frozen=True, slots=True)
 class ViewBench:
     """What to run: `scenes` held-out scenes at each of `sizes`; `rungs` by name (none: all of the ladder); `repeats`
-    timed views a rung and `flicker_frames` noisy frames."""
+    timed views a rung and `flicker_frames` noisy frames; `weights`: folder of the net's (those that are installed)."""
 
     out: Path
     scenes: int = 8
@@ -69,6 +71,7 @@ class ViewBench:
     rungs: tuple[str, ...] = ()
     repeats: int = 60
     flicker_frames: int = 8
+    weights: Path | None = None
 
 
 def quick(out: Path, rungs: tuple[str, ...] = ()) -> ViewBench:
@@ -94,10 +97,11 @@ def run_view(
         raise ViewError(f"at least one scene is needed, got {options.scenes}")
     scenes = held_out_scenes(options.scenes)
     motorcycle = open_scene("motorcycle")
-    rungs = choose_rungs(rig_ladder(scenes[0].scene.rig(2, *options.sizes[0]), options.sizes[0]), options.rungs)
+    net, missing = _net(options.weights)
+    rungs = _rungs(options, scenes[0], net)
     options.out.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Any] = {
-        "conditions": conditions() | _own_conditions(options, scenes),
+        "conditions": conditions() | _own_conditions(options, scenes) | ({"nets": missing} if missing else {}),
         "reference": rungs.classical,
         "rungs": list(rungs.names),
         "sizes": [f"{w}x{h}" for w, h in options.sizes],
@@ -114,7 +118,7 @@ def run_view(
         if progress is not None:
             progress(done, total)
 
-    warm_up()
+    warm_up(net)
     for size in options.sizes:
         label = f"{size[0]}x{size[1]}"
         tell(f"{label}: {len(scenes)} scenes, {len(CASES)} cases, rows {', '.join(rungs.rows)}")
@@ -151,6 +155,25 @@ def run_view(
     return figures
 
 
+def _net(weights: Path | None) -> tuple[NetGeometry | None, str]:
+    """The net, or why there is none; raises ViewError when `weights` were asked for."""
+    try:
+        return open_net(weights), ""
+    except ViewError as e:
+        if weights is not None:
+            raise
+        return None, str(e)
+
+
+def _rungs(options: ViewBench, scene: HeldOut, net: NetGeometry | None) -> Rungs:
+    names: dict[str, None] = {}
+    for size in options.sizes:
+        for case in (BETWEEN, FOUR):
+            rungs = ViewSynthesizer(scene.scene.rig(case.cameras, *size), *size, net=net).rungs
+            names |= dict.fromkeys(r.name for r in rungs)
+    return choose_rungs(list(names), options.rungs, net)
+
+
 def _own_conditions(options: ViewBench, scenes: Sequence[HeldOut]) -> dict[str, str]:
     return {
         "device": "cpu, one thread",
@@ -159,6 +182,7 @@ def _own_conditions(options: ViewBench, scenes: Sequence[HeldOut]) -> dict[str, 
         "calibration noise": f"each camera {1000 * SHIFT_M:g} mm and {TURN_DEGREES:g} degrees off, its own random way",
         "flicker": f"{options.flicker_frames} frames, sensor noise of sigma {SENSOR_SIGMA:g} of 255",
         "milliseconds": f"{options.repeats} views a rung in turn, copies included",
+        "LPIPS": "not measured: its weights aren't to be had here",
     }
 
 
@@ -178,7 +202,7 @@ def _scored(
                 shown[name] = view.pixels, float(found["foreground_psnr"] or 0)
             if number < SHEET_SCENES:
                 columns = (NEAREST, *rungs.tops, ORACLE)
-                pictures.lines.append((scene.name, {c: shown[c] for c in columns}, shot))
+                pictures.lines.append((scene.name, {c: shown[c] for c in columns if c in shown}, shot))
             step()
         stem = f"{size[0]}x{size[1]}-{case.name.replace(' ', '-')}"
         title = f"{case.name}, {size[0]}x{size[1]}: dB on the person"
@@ -277,6 +301,8 @@ def _against(tables: dict[str, list[dict[str, Any]]], rungs: Rungs) -> list[dict
 
         for name in (NEAREST, *rungs.names):
             own = decibels(BETWEEN.name, name)
+            if own is None:
+                continue
             edges = [scores[size, BETWEEN.name, n]["edge_error"] for n in (name, rungs.classical)]
             result.append(
                 {
@@ -303,7 +329,7 @@ def _plot(tables: dict[str, list[dict[str, Any]]], rungs: Rungs) -> str:
     plots = {}
     for size in dict.fromkeys(r["size"] for r in tables["scores"]):
         points = [
-            Point(r["p50"], quality[size, r["row"]], r["row"], not r["row"].startswith(CLASSICAL_PREFIX))
+            Point(r["core_p50"], quality[size, r["row"]], r["row"], not r["row"].startswith(CLASSICAL_PREFIX))
             for r in tables["milliseconds"]
             if (r["size"], r["stage"], r["cameras"]) == (size, "total", BETWEEN.cameras)
         ]

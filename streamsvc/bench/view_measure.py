@@ -59,8 +59,8 @@ def flickers(shot: Shot, seed: int, rungs: Rungs, frames: int) -> Iterator[Row]:
     person = shot.truth.alpha > 0.5
     height, width = shot.truth.rgb.shape[:2]
     shown = {NEAREST: [nearest_camera(replace(shot, frames=s)) for s in seen]}
-    for name in rungs.names:
-        synthesizer = ViewSynthesizer(shot.rig, width, height)
+    for name in rungs.at(shot.rig, (width, height)).names:
+        synthesizer = rungs.maker(shot.rig, (width, height))
         shown[name] = [run_to_end(synthesizer.slices(s, shot.target, name)).pixels for s in seen]
     shown[ORACLE] = [oracle(replace(shot, frames=s)).pixels for s in seen]
     for name, pictures in shown.items():
@@ -74,7 +74,8 @@ def milliseconds(scene: HeldOut, case: Case, size: tuple[int, int], rungs: Rungs
     classical rung's. Pictures in, picture out: copies are included.
     """
     shots = [scene.shot(case, size, later) for later in range(MOMENTS)]
-    makers = {name: ViewSynthesizer(shots[0].rig, *size) for name in rungs.names}
+    rungs = rungs.at(shots[0].rig, size)
+    makers = {name: rungs.maker(shots[0].rig, size) for name in rungs.names}
     stages: dict[str, dict[str, list[float]]] = {name: {} for name in rungs.names}
     cores: dict[str, list[float]] = {name: [] for name in rungs.names}
     for number in range(WARM_RUNS + repeats):
@@ -116,9 +117,10 @@ def _baseline(rig: Rig) -> tuple[Camera, float]:
     return left, float(left.K[0, 0] * np.linalg.norm(left.centre - right.centre))
 
 
-def _geometry(rig: Rig, frames: FrameSet, camera: Camera, rung: str, repeats: int) -> tuple[View, float, float]:
+def _geometry(
+    maker: ViewSynthesizer, frames: FrameSet, camera: Camera, rung: str, repeats: int
+) -> tuple[View, float, float]:
     """The rung's view for `camera` and the least core milliseconds of its geometry, and of rectification."""
-    maker = ViewSynthesizer(rig, camera.width, camera.height)
     best = rectify = math.inf
     for _ in range(repeats):
         view, spent = run_timed(maker.slices(frames, camera, rung), time.process_time_ns)
@@ -133,8 +135,8 @@ def body_disparity(scene: HeldOut, size: tuple[int, int], rungs: Rungs) -> Itera
     shot = scene.shot(BETWEEN, size)
     left, fb = _baseline(shot.rig)
     seen = shot.seen[left.name]
-    for name in rungs.names:
-        made = run_to_end(ViewSynthesizer(shot.rig, *size).slices(shot.frames, shot.target, name)).composed
+    for name in rungs.at(shot.rig, size).names:
+        made = run_to_end(rungs.maker(shot.rig, size).slices(shot.frames, shot.target, name)).composed
         if made is None:
             continue
         source = next(s for s in made.sources if s.camera.name == left.name)
@@ -189,11 +191,14 @@ def photo_pair(scene: Scene, rungs: Rungs, repeats: int, step: Callable[[], None
         name = "OpenCV SGBM 3-way, check, fill" + (", border padded" if padded else "")
         found.append(Found(name, disparity, min(spent)))
         step()
+    there = rungs.at(rig, MOTORCYCLE_SIZE).names
     for rung in rungs.names:
-        view, core_ms, rectify_ms = _geometry(rig, frames, left, rung, repeats)
+        step()
+        if rung not in there:
+            continue
+        view, core_ms, rectify_ms = _geometry(rungs.maker(rig, MOTORCYCLE_SIZE), frames, left, rung, repeats)
         made = view.composed
         if made is not None:
             source = next(s for s in made.sources if s.camera.name == left.name)
             found.append(Found(rung, found_disparity(source, fb, offset), core_ms, rectify_ms))
-        step()
     return PhotoPair(a.rgb, b.rgb, true, found)

@@ -15,7 +15,7 @@ CLASSICAL, LEARNED = "#1f6fb2", "#c4462d"
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One rung: what it costs (ms, > 0), what it's worth (dB), its name, and which colour it has."""
+    """One rung: what it costs (ms of one core, > 0), what it's worth (dB), its name, and which colour it has."""
 
     cost: float
     quality: float
@@ -61,7 +61,7 @@ def _one(title: str, plot: Plot) -> list[str]:
     centre, middle = (LEFT + right) / 2, (TOP + bottom) / 2
     out = [
         f'<text x="{LEFT}" y="22"><tspan font-weight="bold">{escape(title)}</tspan>  {escape(plot.note)}</text>',
-        f'<text x="{centre}" y="{HEIGHT - 10}" text-anchor="middle">milliseconds a view (p50)</text>',
+        f'<text x="{centre}" y="{HEIGHT - 10}" text-anchor="middle">core milliseconds a view (p50)</text>',
         f'<text transform="translate(24 {middle}) rotate(-90)" text-anchor="middle">PSNR of the person (dB)</text>',
     ]
     for mark in _marks(low_x, high_x):

@@ -1,12 +1,12 @@
-"""The rows of the tables: every rung of the ladder as it is, and what it is to be compared with.
+"""The rows of the tables: every rung there is, and what it is to be compared with.
 
     nearest camera      the picture of the camera that stands nearest to the target, as it is
-    <rung>              every rung that `ViewSynthesizer.ladder` has; those called sgbm-* are the classical ones
+    <rung>              every one of `ViewSynthesizer.rungs`; those called sgbm-* are the classical ones
     <rung>, splat only  the splatted colour without the blend, for the top classical and the top learned rung
     <rung>, true depth  that rung's own grid, splat and blend with the true depth: what its resolution alone costs
     oracle              true depth at the full resolution, the same splat and blend
 
-Rungs that appear on the ladder appear here without a change.
+Rungs that appear there appear here without a change.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -28,6 +29,9 @@ from streamsvc.view.geometry import Source
 from streamsvc.view.rectify import pixel_rays
 from streamsvc.view.synthesize import GIVEN_FADE_PER_M, GIVEN_TOLERANCE
 
+if TYPE_CHECKING:
+    from streamsvc.view.net.geometry import NetGeometry
+
 NEAREST, ORACLE = "nearest camera", "oracle"
 SPLAT_ONLY, TRUE_DEPTH = ", splat only", ", true depth"
 CLASSICAL_PREFIX = "sgbm-"
@@ -35,9 +39,20 @@ CLASSICAL_PREFIX = "sgbm-"
 
 @dataclass(frozen=True, slots=True)
 class Rungs:
-    """The rungs that are measured, in the ladder's order; never without the top classical one, the reference."""
+    """The rungs that are measured, classical ones first, never without the top one of those, the reference; and the
+    `net` of the learned ones."""
 
     names: tuple[str, ...]
+    net: NetGeometry | None = None
+
+    def maker(self, rig: Rig, size: tuple[int, int]) -> ViewSynthesizer:
+        """Return a new view maker, which remembers nothing."""
+        return ViewSynthesizer(rig, *size, net=self.net)
+
+    def at(self, rig: Rig, size: tuple[int, int]) -> Rungs:
+        """Return those of the rungs that can match the pairs of `rig`."""
+        there = {r.name for r in self.maker(rig, size).rungs}
+        return replace(self, names=tuple(n for n in self.names if n in there))
 
     @property
     def classical(self) -> str:
@@ -61,13 +76,14 @@ class Rungs:
         return (NEAREST, *self.names, *compared, ORACLE)
 
 
-def choose_rungs(ladder: Sequence[str], asked: Sequence[str]) -> Rungs:
-    """Return the `asked` rungs (all where none is named) and the top classical one; ViewError for an unknown name."""
+def choose_rungs(names: Sequence[str], asked: Sequence[str], net: NetGeometry | None = None) -> Rungs:
+    """Return the `asked` ones of `names` (all where none is named) and the top classical one; ViewError for an unknown
+    name."""
     for name in asked:
-        if name not in ladder:
-            raise ViewError(f"unknown rung {name!r}; there are {', '.join(ladder)}")
-    reference = [n for n in ladder if n.startswith(CLASSICAL_PREFIX)][-1]
-    return Rungs(tuple(n for n in ladder if not asked or n in asked or n == reference))
+        if name not in names:
+            raise ViewError(f"unknown rung {name!r}; there are {', '.join(names)}")
+    reference = [n for n in names if n.startswith(CLASSICAL_PREFIX)][-1]
+    return Rungs(tuple(n for n in names if not asked or n in asked or n == reference), net)
 
 
 def nearest_camera(shot: Shot) -> Pixels:
@@ -124,13 +140,15 @@ def with_true_depth(view: View, shot: Shot) -> View | None:
 
 
 def views(shot: Shot, rungs: Rungs) -> Iterator[tuple[str, View]]:
-    """Yield (row, view) for every row, in order; each rung starts without a memory of earlier frames."""
+    """Yield (row, view) for every row that the shot's rig can have, in order; each rung starts without a memory of
+    earlier frames."""
     height, width = shot.truth.rgb.shape[:2]
+    rungs = rungs.at(shot.rig, (width, height))
     shown = nearest_camera(shot)
     yield NEAREST, View(shown, np.zeros((height, width), np.float32), np.ones((height, width), np.float32))
     tops = {}
     for name in rungs.names:
-        view = run_to_end(ViewSynthesizer(shot.rig, width, height).slices(shot.frames, shot.target, name))
+        view = run_to_end(rungs.maker(shot.rig, (width, height)).slices(shot.frames, shot.target, name))
         if name in rungs.tops:
             tops[name] = view
         yield name, view
@@ -139,8 +157,3 @@ def views(shot: Shot, rungs: Rungs) -> Iterator[tuple[str, View]]:
             if made is not None:
                 yield name + what, made
     yield ORACLE, oracle(shot)
-
-
-def rig_ladder(rig: Rig, size: tuple[int, int]) -> list[str]:
-    """Return the names of the ladder for views of `size`."""
-    return [r.name for r in ViewSynthesizer(rig, *size).ladder]
