@@ -181,7 +181,7 @@ class Filler:
             **common,
             BLOCK=triton.next_power_of_2(height),
             COLUMNS=_COLUMNS,
-            num_warps=8,
+            num_warps=16,
         )
         _nearest_on_row[(height,)](self._state, self._nearest, width, BLOCK=block)
         _fade_out[(triton.cdiv(width, _BLOCK_W), triton.cdiv(height, _BLOCK_H))](
