@@ -205,13 +205,18 @@ def test_videos_of_different_frame_rates_are_sampled_at_the_same_instants(
     for camera, (repeat, rate) in zip(pair, ((6, 10), (9, 15)), strict=True):
         write_video(tmp_path / f"{camera.name}.mp4", sorted((chessboards / camera.name).iterdir()), repeat, rate)
     out, figures = tmp_path / "rig.json", tmp_path / "figures.json"
-    assert run("--board", CHESSBOARD, "--images", tmp_path, "--out", out, "--json", figures) == 0
+    named = [f"--camera={c.name}={tmp_path / c.name}.mp4" for c in pair]
+    assert run("--board", CHESSBOARD, *named, "--out", out, "--json", figures, "--pairs", "cam1,cam0") == 0
     found = json.loads(figures.read_text())
     assert 10 <= len(found["views"]) <= 14 and not found["dropped"]
     assert_near(pair, load_rig(out).cameras, focal=3e-3, mm=3.0, degrees=0.3)
-    named = [f"--camera={c.name}={tmp_path / c.name}.mp4" for c in pair]
-    assert run("--board", CHESSBOARD, *named, "--out", tmp_path / "again.json", "--pairs", "cam1,cam0") == 0
-    assert load_rig(tmp_path / "again.json").pairs == (("cam1", "cam0"),)
+    assert load_rig(out).pairs == (("cam1", "cam0"),)
+
+
+def test_a_folder_of_videos_is_read_like_named_ones(chessboards: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "front.mp4", sorted((chessboards / "cam0").iterdir())[:6], 2, 5)
+    gathered = gather_folder(tmp_path, Detector(parse_board(CHESSBOARD)))
+    assert list(gathered.sizes) == ["front"] and len(gathered.views) >= 4
 
 
 def test_mirrored_pictures_of_a_charuco_board_are_recognised(
