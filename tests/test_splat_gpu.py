@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -199,7 +203,7 @@ def test_composed_views_are_those_of_the_cpu(half: bool, views: int) -> None:
     gpu.run()
     for eye, mine in zip(eyes, gpu.download(), strict=True):
         pixels, inverse, coverage = composed_on_the_cpu(sources, eye, eye.resized(40, 30), 100.0)
-        assert mine.overflow == 0
+        assert mine.overflow == 0 and mine.inverse_depth is not None
         assert np.abs(mine.coverage - coverage).max() < 1e-3
         assert (np.abs(mine.inverse_depth - inverse) < 2e-3).mean() > 0.98  # but beyond what was seen
         wrong = np.abs(mine.pixels.astype(int) - pixels) > (2 if half else 1)
@@ -217,6 +221,37 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
         Compositor(Shapes(2, 1, (32, 24), (32, 24), (16, 12), (32, 24)), DEVICE).aim(sources, [], 1.0)
     with pytest.raises(ViewError, match="at least 2 pixels"):
         Compositor(Shapes(2, 1, (32, 24), (1, 12), (16, 12), (32, 24)), DEVICE)
+
+
+def test_every_kernel_compiles_for_hopper_without_a_gpu() -> None:
+    """The interpreter accepts what the compiler doesn't; Triton brings the whole tool chain, and needs no driver."""
+    ran = subprocess.run(
+        [sys.executable, Path(__file__).with_name("gpu_compile.py")],
+        env={k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    compiled = {line.split()[0] for line in ran.stdout.splitlines()}
+    assert {"_project", "_bounds", "_bin", "_render", "_fill_rows", "_fade_out", "_blend"} <= compiled
+
+
+def test_the_script_for_a_gpu_machine_runs_here_too(tmp_path: Path) -> None:
+    environment = os.environ | {"OUT": str(tmp_path), "PYTHON": sys.executable}
+    ran = subprocess.run(
+        [Path(__file__).parent.parent / "models" / "gpu.sh", "--device", "cpu", "--small"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    report = json.loads((tmp_path / "gpu.json").read_text())
+    assert all(c["ok"] for c in report["checks"])
+    stages = report["tables"][0]["stages"]
+    assert {"project", "bin", "render", "fill", "blend", "all"} == set(stages)
+    assert "| render |" in (tmp_path / "gpu.md").read_text()
 
 
 def test_a_machine_that_cannot_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,11 +45,11 @@ class Shapes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rendered:
-    """One view as in `compose.View`, but `coverage` is at the splat's size; `overflow` counts the splat's ids that
-    found no room (0, or the view lacks Gaussians)."""
+    """One view as in `compose.View`, with `inverse_depth` where it was asked for and `coverage` at the splat's size;
+    `overflow` counts the splat's ids that found no room (0, or the view lacks Gaussians)."""
 
     pixels: Pixels
-    inverse_depth: NDArray[np.float32]
+    inverse_depth: NDArray[np.float32] | None
     coverage: NDArray[np.float32]
     overflow: int
 
@@ -104,7 +104,8 @@ class Compositor:
         self._host.append((tensor, self._staging(tensor)))
         return tensor
 
-    def _send(self, *tensors: torch.Tensor) -> None:
+    def upload(self, *tensors: torch.Tensor) -> None:
+        """Copy what was written to `host` arrays to these input tensors, without waiting."""
         for tensor, host in self._host:
             if any(tensor is t for t in tensors):
                 tensor.copy_(host, non_blocking=True)
@@ -133,8 +134,8 @@ class Compositor:
                 rays[i, :h, :w] = source.rays
         if any(known is not source.rays for known, source in zip(self._known_rays, sources, strict=True)):
             self._known_rays = [source.rays for source in sources]
-            self._send(self.rays)
-        self._send(self._sizes, self.pictures, self.colour, self.inverse_depth, self.confidence)
+            self.upload(self.rays)
+        self.upload(self._sizes, self.pictures, self.colour, self.inverse_depth, self.confidence)
 
     def _check(self, sources: Sequence[Source]) -> None:
         shapes = self.shapes
@@ -166,7 +167,7 @@ class Compositor:
                 projections[i, j] = projection_row(source, small)
                 blends[i, j] = source_row(source, view)
         self.host(self._fade)[0] = k
-        self._send(self._projections, self._blends, self._views, self._fade)
+        self.upload(self._projections, self._blends, self._views, self._fade)
 
     def stages(self) -> list[tuple[str, Callable[[], object]]]:
         """Return the steps of a frame in their order, named; `run` does them all."""
@@ -224,15 +225,25 @@ class Compositor:
                 step()
         self._graph = graph
 
-    def download(self) -> list[Rendered]:
-        """Wait for the frame and return its views, in arrays of their own."""
+    def receive(self, *, depth: bool = True) -> None:
+        """Start copying the views to pinned memory, inverse depth only with `depth`; doesn't wait."""
         for tensor, host in self._outputs:
-            host.copy_(tensor, non_blocking=True)
+            if depth or tensor is not self.inverse:
+                host.copy_(tensor, non_blocking=True)
+
+    def download(self, *, depth: bool = True) -> list[Rendered]:
+        """Wait for the frame and return its views, in arrays of their own."""
+        self.receive(depth=depth)
         if self.device.type == "cuda":
             torch.cuda.current_stream().synchronize()
-        pixels, inverse, *rest = (np.array(host.numpy()) for _, host in self._outputs)
+        pixels, inverse, *rest = (host.numpy() for _, host in self._outputs)
         coverage, lists = rest[: len(self.splatters)], rest[len(self.splatters) :]
         return [
-            Rendered(pixels[i], inverse[i], coverage[i], max(0, int(lists[i][0]) - splatter.capacity))
+            Rendered(
+                pixels[i].copy(),
+                inverse[i].copy() if depth else None,
+                coverage[i].copy(),
+                max(0, int(lists[i][0]) - splatter.capacity),
+            )
             for i, splatter in enumerate(self.splatters)
         ]

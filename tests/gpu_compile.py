@@ -1,0 +1,65 @@
+"""Compile every kernel of `streamsvc.view.gpu` for an H100 on a machine without one; one line for each on stdout.
+
+    python tests/gpu_compile.py
+
+The kernels' launches are caught, with the arguments that a frame of four cameras gives them, and compiled to machine
+code in place of being run. Says how many warps a program has and how much shared memory it takes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
+
+HOPPER = GPUTarget("cuda", 90, 32)
+NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.uint8: "u8", torch.int32: "i32", torch.int64: "i64"}
+
+
+def compile_launch(kernel: Any, *args: Any, num_warps: int = 4, **named: Any) -> None:
+    """Compile a kernel for the arguments it's launched with, specialised as at a launch."""
+    values = dict(zip(kernel.arg_names, args, strict=False)) | named
+    signature: dict[str, str] = {}
+    constants: dict[tuple[int], Any] = {}
+    known: dict[tuple[int], list[list[Any]]] = {}
+    for i, parameter in enumerate(kernel.params):
+        value = values[parameter.name]
+        kind = "fp32"
+        if parameter.is_constexpr or (isinstance(value, int) and value == 1):
+            kind, constants[(i,)] = "constexpr", value
+        elif isinstance(value, torch.Tensor):
+            kind, known[(i,)] = "*" + NAMES[value.dtype], [["tt.divisibility", 16]]
+        elif isinstance(value, int):
+            kind = "i32"
+            if value % 16 == 0:
+                known[(i,)] = [["tt.divisibility", 16]]
+        signature[parameter.name] = kind
+    source = ASTSource(kernel, signature, constants, known)
+    made = triton.compile(source, target=HOPPER, options={"num_warps": num_warps})
+    assert made.asm["cubin"]
+    print(kernel.__name__, f"warps={num_warps} shared={made.metadata.shared}", named, flush=True)
+
+
+def main() -> None:
+    """Make a frame of the small and of the exact kind, and a splat of latent features."""
+    JITFunction.run = lambda kernel, *args, grid, warmup, **named: compile_launch(kernel, *args, **named)
+
+    from streamsvc.view.gpu import compose
+    from streamsvc.view.gpu.splat import Splatter, Tuning
+
+    compose.check_device = lambda device: None
+    shapes = compose.Shapes(4, 1, (512, 512), (128, 128), (256, 256), (512, 512))
+    for _, step in compose.Compositor(shapes, "cpu").stages():
+        step()
+    latent = Splatter((4, 64, 64), 20, 256, 256, "cpu", tuning=Tuning(tile=8, chunk=32, warps=4))
+    n, k = latent.count, torch.zeros(1)
+    latent.render(torch.zeros(7, n).T, torch.zeros(n, 20, dtype=torch.bfloat16), k)
+    latent.render(torch.zeros(7, n).T, torch.zeros(n, 20), k)
+
+
+if __name__ == "__main__":
+    main()
