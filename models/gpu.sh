@@ -46,7 +46,7 @@ if [ "${TRAIN:-1}" != 0 ] && [ -f models/train_view.py ] && [ "$left" -ge 120 ];
   makers=()
   for ((i = 1; i < $(nproc) - 2; i++)); do
     kind=layers; if ((i % 3 == 0)); then kind=bodies; fi
-    make_data "$kind" --seed "$((i + 1))" --count 100000 & makers+=($!)
+    make_data "$kind" --first "$((i * 100000))" --count 100000 & makers+=($!)
   done
   trap '((${#makers[@]})) && kill "${makers[@]}" 2>/dev/null; rm -rf "$data"' EXIT
   left=$((minutes * 60 - (SECONDS - began) - 30))
