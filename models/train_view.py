@@ -34,7 +34,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from streamsvc.cache import cache_dir
-from streamsvc.view.net.model import Answer, GeometryNet
+from streamsvc.view.net.model import LEVELS, Answer, GeometryNet
 from streamsvc.view.net.pairs import BINS
 
 CROP = (288, 192)
@@ -300,8 +300,9 @@ class Training:
         )  # fmt: skip
         part.replace(self.out / "checkpoint.pt")
         weights = {k: v.to(torch.bfloat16).contiguous().cpu() for k, v in self.mean.state_dict().items()}
-        save_file(weights, str(self.out / "geometry.safetensors"), metadata={"format": "1", "steps": str(self.step)})
-        digest = hashlib.sha256((self.out / "geometry.safetensors").read_bytes()).hexdigest()
+        part = self.out / "geometry.part"
+        save_file(weights, str(part), metadata={"format": "1", "steps": str(self.step)})
+        digest = hashlib.sha256(part.read_bytes()).hexdigest()
         card = {
             "sha256": digest,
             "net": "streamsvc.view.net.model.GeometryNet",
@@ -315,14 +316,19 @@ class Training:
             "crop": list(CROP),
             "scores": scores,
         }
-        (self.out / "geometry.json").write_text(json.dumps(card, indent=1) + "\n")
+        described = self.out / "card.part"
+        described.write_text(json.dumps(card, indent=1) + "\n")
+        part.replace(self.out / "geometry.safetensors")
+        described.replace(self.out / "geometry.json")
 
     def learn(self, batch: dict[str, Tensor], rate: float) -> dict[str, float]:
         """Take one step."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
+        # The last level costs as much as the others together: half of the steps teach only what it stands on.
+        levels = LEVELS - self.step % 2
         with torch.autocast(self.device, torch.bfloat16):
-            answers = self.net(batch["left"], batch["right"], batch["shift"])
+            answers = self.net(batch["left"], batch["right"], batch["shift"], levels)
         parts = losses(answers, batch["d"], batch["p"])
         total = torch.stack(list(parts.values())).sum()
         self.optimiser.zero_grad(set_to_none=True)
@@ -355,7 +361,8 @@ def train(training: Training, data: Path, minutes: float, batch: int, every: flo
         recent.append(training.learn(batch_of(feed.next(), training.device), rate))
         training.seconds = before + spent
         if training.step % 50 == 0:
-            means = {k: round(float(np.mean([r[k] for r in recent if k in r])), 3) for k in recent[-1]}
+            names = dict.fromkeys(k for r in recent for k in r)
+            means = {k: round(float(np.mean([r[k] for r in recent if k in r])), 3) for k in names}
             rows.append({"step": training.step, **means})
             per = spent / (training.step - first_step)
             print(f"step {training.step}, {per:.2f} s each, {minutes - spent / 60:.1f} min left: {means}", flush=True)

@@ -365,7 +365,7 @@ def _add_synthesize_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--images", type=Path, required=True, help="<camera>.png, or <camera>/<000000>.png")
     p.add_argument("--view", type=Path, required=True, help="view.json: a camera, or a list of one a frame")
     p.add_argument("--out", type=Path, required=True, help="a picture, or a video where there are frames")
-    p.add_argument("--rung", default="classical", help="name of a rung, or classical: the best without nets")
+    p.add_argument("--rung", default="best", help="name of a rung, best, or classical: the best without nets")
     p.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     p.add_argument("--geometry", type=Path, metavar="DIR", help="<camera>.npy: depth in metres, used for disparity")
     p.add_argument("--mode", default="window", metavar="MODE", help=MODES)

@@ -174,9 +174,10 @@ def view() -> Check:
     from streamsvc.worker.warm import warm_views
 
     start = time.monotonic()
-    rungs = warm_views(WorkerSettings(device="cpu", speech=False))
-    names = ", ".join(r["name"] for r in rungs)
-    return Check("view", True, f"{len(rungs)} rungs ({names}) ran once in {time.monotonic() - start:.1f} s")
+    warm = warm_views(WorkerSettings(device="cpu", speech=False))
+    names = ", ".join(r["name"] for r in warm.rungs)
+    ran = f"{len(warm.rungs)} rungs ({names}) ran once in {time.monotonic() - start:.1f} s"
+    return Check("view", True, "; ".join([ran, *warm.notes]))
 
 
 def whisper() -> Check:

@@ -81,7 +81,9 @@ def test_the_classical_view_needs_no_torch() -> None:
         "import sys; sys.modules['torch'] = None\n"
         "from streamsvc.frames.link import WorkerSettings\n"
         "from streamsvc.worker.warm import warm_views\n"
-        "print(len(warm_views(WorkerSettings(speech=False))))"
+        "warm = warm_views(WorkerSettings(speech=False))\n"
+        "assert 'torch' in warm.notes[0], warm.notes\n"
+        "print(len(warm.rungs))"
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 3

@@ -85,3 +85,12 @@ def rung_for(level: Level | NetLevel, pairs: Sequence[RectifiedPair], width: int
             cost += cells * (_CELL if cells < _CACHED_CELLS else _FAR_CELL)
             cost += side.inside.size * _GRID + views * np.count_nonzero(side.inside) * _SPLAT
     return Rung(level.name, round(cost), level.quality)
+
+
+def worthwhile(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
+    """Return the rungs that no other beats at no greater cost, in order of cost and so of quality."""
+    kept: list[Rung] = []
+    for rung in sorted(rungs, key=lambda r: (r.cost_ns, -r.quality)):
+        if not kept or rung.quality > kept[-1].quality:
+            kept.append(rung)
+    return tuple(kept)

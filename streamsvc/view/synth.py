@@ -30,7 +30,7 @@ from streamsvc.view.modes import EYES_APART_M, NEAREST_M, Shot, covered, shoot
 from streamsvc.view.net.pairs import MAX_DISPARITY, NetPair, net_pair
 from streamsvc.view.passthrough import MIN_SIDE, check_frame, pass_through
 from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk
-from streamsvc.view.rungs import LEVELS, NET_LEVELS, Level, NetLevel, rung_for
+from streamsvc.view.rungs import LEVELS, NET_LEVELS, Level, NetLevel, rung_for, worthwhile
 
 if TYPE_CHECKING:
     from streamsvc.view.net.geometry import NetGeometry
@@ -68,7 +68,8 @@ class ViewSynthesizer:
     """Makes novel views for one stream; see `slices`.
 
     `rig` None means that pictures pass through; `width` and `height` are the size `view_camera` makes views for, `mode`
-    is what `shot` makes them for and what the ladder's costs are those of. `net` adds its rungs to the ladder; streams
+    is what `shot` makes them for and what the costs are those of. `rungs` are all that may be asked for, `ladder` those
+    of them that are worth their cost, better ones later. `net` adds its rungs to the ladder; streams
     may share it. `device` is "cpu". Raises ViewError for a device or a pair of the rig that can't be used.
     """
 
@@ -94,14 +95,15 @@ class ViewSynthesizer:
         self.net = net
         self._prepared_pairs: dict[tuple[int, int], tuple[RectifiedPair, NetPair]] = {}
         self._levels: dict[str, Level | NetLevel] = {}
-        ladder = []
+        rungs = []
         for level in (*LEVELS, *(NET_LEVELS if net is not None and rig is not None and rig.pairs else ())):
             pairs = [self._maps(rig.camera(a), rig.camera(b), level.side) for a, b in rig.pairs] if rig else []
             if isinstance(level, NetLevel) and any(p.disparities > MAX_DISPARITY for p in pairs):
                 continue
             self._levels[level.name] = level
-            ladder.append(rung_for(level, pairs, *mode.view_size(width, height), mode.views))
-        self.ladder: tuple[Rung, ...] = tuple(ladder)
+            rungs.append(rung_for(level, pairs, *mode.view_size(width, height), mode.views))
+        self.rungs: tuple[Rung, ...] = tuple(rungs)
+        self.ladder = worthwhile(rungs)
 
     @property
     def screen(self) -> Screen | None:

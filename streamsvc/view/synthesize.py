@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,10 +23,16 @@ from streamsvc.view.errors import ViewError
 from streamsvc.view.files import PictureOut, VideoOut, read_depth, read_picture
 from streamsvc.view.geometry import Source
 from streamsvc.view.modes import EYES_APART_M, DepthCode, Picture, take
+from streamsvc.view.net import open_net
 from streamsvc.view.rectify import pixel_rays
+from streamsvc.view.rungs import LEVELS, NET_LEVELS
 from streamsvc.view.synth import ViewSynthesizer, check_view
 from streamsvc.view.truth import Truth
 
+if TYPE_CHECKING:
+    from streamsvc.view.net.geometry import NetGeometry
+
+BEST = "best"
 CLASSICAL = "classical"
 GIVEN_TOLERANCE = 0.02
 """Given depths this close, relatively, are one surface."""
@@ -124,12 +131,29 @@ def _checked_views(path: Path, count: int, video: bool) -> list[Camera]:
     return views * count if len(views) == 1 else views
 
 
+def _net_for(rung: str) -> NetGeometry | None:
+    """The net, where `rung` may need it; raises ViewError for an unknown rung, and when it needs a net and there is
+    none."""
+    names = [level.name for level in (*LEVELS, *NET_LEVELS)]
+    if rung not in (BEST, CLASSICAL, *names):
+        raise ViewError(f"unknown rung {rung!r}; there are {BEST}, {CLASSICAL}, {', '.join(names)}")
+    if rung == CLASSICAL or rung in [level.name for level in LEVELS]:
+        return None
+    try:
+        return open_net()
+    except ViewError:
+        if rung == BEST:
+            return None
+        raise
+
+
 def _rung_of(synthesizer: ViewSynthesizer, rung: str) -> str:
-    names = [r.name for r in synthesizer.ladder]
+    if rung == BEST:
+        return synthesizer.ladder[-1].name
     if rung == CLASSICAL:
-        return names[-1]
-    if rung not in names:
-        raise ViewError(f"unknown rung {rung!r}; there are {CLASSICAL}, {', '.join(names)}")
+        return LEVELS[-1].name
+    if rung not in [r.name for r in synthesizer.rungs]:
+        raise ViewError(f"rung {rung!r} can't be had with this rig: its disparities are too large for the net")
     return rung
 
 
@@ -146,7 +170,7 @@ def synthesize(
     view: Path,
     out: Path,
     *,
-    rung: str = CLASSICAL,
+    rung: str = BEST,
     device: str = "cpu",
     geometry: Path | None = None,
     truth: Path | None = None,
@@ -156,12 +180,13 @@ def synthesize(
 ) -> dict[str, object]:
     """Read a rig, pictures and a view, write the novel view to `out`, and return what it cost.
 
-    `rung` "classical" is the top classical rung. `mode` as in `outputmode.parse_mode`: the view's place is the eye, or
-    the middle of two eyes `eyes_apart_mm` apart, and the plane through the rig's screen centre, square to the view's
-    axis, has no parallax. `progress(done, total)` is called after each frame. The result: {"frames", "width", "height",
-    "mode", "rung", "device", "milliseconds": {stage: mean per frame}, "coverage": mean, 0 to 1}, with `truth`, what a
-    camera at the view took, "truth": the view's scores and the nearest camera's (`truth.Truth.figures`), and in mode
-    "packed" "packed", the list per frame of {"eye", "screen", "inverse_far", "inverse_near"} that the depth reads by.
+    `rung` "best" is the top of the ladder, with the net where it can be had; "classical" the best rung without nets.
+    `mode` as in `outputmode.parse_mode`: the view's place is the eye, or the middle of two eyes `eyes_apart_mm` apart,
+    and the plane through the rig's screen centre, square to the view's axis, has no parallax. `progress(done, total)`
+    is called after each frame. The result: {"frames", "width", "height", "mode", "rung", "device", "milliseconds":
+    {stage: mean per frame}, "coverage": mean, 0 to 1}, with `truth`, what a camera at the view took, "truth": the
+    view's scores and the nearest camera's (`truth.Truth.figures`), and in mode "packed" "packed", the list per frame
+    of {"eye", "screen", "inverse_far", "inverse_near"} that the depth reads by.
     Raises RigError or ViewError: a file that is missing or damaged, a picture of another size than the rig says, a
     matrix that is singular, a camera that is missing, an unknown rung or mode, a device that isn't there.
     """
@@ -174,7 +199,7 @@ def synthesize(
         raise ViewError(f"a true picture scores one view; mode {mode!r} makes another picture of it")
     if not 0 < eyes_apart_mm <= 1000:
         raise ViewError(f"eyes are more than 0 and at most 1000 mm apart, got {eyes_apart_mm:g}")
-    synthesizer = ViewSynthesizer(cameras, views[0].width, views[0].height, mode=layout)
+    synthesizer = ViewSynthesizer(cameras, views[0].width, views[0].height, mode=layout, net=_net_for(rung))
     width, height = layout.picture_size(views[0].width, views[0].height)
     if max(width, height) > MAX_SIDE:
         raise ViewError(f"mode {mode!r} makes a picture of {width} x {height}; at most {MAX_SIDE} a side are possible")

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from streamsvc.budget.slices import run_to_end
 from streamsvc.frames import Camera, Frame, FrameSet, Rig, Viewpoint
+from streamsvc.view.rungs import LEVELS
 from streamsvc.view.synth import ViewSynthesizer
+
+if TYPE_CHECKING:
+    from streamsvc.view.net.geometry import NetGeometry
 
 _WIDTH, _HEIGHT = 96, 72
 _ASIDE = Viewpoint(0, ((3.0, 0.0, 0.0),))
 """An eye that sees beyond what the cameras saw: fading that out takes a kernel too."""
 
 
-def warm_up() -> float:
-    """Make one small view through every kernel and return the seconds it took; call it before the first deadline."""
+def warm_up(net: NetGeometry | None = None) -> float:
+    """Make one small view on the best classical rung and on each of the net's, if there is one, and return the seconds
+    it took; call it before the first deadline."""
     started = time.perf_counter()
     K = np.array([[100.0, 0, (_WIDTH - 1) / 2], [0, 100.0, (_HEIGHT - 1) / 2], [0, 0, 1]])
     cameras = tuple(
@@ -29,6 +35,8 @@ def warm_up() -> float:
     frames = FrameSet(
         "warm-up", 0, 0, 0, (Frame("left", noise, 0), Frame("right", np.ascontiguousarray(np.roll(noise, -20, 1)), 0))
     )
-    synthesizer = ViewSynthesizer(rig, _WIDTH, _HEIGHT)
-    run_to_end(synthesizer.slices(frames, synthesizer.view_camera(_ASIDE), synthesizer.ladder[-1].name))
+    synthesizer = ViewSynthesizer(rig, _WIDTH, _HEIGHT, net=net)
+    names = [LEVELS[-1].name, *(r.name for r in synthesizer.rungs if r.name.startswith("net-"))]
+    for name in names:
+        run_to_end(synthesizer.slices(frames, synthesizer.view_camera(_ASIDE), name))
     return time.perf_counter() - started

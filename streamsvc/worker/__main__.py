@@ -101,12 +101,15 @@ def serve(channel: Channel, ring: Ring, settings: link.WorkerSettings) -> None:
     """Run until the edge closes the socket."""
     clock = MonotonicClock()
     lanes = Lanes(settings.lanes, clock)
-    views = Views(ring, lanes, clock, channel.send, device=settings.device, extra_stage_ms=settings.extra_stage_ms)
-    rungs = warm_views(settings)
+    warm = warm_views(settings)
+    views = Views(
+        ring, lanes, clock, channel.send, device=settings.device, extra_stage_ms=settings.extra_stage_ms, net=warm.net
+    )
     speech = load_speech(settings)
     speakers = Speakers(speech.translator, speech.voice, lanes, clock, channel.send)
     lanes.start()
-    channel.send(link.Ready(device=settings.device, rungs=rungs, policies=speech.policies, notes=speech.notes))
+    notes = warm.notes + speech.notes
+    channel.send(link.Ready(device=settings.device, rungs=warm.rungs, policies=speech.policies, notes=notes))
     threading.Thread(target=beat, args=(channel, lanes), name="beat", daemon=True).start()
     unframer = link.Unframer()
     while data := channel.receive():

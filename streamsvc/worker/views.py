@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from streamsvc.frames.ring import Ring, Slots
 from streamsvc.view import ViewSynthesizer
 from streamsvc.view.modes import Picture, take
 from streamsvc.worker.lanes import Lanes
+
+if TYPE_CHECKING:
+    from streamsvc.view.net.geometry import NetGeometry
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +62,10 @@ class Views:
         *,
         device: str = "cpu",
         extra_stage_ms: float = 0.0,
+        net: NetGeometry | None = None,
     ) -> None:
         self._ring, self._lanes, self._clock, self._send = ring, lanes, clock, send
-        self._device = device
+        self._device, self._net = device, net
         self._extra_stage_ms = extra_stage_ms
         self._out = Slots(ring.outward)
         self._out_lock = threading.Lock()
@@ -71,7 +76,9 @@ class Views:
         mode = parse_mode(message.mode)
         try:
             rig = None if message.rig is None else parse_rig(message.rig)
-            synthesizer = ViewSynthesizer(rig, message.width, message.height, mode=mode, device=self._device)
+            synthesizer = ViewSynthesizer(
+                rig, message.width, message.height, mode=mode, device=self._device, net=self._net
+            )
         except StreamsvcError as e:
             self._send(Trouble(stream=message.stream, code="bad-rig", message=str(e)))
             synthesizer = ViewSynthesizer(None, message.width, message.height, mode=mode, device=self._device)

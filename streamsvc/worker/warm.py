@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,10 @@ from streamsvc.speech.model import Whisper
 from streamsvc.speech.policies import describe
 from streamsvc.speech.voice import SpeechChunk, Voice, open_voice
 from streamsvc.view import ViewSynthesizer, warm_up
+from streamsvc.view.net import open_net
+
+if TYPE_CHECKING:
+    from streamsvc.view.net.geometry import NetGeometry
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +39,31 @@ class SpeechParts:
     notes: list[str] = field(default_factory=list)
 
 
-def warm_views(settings: link.WorkerSettings) -> list[dict[str, Any]]:
-    """Compile every kernel of the view, and return the ladder for two cameras and a view of 320x240 as a table."""
-    log.info("the view is warm after %.1f s", warm_up())
+@dataclass(slots=True)
+class ViewParts:
+    """What views are made with: the net, if there is one, and the ladder for two cameras as a table."""
+
+    net: NetGeometry | None
+    rungs: list[dict[str, Any]]
+    notes: list[str] = field(default_factory=list)
+
+
+def warm_views(settings: link.WorkerSettings) -> ViewParts:
+    """Load the net, compile every kernel of the view, and describe the ladder for two cameras and a view of 320x240."""
+    net, notes = None, []
+    try:
+        net = open_net()
+    except StreamsvcError as e:
+        log.warning("%s", e)
+        notes.append(str(e))
+    log.info("the view is warm after %.1f s", warm_up(net))
     K = np.array([[300.0, 0, 159.5], [0, 300.0, 119.5], [0, 0, 1]])
     cameras = [
         Camera(n, 320, 240, K, np.zeros(5), np.eye(3), np.array([x, 0.0, 0.0])) for n, x in (("a", 0), ("b", -0.1))
     ]
     rig = Rig(tuple(cameras), (("a", "b"),), (0.5, 3.0))
-    return [asdict(r) for r in ViewSynthesizer(rig, 320, 240, device=settings.device).ladder]
+    ladder = ViewSynthesizer(rig, 320, 240, device=settings.device, net=net).ladder
+    return ViewParts(net, [asdict(r) for r in ladder], notes)
 
 
 def load_speech(settings: link.WorkerSettings) -> SpeechParts:

@@ -37,7 +37,7 @@ class NetGeometry:
 
         `left` and `right` are (h, w, 3) uint8 RGB pictures rectified by the pair's sides.
         """
-        stages = self._net.stages(_input(left), _input(right), torch.tensor([float(pair.apart)]))
+        stages = self._net.stages(_input(left), _input(right), torch.tensor([float(pair.apart)]), False)
         answer: Answer
         for level in range(pair.levels):
             with torch.inference_mode():

@@ -135,10 +135,11 @@ def _looked_up(table: Tensor, at: Tensor, steps: int) -> Tensor:
 def _convex(disparity: Tensor, weights: Tensor) -> Tensor:
     """Twice the resolution: each of four children is a convex mix of the 3x3 neighbours (RAFT, Teed 2020, 3.3)."""
     b, h, w = disparity.shape
-    mix = torch.softmax(weights.float().view(b, 4, 9, h, w), 2)
-    near = F.unfold(F.pad(disparity.unsqueeze(1), (1, 1, 1, 1), mode="replicate"), 3).view(b, 1, 9, h, w)
-    children = (mix * near).sum(2).view(b, 2, 2, h, w)
-    return children.permute(0, 3, 1, 4, 2).reshape(b, 2 * h, 2 * w)
+    mix = torch.softmax(weights.permute(0, 2, 3, 1).float().reshape(b, h, w, 4, 9), -1)
+    padded = F.pad(disparity.unsqueeze(1), (1, 1, 1, 1), mode="replicate").squeeze(1)
+    near = padded.unfold(1, 3, 1).unfold(2, 3, 1).reshape(b, h, w, 9, 1)
+    children = torch.matmul(mix, near).view(b, h, w, 2, 2)
+    return children.permute(0, 1, 3, 2, 4).reshape(b, 2 * h, 2 * w)
 
 
 class _Level(nn.Module):
@@ -151,10 +152,10 @@ class _Level(nn.Module):
         self.heads = nn.Conv2d(width, 3, 3, padding=1)
         self.mix = nn.Conv2d(width, 36, 1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         hidden = self.blocks(F.relu(self.enter(x)))
         out = self.heads(hidden)
-        return hidden, out[:, 0].float(), out[:, 1].float(), out[:, 2].float(), self.mix(hidden)
+        return hidden, out[:, 0].float(), out[:, 1].float(), out[:, 2].float()
 
 
 class GeometryNet(nn.Module):
@@ -181,12 +182,16 @@ class GeometryNet(nn.Module):
         stages = self.stages(left, right, shift)
         return [next(stages) for _ in range(levels)]
 
-    def stages(self, left: Tensor, right: Tensor, shift: Tensor) -> Generator[Answer, None, None]:
-        """Yield the answers level by level; what isn't asked for isn't computed."""
+    def stages(
+        self, left: Tensor, right: Tensor, shift: Tensor, last_upsampled: bool = True
+    ) -> Generator[Answer, None, None]:
+        """Yield the answers level by level; what isn't asked for isn't computed, nor is the last level's `upsampled`
+        (it repeats `disparity`) unless `last_upsampled`."""
         dtype = self.trust.dtype
         pictures = torch.cat([left, right]).contiguous(memory_format=torch.channels_last)
-        mean = pictures.mean((2, 3), keepdim=True)
-        pictures = ((pictures - mean) / (pictures.std((2, 3), keepdim=True) + 0.05)).to(dtype)
+        some = pictures[:, :, 1::4, 1::4]
+        mean, spread = some.mean((2, 3), keepdim=True), some.std((2, 3), keepdim=True)
+        pictures = ((pictures - mean) / (spread + 0.05)).to(dtype)
         half, quarter, eighth = self.encoder(pictures)
         n = left.shape[0]
         sign = torch.cat([torch.ones_like(shift), -torch.ones_like(shift)]).view(2 * n, 1, 1, 1)
@@ -195,7 +200,7 @@ class GeometryNet(nn.Module):
         yield coarse[0]
         fine = self._refined(self.fine, self.groups[1], BAND[0], 4, quarter, sign, apart, coarse)
         yield fine[0]
-        yield self._refined(self.finest, self.groups[2], BAND[1], 2, half, sign, apart, fine)[0]
+        yield self._refined(self.finest, self.groups[2], BAND[1], 2, half, sign, apart, fine, last_upsampled)[0]
 
     def _coarse(self, features: Tensor, sign: Tensor, apart: Tensor) -> tuple[Answer, Tensor]:
         n = features.shape[0] // 2
@@ -232,6 +237,7 @@ class GeometryNet(nn.Module):
         sign: Tensor,
         apart: Tensor,
         before: tuple[Answer, Tensor],
+        upsampled: bool = True,
     ) -> tuple[Answer, Tensor]:
         n = features.shape[0] // 2
         start = before[0].upsampled.detach() if self.training else before[0].upsampled
@@ -243,9 +249,10 @@ class GeometryNet(nn.Module):
         marker = sign.to(features.dtype).expand(b, 1, h, w)
         # How the start changes about each pixel, in steps of this level; its absolute value says nothing.
         relief = ((start - F.avg_pool2d(start.unsqueeze(1), 5, 1, 2).squeeze(1)) / stride).unsqueeze(1)
-        hidden, residual, confidence, matte, weights = level(
+        hidden, residual, confidence, matte = level(
             torch.cat([found, features, _twice(before[1]), relief.to(features.dtype), marker], 1)
         )
         disparity = start + stride * residual
-        answer = Answer(disparity, _convex(disparity, weights), confidence, matte)
+        finer = _convex(disparity, level.mix(hidden)) if upsampled else disparity
+        answer = Answer(disparity, finer, confidence, matte)
         return answer, F.relu(self.to_finest(hidden)) if stride == 4 else hidden

@@ -37,27 +37,32 @@ def read_card(folder: Path | None = None) -> dict[str, Any]:
         document = json.loads(card.read_text("utf-8"))
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     except OSError as e:
-        raise ViewError(f"no learned view: {e.filename}: {e.strerror}; classical rungs are used") from None
+        name = Path(str(e.filename)).name
+        raise ViewError(f"no learned view: {name} of the weights: {e.strerror}; classical rungs are used") from None
     except ValueError:
-        raise ViewError(f"no learned view: {card} is damaged; classical rungs are used") from None
+        raise ViewError(f"no learned view: {card.name} is damaged; classical rungs are used") from None
     if not isinstance(document, dict) or document.get("sha256") != digest:
-        raise ViewError(f"no learned view: {weights} isn't what {card.name} says (SHA-256); classical rungs are used")
+        raise ViewError(
+            f"no learned view: {weights.name} isn't what {card.name} says (SHA-256); classical rungs are used"
+        )
     return document
 
 
 def load_net(folder: Path | None = None) -> GeometryNet:
     """Return the net with its weights, in float32, for inference; raises ViewError when it can't be had."""
-    read_card(folder)
     try:
+        import torch  # noqa: F401 - said before anything else, because weights without it are no use
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         from streamsvc.view.net.model import GeometryNet
     except ImportError as e:
         raise ViewError(f"no learned view: {e.name} isn't installed (pip install 'streamsvc[view]')") from None
+    read_card(folder)
     net = GeometryNet()
     path = (folder or weights_dir()) / f"{NAME}.safetensors"
     try:
         net.load_state_dict({k: v.float() for k, v in load_file(str(path)).items()})
-    except (RuntimeError, ValueError, OSError) as e:
-        raise ViewError(f"no learned view: {path} doesn't fit this version ({str(e).splitlines()[0]})") from None
+    except (RuntimeError, ValueError, OSError, SafetensorError) as e:
+        raise ViewError(f"no learned view: {path.name} doesn't fit this version ({str(e).splitlines()[0]})") from None
     return net.eval().requires_grad_(False)
