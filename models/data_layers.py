@@ -50,7 +50,9 @@ def photographs(held_out: bool) -> list[NDArray[np.uint8]]:
         if picture is not None and (number % 6 == 0) == held_out:
             found.append(np.ascontiguousarray(picture[:, :, ::-1], np.uint8))
     if not found:
-        raise FileNotFoundError(f"{cache_dir() / 'textures'} holds no pictures; python models/assets.py fetches them")
+        raise FileNotFoundError(
+            f"{cache_dir() / 'textures'} holds no pictures; python models/assets.py --only textures fetches them"
+        )
     return found
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from streamsvc.budget.slices import Slices
 from streamsvc.frames import Pixels
-from streamsvc.view.net.model import Answer, GeometryNet
-from streamsvc.view.net.pairs import Found, NetPair, Plane
+from streamsvc.view.net.model import LEVELS, Answer, GeometryNet
+from streamsvc.view.net.pairs import FULL, Found, NetPair, Plane
 
 
 def processor_dtype() -> torch.dtype:
@@ -37,12 +37,13 @@ class NetGeometry:
 
         `left` and `right` are (h, w, 3) uint8 RGB pictures rectified by the pair's sides.
         """
-        stages = self._net.stages(_input(left), _input(right), torch.tensor([float(pair.apart)]), False)
+        stages = self._net.stages(_input(left), _input(right), torch.tensor([float(pair.apart)]), pair.levels == FULL)
         answer: Answer
-        for level in range(pair.levels):
+        levels = min(pair.levels, LEVELS)
+        for level in range(levels):
             with torch.inference_mode():
                 answer = next(stages)
-            if level + 1 < pair.levels:
+            if level + 1 < levels:
                 yield "disparity"
         stages.close()
         with torch.inference_mode():

@@ -20,6 +20,10 @@ MAX_DISPARITY = 8 * (BINS - 1)
 """Disparities that the net can tell, in pixels of its input."""
 
 
+FULL = 4
+"""Asks for the answer at the resolution of the input."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class NetSide:
     """One side: `side` is cut to the net's input; `grid` is the camera of the answer's pixels, `rays` theirs, `inside`
@@ -54,9 +58,10 @@ class Found:
 
 
 def net_pair(pair: RectifiedPair, levels: int) -> NetPair:
-    """Prepare a rectified pair for an answer of `levels` levels: the grid is 1/2 of the input, or 1/4 for one level."""
+    """Prepare a rectified pair for an answer of `levels` levels: the grid is 1/4 of the input for one level, 1/2 for two
+    or three, and all of it for `FULL`, which is three levels and the last one's answer at twice its resolution."""
     cut, apart = cropped_pair(pair)
-    step = 4 if levels == 1 else 2
+    step = {1: 4, FULL: 1}.get(levels, 2)
     sides = []
     for side in (cut.left, cut.right):
         grid = side.grid.resized(side.grid.width // step, side.grid.height // step)
