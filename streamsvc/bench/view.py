@@ -20,6 +20,7 @@ from streamsvc.bench import view_measure as measure
 from streamsvc.bench.view_plot import Plot, Point, cost_plot
 from streamsvc.bench.view_report import report
 from streamsvc.bench.view_rows import (
+    ALONE,
     CLASSICAL_PREFIX,
     NEAREST,
     ORACLE,
@@ -314,7 +315,7 @@ def _against(tables: dict[str, list[dict[str, Any]]], rungs: Rungs) -> list[dict
                         decibels(BETWEEN.name, ORACLE, "seen_psnr"), decibels(BETWEEN.name, name, "seen_psnr")
                     ),
                     "edge_ratio": ratio(*edges),
-                    "flicker_ratio": ratio(flicker[size, name], flicker[size, rungs.classical]),
+                    "flicker_ratio": ratio(flicker[size, name], flicker[size, rungs.classical + ALONE]),
                     "blend_db": less(own, decibels(BETWEEN.name, name + SPLAT_ONLY)),
                     "four_cameras_db": less(decibels(FOUR.name, name), own),
                     "noise_loss_db": less(own, decibels(NOISE.name, name)),

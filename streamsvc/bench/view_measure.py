@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamsvc.bench.view_disparity import PlainSgbm, found_disparity, true_disparity
-from streamsvc.bench.view_rows import NEAREST, ORACLE, Rungs, nearest_camera, oracle
+from streamsvc.bench.view_rows import ALONE, NEAREST, ORACLE, Rungs, nearest_camera, oracle
 from streamsvc.bench.view_scenes import BETWEEN, Case, HeldOut, Shot, noisy
 from streamsvc.budget.slices import run_timed, run_to_end
 from streamsvc.frames import Camera, Frame, FrameSet, Pixels, Rig
@@ -62,6 +62,8 @@ def flickers(shot: Shot, seed: int, rungs: Rungs, frames: int) -> Iterator[Row]:
     for name in rungs.at(shot.rig, (width, height)).names:
         synthesizer = rungs.maker(shot.rig, (width, height))
         shown[name] = [run_to_end(synthesizer.slices(s, shot.target, name)).pixels for s in seen]
+    alone = rungs.maker(shot.rig, (width, height), steady=False)
+    shown[rungs.classical + ALONE] = [run_to_end(alone.slices(s, shot.target, rungs.classical)).pixels for s in seen]
     shown[ORACLE] = [oracle(replace(shot, frames=s)).pixels for s in seen]
     for name, pictures in shown.items():
         yield {"row": name, "flicker": flicker(pictures, person)}

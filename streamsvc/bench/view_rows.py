@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 NEAREST, ORACLE = "nearest camera", "oracle"
 SPLAT_ONLY, TRUE_DEPTH = ", splat only", ", true depth"
+ALONE = ", each picture by itself"
+"""Added to the name of a rung that runs without the filter over time."""
+
 CLASSICAL_PREFIX = "sgbm-"
 
 
@@ -45,9 +48,9 @@ class Rungs:
     names: tuple[str, ...]
     net: NetGeometry | None = None
 
-    def maker(self, rig: Rig, size: tuple[int, int]) -> ViewSynthesizer:
-        """Return a new view maker, which remembers nothing."""
-        return ViewSynthesizer(rig, *size, net=self.net)
+    def maker(self, rig: Rig, size: tuple[int, int], *, steady: bool = True) -> ViewSynthesizer:
+        """Return a new view maker, which remembers nothing; not `steady`, it never will."""
+        return ViewSynthesizer(rig, *size, net=self.net, steady=steady)
 
     def at(self, rig: Rig, size: tuple[int, int]) -> Rungs:
         """Return those of the rungs that can match the pairs of `rig`."""

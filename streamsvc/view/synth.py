@@ -31,6 +31,7 @@ from streamsvc.view.net.pairs import MAX_DISPARITY, NetPair, net_pair
 from streamsvc.view.passthrough import MIN_SIDE, check_frame, pass_through
 from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk
 from streamsvc.view.rungs import LEVELS, NET_LEVELS, Level, NetLevel, rung_for, worthwhile
+from streamsvc.view.steady import Steady
 
 if TYPE_CHECKING:
     from streamsvc.view.net.geometry import NetGeometry
@@ -70,7 +71,8 @@ class ViewSynthesizer:
     `rig` None means that pictures pass through; `width` and `height` are the size `view_camera` makes views for, `mode`
     is what `shot` makes them for and what the costs are those of. `rungs` are all that may be asked for, `ladder` those
     of them that are worth their cost, better ones later. `net` adds its rungs to the ladder; streams
-    may share it. `device` is "cpu". Raises ViewError for a device or a pair of the rig that can't be used.
+    may share it. `steady` averages sensor noise away where nothing moves. `device` is "cpu". Raises ViewError for a
+    device or a pair of the rig that can't be used.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class ViewSynthesizer:
         mode: OutputMode = WINDOW,
         device: str = "cpu",
         net: NetGeometry | None = None,
+        steady: bool = True,
     ) -> None:
         if device != "cpu":
             raise ViewError(f"device {device!r}: the classical view runs on 'cpu' only")
@@ -93,6 +96,7 @@ class ViewSynthesizer:
         self._pairs: dict[tuple[object, ...], RectifiedPair] = {}
         self._ranges: dict[tuple[str, str], tuple[float, float]] = {}
         self.net = net
+        self._steady = {c.name: Steady() for c in rig.cameras} if steady and rig is not None else {}
         self._prepared_pairs: dict[tuple[int, int], tuple[RectifiedPair, NetPair]] = {}
         self._levels: dict[str, Level | NetLevel] = {}
         rungs = []
@@ -191,6 +195,9 @@ class ViewSynthesizer:
         for view in views:
             check_view(view)
         pictures = {frame.camera: check_frame(frame) for frame in frames.frames}
+        for frame in frames.frames:
+            if frame.camera in self._steady:
+                pictures[frame.camera] = self._steady[frame.camera](pictures[frame.camera], frame.capture_ns)
         if not pictures:
             raise ViewError("a frame set without pictures shows nothing")
         pairs = [p for p in self.rig.pairs if p[0] in pictures and p[1] in pictures] if self.rig else []

@@ -58,8 +58,11 @@ class Found:
 
 
 def net_pair(pair: RectifiedPair, levels: int) -> NetPair:
-    """Prepare a rectified pair for an answer of `levels` levels: the grid is 1/4 of the input for one level, 1/2 for two
-    or three, and all of it for `FULL`, which is three levels and the last one's answer at twice its resolution."""
+    """Prepare a rectified pair for an answer of `levels` levels.
+
+    The grid is 1/4 of the input for one level, 1/2 for two or three, and all of it for `FULL`, which is three levels
+    and the last one's answer at twice its resolution.
+    """
     cut, apart = cropped_pair(pair)
     step = {1: 4, FULL: 1}.get(levels, 2)
     sides = []
