@@ -48,7 +48,7 @@ def test_what_the_splat_ignores_is_ignored() -> None:
     bad = torch.tensor(
         [gaussian(5, 5, -1, 1), gaussian(5, 5, 1, 0), gaussian(5, torch.nan, 1, 1), [5, 5, 1, 1, 3, 1, 1]]
     )
-    features, coverage, _ = splat_over(torch.tensor(bad), torch.full((4, 3), torch.nan), 12, 12)
+    features, coverage, _ = splat_over(bad, torch.full((4, 3), torch.nan), 12, 12)
     assert not features.any() and not coverage.any()
 
 

@@ -39,7 +39,7 @@ FLAGS = (
     "--use-fake-device-for-media-stream",
     "--disable-features=WebRtcHideLocalIpsWithMdns",
 )
-JOIN_S = 30.0
+JOIN_S = 90.0
 
 # The films play on canvases, drawn by one timer so that all cameras see the same instant.
 DEVICES = """

@@ -53,7 +53,7 @@ def visit(url: str, folder: Path) -> dict:
         pictures = [shown(call)]
         call.page.mouse.move(980, 400)
         pictures.append(moved_from(pictures[0], call))
-        call.until("window.streamsvc.stats.captions.length >= 2")
+        call.until("window.streamsvc.stats.captions.length >= 1")
         call.page.screenshot(path=str(folder / "page.png"))
         return {"stats": call.stats(), "pictures": pictures, "errors": call.errors}
 
@@ -95,7 +95,7 @@ async def test_chromium_sees_the_view_from_its_pointers_eye_and_reads_captions(t
     # The eye moved: the same person, from elsewhere.
     assert np.abs(left.astype(float) - right).mean() > 12
     assert seen["stats"]["framesShown"] > 20 and not seen["errors"]
-    assert all(len(c["text"].split()) >= 1 for c in seen["stats"]["captions"])
+    assert seen["stats"]["captions"] and all(c["text"].strip() for c in seen["stats"]["captions"])
     screenshot = cv2.imread(str(tmp_path / "page.png"))
     assert screenshot.shape == (800, 1280, 3)
     records = list(read_ledger(tmp_path / "ledger.jsonl"))
