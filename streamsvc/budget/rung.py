@@ -9,7 +9,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Rung:
     """`cost_ns` is the calibrated 95th percentile of compute on an idle core of the reference machine; `quality` is in
-    the stage's own unit (views: foreground PSNR in dB), higher is better."""
+    the stage's own unit (views: PSNR in dB, see `view/rungs.py`), higher is better."""
 
     name: str
     cost_ns: int

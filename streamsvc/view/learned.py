@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from streamsvc.budget.slices import Slices
 from streamsvc.frames import Camera, Pixels
-from streamsvc.view.geometry import TOLERANCE_PX, Source
-from streamsvc.view.net.pairs import NetPair
+from streamsvc.view.geometry import Source
+from streamsvc.view.net.pairs import Found, NetPair
 
 if TYPE_CHECKING:
     from streamsvc.view.net.geometry import NetGeometry
+
+TOLERANCE_PX = 4.0
+"""Disparities this close, in pixels of what was matched, are one surface: twice the classical figure, because pixels of
+the net's grid lie twice as far apart."""
+
+LEAST_CONFIDENCE = 0.8
+"""What the net isn't sure of is most often right all the same, and better than what would fill the hole."""
 
 
 def learned_sources(
@@ -35,7 +43,7 @@ def learned_sources(
             grid=side.grid,
             rays=side.rays,
             inverse_depth=geometry.inverse_depth,
-            confidence=geometry.confidence,
+            confidence=_trusted(geometry),
             colour=np.asarray(
                 cv2.resize(picture, (side.grid.width, side.grid.height), interpolation=cv2.INTER_AREA), np.uint8
             ),
@@ -46,3 +54,8 @@ def learned_sources(
     )
     yield "disparity"
     return first, second
+
+
+def _trusted(found: Found) -> NDArray[np.float32]:
+    scaled = np.float32(LEAST_CONFIDENCE) + np.float32(1 - LEAST_CONFIDENCE) * found.confidence
+    return np.where(found.inverse_depth > 0, scaled, np.float32(0))
