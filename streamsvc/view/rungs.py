@@ -1,8 +1,8 @@
-"""The classical ladder: one set of code at several resolutions, with its measured cost and quality.
+"""The ladder: classical rungs and the net's, each at several resolutions, with measured cost and quality.
 
-A rung `sgbm-N` matches pictures of as many pixels as N x 3/4 N; colour is always the full resolution's. The ladder ends
-where more stops helping: on the scene bodies, matching 200 to 320 wide costs two to ten times as much as 160 and gains
-nothing on the person, neither with cameras of 320x240 nor of 640x480.
+A rung `net-N-L` runs L levels of the geometry net on pictures of as many pixels as N x 3/4 N, a rung `sgbm-N` matches
+such pictures classically; colour is always the full resolution's. The classical rungs end where more stops helping: on
+the scene bodies, matching 200 to 320 wide costs two to ten times as much as 160 and gains nothing on the person.
 """
 
 from __future__ import annotations
