@@ -7,7 +7,8 @@ Training pairs come from `make_view_data.py` (made beside this, or before); what
 DIR/checkpoint.pt holds everything that is needed to go on (weights, their running mean, optimiser, step), written
 every few minutes and at the end; DIR/geometry.safetensors the mean of the weights in bfloat16, with its card beside it;
 DIR/curve.jsonl the losses and scores, DIR/curve.png their plot. The learning rate falls to a tenth over the last
-third of `--minutes`, so each piece ends in weights that can be used.
+third of `--minutes`, so each piece ends in weights that can be used. `--resume` without a checkpoint in DIR goes on
+from the committed weights.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from torch.nn import functional as F
 from streamsvc.cache import cache_dir
 from streamsvc.view.net.model import LEVELS, Answer, GeometryNet
 from streamsvc.view.net.pairs import BINS
+from streamsvc.view.net.weights import load_net, read_card
 
 CROP = (288, 192)
 RATE = 6e-4
@@ -280,13 +282,17 @@ class Training:
         self.mean.load_state_dict(self.net.state_dict())
         self.optimiser = torch.optim.AdamW(self.net.parameters(), lr=RATE, weight_decay=1e-4)
         self.step, self.seconds = 0, 0.0
-        if resume:
+        if resume and (out / "checkpoint.pt").exists():
             kept = torch.load(out / "checkpoint.pt", map_location=device, weights_only=True)
             self.net.load_state_dict(kept["net"])
             self.mean.load_state_dict(kept["mean"])
-            if "optimiser" in kept:
-                self.optimiser.load_state_dict(kept["optimiser"])
+            self.optimiser.load_state_dict(kept["optimiser"])
             self.step, self.seconds = kept["step"], kept["seconds"]
+        elif resume:
+            card, weights = read_card(), load_net().state_dict()
+            self.net.load_state_dict(weights)
+            self.mean.load_state_dict(weights)
+            self.step, self.seconds = int(card["steps"]), 3600.0 * float(card["hours"])
 
     def save(self, scores: dict[str, Any] | None) -> None:
         """Write the checkpoint, and the mean weights with their card."""
