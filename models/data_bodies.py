@@ -67,8 +67,7 @@ class People:
         pictures = sensed(rng, pictures)
         for picture, side in zip(pictures, (pair.left, pair.right), strict=True):
             picture[~side.inside] = 0
-        columns = max(pair.left.columns[0], 0), max(pair.right.columns[0], 0)
-        return Pair(pictures[0], pictures[1], disparity[0], disparity[1], people[0], people[1], columns)
+        return Pair(pictures[0], pictures[1], disparity[0], disparity[1], people[0], people[1])
 
 
 def _rig(rng: Rng, width: int) -> tuple[tuple[Camera, Camera], tuple[float, float]]:

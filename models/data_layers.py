@@ -30,8 +30,7 @@ MAX_SLOPE = 0.6
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
     """A rectified pair: `left`, `right` (h, w, 3) uint8 RGB; `left_disparity`, `right_disparity` (h, w) float32 pixels,
-    NaN where unknown; `left_person`, `right_person` (h, w) float32 in [0, 1], NaN where nobody says; `columns` are the
-    first of the left and of the right picture that show something the other can match."""
+    NaN where unknown; `left_person`, `right_person` (h, w) float32 in [0, 1], NaN where nobody says."""
 
     left: NDArray[np.uint8]
     right: NDArray[np.uint8]
@@ -39,7 +38,6 @@ class Pair:
     right_disparity: Plane
     left_person: Plane
     right_person: Plane
-    columns: tuple[int, int] = (0, 0)
 
 
 def photographs(held_out: bool) -> list[NDArray[np.uint8]]:

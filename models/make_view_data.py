@@ -28,7 +28,7 @@ UNKNOWN = -32768
 
 def save(path: Path, pair: Pair) -> None:
     """Write one pair."""
-    arrays: dict[str, NDArray[np.generic]] = {"left": pair.left, "right": pair.right, "columns": np.array(pair.columns)}
+    arrays: dict[str, NDArray[np.generic]] = {"left": pair.left, "right": pair.right}
     for side, disparity, person in (
         ("left", pair.left_disparity, pair.left_person),
         ("right", pair.right_disparity, pair.right_person),
@@ -53,8 +53,7 @@ def load(path: Path) -> Pair:
         disparity.append(np.where(fixed == UNKNOWN, np.float32(np.nan), fixed * np.float32(1 / SCALE)))
         given = arrays.get(f"{side}_person")
         person.append(np.full(fixed.shape, np.nan, np.float32) if given is None else given * np.float32(1 / 255))
-    first, second = (int(x) for x in arrays["columns"])
-    return Pair(arrays["left"], arrays["right"], *disparity, *person, (first, second))
+    return Pair(arrays["left"], arrays["right"], *disparity, *person)
 
 
 def make(kind: str, seed: int, number: int, people: People | None, photos: list[NDArray[np.uint8]]) -> Pair:

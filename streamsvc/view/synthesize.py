@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamsvc.budget.slices import Slices
+from streamsvc.budget.slices import Slices, run_timed
 from streamsvc.frames import Camera, Frame, FrameSet, Rig, load_rig, load_views
 from streamsvc.frames.outputmode import parse_mode
 from streamsvc.frames.rig import MAX_SIDE
@@ -207,7 +208,7 @@ def synthesize(
     given = None if geometry is None else _GivenGeometry(geometry, cameras, list(moments[0]))
     true = None if truth is None else Truth(truth, video, len(moments))
     writer = VideoOut(out, width, height) if video else PictureOut(out)
-    spent: dict[str, float] = {}
+    spent: Counter[str] = Counter()
     covered = []
     packed: list[dict[str, object]] = []
     try:
@@ -215,7 +216,8 @@ def synthesize(
             frames = _read_moment(cameras, paths, number)
             shot = synthesizer.shot_around(camera, eyes_apart_mm / 1000)
             job = given.views(frames, shot.cameras) if given else synthesizer.views(frames, shot.cameras, chosen)
-            result = _timed(take(shot, job), spent)
+            result, stages = run_timed(take(shot, job), time.perf_counter_ns)
+            spent.update(stages)
             covered.append(result.coverage)
             if result.depth is not None:
                 packed.append(_packed(result, result.depth))
@@ -248,15 +250,3 @@ def _packed(picture: Picture, depth: DepthCode) -> dict[str, object]:
         "inverse_far": depth.far,
         "inverse_near": depth.near,
     }
-
-
-def _timed(job: Slices[Picture], spent: dict[str, float]) -> Picture:
-    """Run the job, adding nanoseconds per stage to `spent`."""
-    while True:
-        start = time.perf_counter_ns()
-        try:
-            stage = next(job)
-        except StopIteration as stop:
-            result: Picture = stop.value
-            return result
-        spent[stage] = spent.get(stage, 0.0) + time.perf_counter_ns() - start

@@ -53,7 +53,7 @@ def visit(url: str, folder: Path) -> dict:
         pictures = [shown(call)]
         call.page.mouse.move(980, 400)
         pictures.append(moved_from(pictures[0], call))
-        call.until("window.streamsvc.stats.captions.length >= 1")
+        call.until("window.streamsvc.stats.captions.length >= 2")
         call.page.screenshot(path=str(folder / "page.png"))
         return {"stats": call.stats(), "pictures": pictures, "errors": call.errors}
 

@@ -26,7 +26,6 @@ BAND = (5, 4)
 """How many steps either way are looked up at 1/4 and at 1/2."""
 
 LEVELS = 3
-STRIDE = 16
 
 
 @dataclass(frozen=True, slots=True)

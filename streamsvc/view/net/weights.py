@@ -51,7 +51,6 @@ def read_card(folder: Path | None = None) -> dict[str, Any]:
 def load_net(folder: Path | None = None) -> GeometryNet:
     """Return the net with its weights, in float32, for inference; raises ViewError when it can't be had."""
     try:
-        import torch  # noqa: F401 - said before anything else, because weights without it are no use
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
