@@ -2,7 +2,9 @@
 
 The splatted inverse depth says where each output pixel lies in space. A source may colour it only when its own geometry
 there agrees (else something hides the point from it, or there is nothing), and the nearer its direction to the view's,
-the more it counts. Where no source may, the splatted colour stands. Holes get the farther of their neighbours' depths
+the more it counts. Where no source may, the splatted colour stands. At a jump between two surfaces, which the splat's
+skirts blur, the sources' own geometry decides: the share of the pixel that they see through, each at its own grid's
+resolution, shows the farther surface. Holes get the farther of their neighbours' depths
 first: what opens up beside a person is the wall behind. Beyond what any camera saw the picture fades to dark.
 """
 
@@ -23,15 +25,19 @@ Plane = NDArray[np.float32]
 HOLE_COVERAGE = 0.25
 """Coverage below which a pixel of the splat is a hole: it saw nothing but the skirts of Gaussians."""
 
-BLEEDING = 3.0
-"""A source pixel isn't used when one two grid pixels away is nearer than it by this many tolerances: geometry's edges
-are that unsure, and the nearer thing's colour would be drawn on the wall behind as a ghost of its outline."""
-
 BEYOND = 24.0
 """The grey, 0 to 255, that the picture fades to beyond what the cameras saw."""
 
 FADE_WIDTH = 0.08
 """How far that takes, as a part of the picture's width."""
+
+BLEEDING = 3.0
+"""A source pixel isn't used when one beside it on the grid is nearer than it by this many tolerances: the nearer
+thing's colour would be drawn on the wall behind as a ghost of its outline."""
+
+LEAST_WEIGHT = 1e-5
+"""What each of the four splat pixels about an output pixel counts at least: at a jump it may be all that its surface
+has there."""
 
 FEATHER_PX = 12.0
 """A source fades out over this many pixels towards its own border, so that no seam runs where its picture ends."""
@@ -139,138 +145,234 @@ def _pixel(p, o, x, y):  # type: ignore[no-untyped-def]
     return p[o] * x + p[o + 1] * y + p[o + 2], p[o + 3] * y + p[o + 4]
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "arcp", "nsz", "afn"})
+_FAST = {"contract", "reassoc", "arcp", "nsz", "afn"}
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST, inline="always")
+def _tap(t):  # type: ignore[no-untyped-def]
+    """The four weights of cubic convolution (Keys 1981, a = -1/2) a part `t` of the way from second to third."""
+    half, one, three = np.float32(0.5), np.float32(1), np.float32(1.5)
+    first = ((one - half * t) * t - half) * t
+    second = (three * t - np.float32(2.5)) * t * t + one
+    third = ((np.float32(2) - three * t) * t + half) * t
+    return first, second, third, (half * t - half) * t * t
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
+def _look(n, at, q, view, ry, size, p, depths, voting, feather, number, best, votes):  # type: ignore[no-untyped-def]
+    """Let source `number` (its `size` and row `p`) look at the `n` points of a row at columns `at` and inverse depths
+    `q`: it joins the two in `best` ((2, 6, n): angle, validity, fade, source, u, v) where its geometry agrees, and adds
+    to `votes` ((2, n): for, of all) where `voting`."""
+    zero, half, one, two = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
+    gw, gh = size[2], size[3]
+    wide, high = np.float32(size[0] - 1), np.float32(size[1] - 1)
+    first = depths[size[5] : size[5] + gw * gh]
+    # What doesn't change along the row.
+    gx0, gy0, gz0 = p[1] * ry + p[2], p[4] * ry + p[5], p[7] * ry + p[8]
+    for i in range(n):
+        qi = q[i]
+        if not qi > 0:
+            continue
+        rx = (np.float32(at[i]) - view[0]) * view[1]
+        gz = p[6] * rx + gz0 + p[11] * qi
+        if gz <= 0:
+            continue
+        scale = one / gz
+        gx, gy = (p[0] * rx + gx0 + p[9] * qi) * scale, (p[3] * rx + gy0 + p[10] * qi) * scale
+        u, v = _pixel(p, 12, gx, gy)
+        if not (-half <= u <= np.float32(gw) - half and -half <= v <= np.float32(gh) - half):
+            continue
+        expected = qi * scale
+        allowed = p[46] + p[47] * expected
+        # The angle between the two directions, from the chord between unit vectors.
+        dx, dy, dz = rx + p[43] * qi, ry + p[44] * qi, one + p[45] * qi
+        norm = np.sqrt((dx * dx + dy * dy + dz * dz) * (rx * rx + ry * ry + one))
+        angle = np.sqrt(max(two - two * (dx * rx + dy * ry + dz) / norm, zero))
+        if voting[i]:
+            fu, fv = int(np.floor(u)), int(np.floor(v))
+            tu, tv = u - np.float32(fu), v - np.float32(fv)
+            for k in range(4):
+                ku, kv = min(max(fu + k % 2, 0), gw - 1), min(max(fv + k // 2, 0), gh - 1)
+                own = first[np.uint64(kv * gw + ku)]
+                if own > 0:
+                    w = (tu if k % 2 else one - tu) * (tv if k // 2 else one - tv) / (angle + np.float32(1e-3))
+                    votes[1, i] += w
+                    if own >= expected - allowed:
+                        votes[0, i] += w
+        iu, iv = min(max(int(u + half), 0), gw - 1), min(max(int(v + half), 0), gh - 1)
+        own = first[np.uint64(iv * gw + iu)]
+        if own <= 0 or angle >= best[1, 0, i]:
+            continue
+        # Its own depth there must agree.
+        valid = two - abs(own - expected) / allowed
+        if valid <= 0:
+            continue
+        beside = max(
+            first[np.uint64(iv * gw + max(iu - 1, 0))],
+            first[np.uint64(iv * gw + min(iu + 1, gw - 1))],
+            first[np.uint64(max(iv - 1, 0) * gw + iu)],
+            first[np.uint64(min(iv + 1, gh - 1) * gw + iu)],
+        )
+        if beside - expected > np.float32(BLEEDING) * allowed:
+            continue
+        # To its picture: through the rotation from grid to camera, the centre being the same.
+        cz = p[29] * gx + p[30] * gy + p[31]
+        if cz <= 0:
+            continue
+        cz = one / cz
+        u, v = _pixel(p, 32, (p[23] * gx + p[24] * gy + p[25]) * cz, (p[26] * gx + p[27] * gy + p[28]) * cz)
+        edge = min(u, v, wide - u, high - v)
+        if not edge >= 0:
+            continue
+        place = 0 if angle < best[0, 0, i] else 1
+        if place == 0:
+            for k in range(6):
+                best[1, k, i] = best[0, k, i]
+        best[place, 0, i] = angle
+        best[place, 1, i] = min(valid, one)
+        best[place, 2, i] = min(one, (edge + one) / feather)
+        best[place, 3, i] = np.float32(number)
+        best[place, 4, i] = u
+        best[place, 5, i] = v
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
+def _colours(n, sizes, pictures, best, seen):  # type: ignore[no-untyped-def]
+    """Write to `seen` ((4, n)) the colours that the two sources in `best` give the points, times how much they vouch
+    for them, and that."""
+    zero = np.float32(0)
+    for i in range(n):
+        # Weight by 1/angle, made bounded; what is missing to full validity comes from the splat.
+        m0 = best[0, 1, i] * best[0, 2, i] / (best[0, 0, i] + np.float32(1e-3))
+        m1 = best[1, 1, i] * best[1, 2, i] / (best[1, 0, i] + np.float32(1e-3))
+        r, g, b, vouched = zero, zero, zero, zero
+        if m0 + m1 > 0:
+            vouched = max(best[0, 1, i], best[1, 1, i])
+            scale = vouched / (m0 + m1)
+            for place in range(2):
+                m = (m1 if place else m0) * scale
+                if m <= 0:
+                    continue
+                size = sizes[int(best[place, 3, i])]
+                cw, ch = size[0], size[1]
+                u, v = best[place, 4, i], best[place, 5, i]
+                bu, bv = int(u), int(v)
+                a0, a1, a2, a3 = _tap(u - np.float32(bu))
+                d0, d1, d2, d3 = _tap(v - np.float32(bv))
+                x0, x1 = 3 * max(bu - 1, 0), 3 * bu
+                x2, x3 = 3 * min(bu + 1, cw - 1), 3 * min(bu + 2, cw - 1)
+                for j in range(4):
+                    line = size[4] + min(max(bv + j - 1, 0), ch - 1) * cw * 3
+                    d = m * (d0 if j == 0 else d1 if j == 1 else d2 if j == 2 else d3)
+                    i0, i1, i2, i3 = line + x0, line + x1, line + x2, line + x3
+                    r += d * (
+                        a0 * pictures[np.uint64(i0)]
+                        + a1 * pictures[np.uint64(i1)]
+                        + a2 * pictures[np.uint64(i2)]
+                        + a3 * pictures[np.uint64(i3)]
+                    )
+                    g += d * (
+                        a0 * pictures[np.uint64(i0 + 1)]
+                        + a1 * pictures[np.uint64(i1 + 1)]
+                        + a2 * pictures[np.uint64(i2 + 1)]
+                        + a3 * pictures[np.uint64(i3 + 1)]
+                    )
+                    b += d * (
+                        a0 * pictures[np.uint64(i0 + 2)]
+                        + a1 * pictures[np.uint64(i1 + 2)]
+                        + a2 * pictures[np.uint64(i2 + 2)]
+                        + a3 * pictures[np.uint64(i3 + 2)]
+                    )
+        seen[0, i], seen[1, i], seen[2, i], seen[3, i] = r, g, b, vouched
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST, inline="always")
+def _corners(features, iy, jy, ty, fx, layer, same):  # type: ignore[no-untyped-def]
+    """The splat about column `fx` between rows `iy` and `jy`: its two columns, the weights of the four pixels, their
+    inverse depth and sum, and whether there is a jump between them. At one, layer 0 is the nearer of its two surfaces
+    and layer 1 the farther: never a depth between."""
+    zero, half, one = np.float32(0), np.float32(0.5), np.float32(1)
+    least = np.float32(LEAST_WEIGHT)
+    columns = features.shape[1]
+    ix = min(max(int(np.floor(fx)), 0), columns - 1)
+    jx = min(ix + 1, columns - 1)
+    tx = min(max(fx - np.float32(ix), zero), one)
+    w00, w01, w10, w11 = (one - ty) * (one - tx), (one - ty) * tx, ty * (one - tx), ty * tx
+    q00, q01, q10, q11 = features[iy, ix, 3], features[iy, jx, 3], features[jy, ix, 3], features[jy, jx, 3]
+    low, high = min(q00, q01, q10, q11), max(q00, q01, q10, q11)
+    jump = high - low > same * high
+    if jump:
+        middle, near = half * (low + high), layer == 0
+        w00 = w00 + least if (q00 > middle) == near else zero
+        w01 = w01 + least if (q01 > middle) == near else zero
+        w10 = w10 + least if (q10 > middle) == near else zero
+        w11 = w11 + least if (q11 > middle) == near else zero
+    total = w00 + w01 + w10 + w11
+    scale = one / total
+    w00, w01, w10, w11 = w00 * scale, w01 * scale, w10 * scale, w11 * scale
+    return ix, jx, w00, w01, w10, w11, w00 * q00 + w01 * q01 + w10 * q10 + w11 * q11, total, jump
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
 def _blend(  # type: ignore[no-untyped-def]
-    features, splat_x, splat_y, view, sizes, parameters, pictures, depths, same, feather, bleeding, out, inverse
+    features, splat_x, splat_y, view, sizes, parameters, pictures, depths, same, feather, out, inverse
 ):
     height, width = inverse.shape
-    rows, columns = features.shape[0], features.shape[1]
-    count = sizes.shape[0]
+    rows = features.shape[0]
     zero, half, one = np.float32(0), np.float32(0.5), np.float32(1)
+    at, q, share = np.empty(width, np.int32), np.empty(width, np.float32), np.empty(width, np.float32)
+    voting, left = np.empty(width, np.bool_), np.empty(width, np.float32)
+    best, votes = np.empty((2, 6, width), np.float32), np.empty((2, width), np.float32)
+    seen, colour = np.empty((4, width), np.float32), np.empty((3, width), np.float32)
     for y in range(height):
         fy = splat_y[0] * np.float32(y) + splat_y[1]
         iy = min(max(int(np.floor(fy)), 0), rows - 1)
         jy = min(iy + 1, rows - 1)
         ty = min(max(fy - np.float32(iy), zero), one)
-        for x in range(width):
-            fx = splat_x[0] * np.float32(x) + splat_x[1]
-            ix = min(max(int(np.floor(fx)), 0), columns - 1)
-            jx = min(ix + 1, columns - 1)
-            tx = min(max(fx - np.float32(ix), zero), one)
-            w00, w01 = (one - ty) * (one - tx), (one - ty) * tx
-            w10, w11 = ty * (one - tx), ty * tx
-            q00, q01 = features[iy, ix, 3], features[iy, jx, 3]
-            q10, q11 = features[jy, ix, 3], features[jy, jx, 3]
-            if max(q00, q01, q10, q11) - min(q00, q01, q10, q11) > same * max(q00, q01, q10, q11):
-                # A jump between the four: one of the two surfaces, never a depth between them.
-                mean = w00 * q00 + w01 * q01 + w10 * q10 + w11 * q11
-                low, high = min(q00, q01, q10, q11), max(q00, q01, q10, q11)
-                middle = half * (low + high)
-                near = mean > middle
-                w00 = w00 if (q00 > middle) == near else zero
-                w01 = w01 if (q01 > middle) == near else zero
-                w10 = w10 if (q10 > middle) == near else zero
-                w11 = w11 if (q11 > middle) == near else zero
-                scale = one / max(w00 + w01 + w10 + w11, np.float32(1e-6))
-                w00, w01, w10, w11 = w00 * scale, w01 * scale, w10 * scale, w11 * scale
-            q = w00 * q00 + w01 * q01 + w10 * q10 + w11 * q11
-            inverse[y, x] = q
-            r0, g0, b0 = zero, zero, zero
-            r1, g1, b1 = zero, zero, zero
-            a0, a1 = np.float32(np.inf), np.float32(np.inf)
-            v0, v1, e0, e1 = zero, zero, zero, zero
-            if q > 0:
-                rx = (np.float32(x) - view[0]) * view[1]
-                ry = (np.float32(y) - view[2]) * view[3]
-                length = np.sqrt(rx * rx + ry * ry + one)
-                for s in range(count):
-                    p = parameters[s]
-                    # To the source's grid: its own depth there must agree.
-                    gz = p[6] * rx + p[7] * ry + p[8] + p[11] * q
-                    if gz <= 0:
-                        continue
-                    scale = one / gz
-                    gx = (p[0] * rx + p[1] * ry + p[2] + p[9] * q) * scale
-                    gy = (p[3] * rx + p[4] * ry + p[5] + p[10] * q) * scale
-                    u, v = _pixel(p, 12, gx, gy)
-                    gw, gh = sizes[s, 2], sizes[s, 3]
-                    if not (-half <= u <= np.float32(gw) - half and -half <= v <= np.float32(gh) - half):
-                        continue
-                    iu, iv = min(max(int(u + half), 0), gw - 1), min(max(int(v + half), 0), gh - 1)
-                    at = sizes[s, 5] + iv * gw + iu
-                    own = depths[at]
-                    if own <= 0:
-                        continue
-                    expected = q * scale
-                    allowed = p[46] + p[47] * expected
-                    valid = np.float32(2) - abs(own - expected) / allowed
-                    if valid <= 0:
-                        continue
-                    valid = min(valid, one)
-                    beside = max(
-                        depths[at - 2] if iu >= 2 else own,
-                        depths[at + 2] if iu + 2 < gw else own,
-                        depths[at - 2 * gw] if iv >= 2 else own,
-                        depths[at + 2 * gw] if iv + 2 < gh else own,
-                    )
-                    if beside - expected > bleeding * allowed:
-                        continue
-                    # To its picture: through the rotation from grid to camera, the centre being the same.
-                    cz = p[29] * gx + p[30] * gy + p[31]
-                    if cz <= 0:
-                        continue
-                    u, v = _pixel(p, 32, (p[23] * gx + p[24] * gy + p[25]) / cz, (p[26] * gx + p[27] * gy + p[28]) / cz)
-                    cw, ch = sizes[s, 0], sizes[s, 1]
-                    edge = min(u, v, np.float32(cw - 1) - u, np.float32(ch - 1) - v)
-                    if not edge >= 0:
-                        continue
-                    fade = min(one, (edge + one) / feather)
-                    # The angle between the two directions, from the chord between unit vectors.
-                    dx, dy, dz = rx + p[43] * q, ry + p[44] * q, one + p[45] * q
-                    norm = np.sqrt(dx * dx + dy * dy + dz * dz)
-                    cosine = (dx * rx + dy * ry + dz) / (norm * length)
-                    angle = np.sqrt(max(np.float32(2) - np.float32(2) * cosine, zero))
-                    if angle >= a1:
-                        continue
-                    bu, bv = min(int(u), cw - 2), min(int(v), ch - 2)
-                    su, sv = u - np.float32(bu), v - np.float32(bv)
-                    i = sizes[s, 4] + (bv * cw + bu) * 3
-                    j = i + cw * 3
-                    c00, c01 = (one - sv) * (one - su), (one - sv) * su
-                    c10, c11 = sv * (one - su), sv * su
-                    r = c00 * pictures[i] + c01 * pictures[i + 3] + c10 * pictures[j] + c11 * pictures[j + 3]
-                    g = c00 * pictures[i + 1] + c01 * pictures[i + 4] + c10 * pictures[j + 1] + c11 * pictures[j + 4]
-                    b = c00 * pictures[i + 2] + c01 * pictures[i + 5] + c10 * pictures[j + 2] + c11 * pictures[j + 5]
-                    if angle < a0:
-                        r1, g1, b1, a1, v1, e1 = r0, g0, b0, a0, v0, e0
-                        r0, g0, b0, a0, v0, e0 = r, g, b, angle, valid, fade
-                    else:
-                        r1, g1, b1, a1, v1, e1 = r, g, b, angle, valid, fade
-            # Weight by 1/angle, made bounded; what is missing to full validity comes from the splat.
-            m0 = v0 * e0 / (a0 + np.float32(1e-3))
-            m1 = v1 * e1 / (a1 + np.float32(1e-3))
-            rest = one - max(v0, v1)
-            m = m0 + m1
-            if m > 0:
-                m0, m1 = m0 / m * (one - rest), m1 / m * (one - rest)
-            else:
-                m0, m1, rest = zero, zero, one
-            for c in range(3):
-                colour = zero
+        ry = (np.float32(y) - view[2]) * view[3]
+        colour[:] = zero
+        left[:] = one
+        for layer in range(2):
+            n = 0
+            for x in range(width):
+                if left[x] <= 0:
+                    continue
+                fx = splat_x[0] * np.float32(x) + splat_x[1]
+                _, _, _, _, _, _, depth, total, jump = _corners(features, iy, jy, ty, fx, layer, same)
+                at[n], q[n], voting[n] = x, depth, jump and layer == 0
+                share[n] = (one if total > half else zero) if voting[n] else left[x]
+                n += 1
+            best[:, 0] = np.float32(np.inf)
+            best[:, 1:3] = zero
+            votes[:] = zero
+            for s in range(sizes.shape[0]):
+                _look(n, at, q, view, ry, sizes[s], parameters[s], depths, voting, feather, s, best, votes)
+            _colours(n, sizes, pictures, best, seen)
+            for i in range(n):
+                x = at[i]
+                if votes[1, i] > 0:
+                    # The nearer surface's skirts reach too far: what cameras see through there isn't it.
+                    share[i] = votes[0, i] / votes[1, i]
+                part = share[i]
+                if layer == 0 or part > half:
+                    inverse[y, x] = q[i]
+                for c in range(3):
+                    colour[c, x] += part * seen[c, i]
+                rest = part * (one - seen[3, i])
                 if rest > 0:
-                    colour = rest * (
-                        w00 * features[iy, ix, c]
-                        + w01 * features[iy, jx, c]
-                        + w10 * features[jy, ix, c]
-                        + w11 * features[jy, jx, c]
-                    )
-                if c == 0:
-                    colour += m0 * r0 + m1 * r1
-                elif c == 1:
-                    colour += m0 * g0 + m1 * g1
-                else:
-                    colour += m0 * b0 + m1 * b1
-                out[y, x, c] = np.uint8(min(max(colour + half, zero), np.float32(255)))
+                    fx = splat_x[0] * np.float32(x) + splat_x[1]
+                    ix, jx, w00, w01, w10, w11, _, _, _ = _corners(features, iy, jy, ty, fx, layer, same)
+                    for c in range(3):
+                        colour[c, x] += rest * (
+                            w00 * features[iy, ix, c]
+                            + w01 * features[iy, jx, c]
+                            + w10 * features[jy, ix, c]
+                            + w11 * features[jy, jx, c]
+                        )
+                left[x] -= part
+        for x in range(width):
+            for c in range(3):
+                out[y, x, c] = np.uint8(min(max(colour[c, x] + half, zero), np.float32(255)))
 
 
 def _intrinsics(camera: Camera) -> list[float]:
@@ -320,7 +422,6 @@ def blend(features: Plane, view: Camera, sources: Sequence[Source]) -> tuple[Pix
         depths,
         np.float32(SAME_SURFACE),
         np.float32(FEATHER_PX),
-        np.float32(BLEEDING),
         out,
         inverse,
     )

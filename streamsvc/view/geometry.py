@@ -60,16 +60,16 @@ def _points(  # type: ignore[no-untyped-def]
             if q <= 0:
                 continue
             limit = tolerance + relative * q
-            torn = False
+            rim = False
             if u > 0:
-                torn |= abs(inverse_depth[v, u - 1] - q) > limit
+                rim |= q - inverse_depth[v, u - 1] > limit
             if u + 1 < w:
-                torn |= abs(inverse_depth[v, u + 1] - q) > limit
+                rim |= q - inverse_depth[v, u + 1] > limit
             if v > 0:
-                torn |= abs(inverse_depth[v - 1, u] - q) > limit
+                rim |= q - inverse_depth[v - 1, u] > limit
             if v + 1 < h:
-                torn |= abs(inverse_depth[v + 1, u] - q) > limit
-            if torn:
+                rim |= q - inverse_depth[v + 1, u] > limit
+            if rim:
                 continue
             rx, ry = rays[v, u, 0], rays[v, u, 1]
             z = M[2, 0] * rx + M[2, 1] * ry + M[2, 2] + b[2] * q
@@ -103,7 +103,8 @@ def project(source: Source, view: Camera) -> Splats:
     """Return the source's grid pixels as splats in `view`: features are R, G, B (0..255) and inverse depth (1/m).
 
     Each becomes a round Gaussian of 0.7 source pixels as seen from the view. Left out are pixels without depth, behind
-    the view or outside it, and those at a depth jump, which would stretch between two surfaces as rubber sheet.
+    the view or outside it, and the outermost of a surface that ends before a farther one: the Gaussians' skirts reach
+    over its end anyway, and where depth is blurred across a jump the slope that joins the two goes with them.
     """
     size = source.inverse_depth.size
     geometry, features = np.empty((size, 7), np.float32), np.empty((size, 4), np.float32)

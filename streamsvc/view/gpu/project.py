@@ -1,8 +1,8 @@
 """Inverse depth to Gaussians on the GPU: `view.geometry.project` without compaction.
 
-Every grid pixel keeps its place and becomes one Gaussian; those without depth, at a depth jump, behind the view or
-outside it get opacity 0, which the splat ignores. So shapes are fixed, and a Gaussian's features need no copy: they lie
-where its pixel lies.
+Every grid pixel keeps its place and becomes one Gaussian; those without depth, at the rim of a surface, behind the view
+or outside it get opacity 0, which the splat ignores. So shapes are fixed, and a Gaussian's features need no copy: they
+lie where its pixel lies.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ def _project(
     right = tl.load(inverse_depth + here + 1, mask=known & (u + 1 < w), other=0.0)
     above = tl.load(inverse_depth + here - width, mask=known & (v > 0), other=0.0)
     below = tl.load(inverse_depth + here + width, mask=known & (v + 1 < h), other=0.0)
-    torn = (u > 0) & (tl.abs(left - q) > limit)
-    torn |= (u + 1 < w) & (tl.abs(right - q) > limit)
-    torn |= (v > 0) & (tl.abs(above - q) > limit)
-    torn |= (v + 1 < h) & (tl.abs(below - q) > limit)
+    rim = (u > 0) & (q - left > limit)
+    rim |= (u + 1 < w) & (q - right > limit)
+    rim |= (v > 0) & (q - above > limit)
+    rim |= (v + 1 < h) & (q - below > limit)
 
     rx = tl.load(rays + here * 2, mask=stored, other=0.0)
     ry = tl.load(rays + here * 2 + 1, mask=stored, other=0.0)
     z = tl.load(p + 6) * rx + tl.load(p + 7) * ry + tl.load(p + 8) + tl.load(p + 11) * q
-    alive = known & (torn == 0) & (z > q * 0.02)
+    alive = known & (rim == 0) & (z > q * 0.02)
     z = tl.where(alive, z, 1.0)
     x = (tl.load(p + 0) * rx + tl.load(p + 1) * ry + tl.load(p + 2) + tl.load(p + 9) * q) / z
     y = (tl.load(p + 3) * rx + tl.load(p + 4) * ry + tl.load(p + 5) + tl.load(p + 10) * q) / z
