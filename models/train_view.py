@@ -54,18 +54,31 @@ def losses(answers: list[Answer], d: Tensor, p: Tensor) -> dict[str, Tensor]:
     high, low = F.max_pool2d(flat, 5, 1, 2), -F.max_pool2d(-flat, 5, 1, 2)
     weight = (1 + 2 * ((high - low) > 3).float()).squeeze(1)
     out: dict[str, Tensor] = {}
-    for number, answer in enumerate(answers):
-        stride = 8 >> number
+    for answer in answers:
+        stride = answer.stride
         here = (slice(None), slice(stride // 2, None, stride), slice(stride // 2, None, stride))
         finer = (slice(None), slice(stride // 4, None, stride // 2), slice(stride // 4, None, stride // 2))
         out[f"d{stride}"] = 0.4 * _difference(answer.disparity, d[here], weight[here])
-        out[f"up{stride}"] = (1.0 if number == 2 else 0.6) * _difference(answer.upsampled, d[finer], weight[finer])
+        out[f"up{stride}"] = (1.0 if stride == 2 else 0.6) * _difference(answer.upsampled, d[finer], weight[finer])
         error = (answer.disparity.detach() - d[here]).abs()
         sure = F.binary_cross_entropy_with_logits(answer.confidence, (error < 1.0).float(), reduction="none")
         out[f"c{stride}"] = 0.3 * sure[known[here]].mean()
-        told = torch.isfinite(p[here])
+        person = p[here] if answer.edge is None else p
+        told = torch.isfinite(person)
         if told.any():
-            out[f"m{stride}"] = 0.5 * F.binary_cross_entropy_with_logits(answer.matte[told], p[here][told])
+            out[f"m{stride}"] = 0.5 * F.binary_cross_entropy_with_logits(answer.matte[told], person[told])
+        if answer.edge is not None:
+            near, far = _surfaces(d)
+            jump = near - far > 2
+            even = 0.3 + 0.7 * jump.float()
+            out["near"] = 0.3 * (_difference(answer.edge.near, near, even) + _difference(answer.edge.far, far, even))
+            middle = F.interpolate(
+                torch.where(jump, (near + far) / 2, torch.nan).unsqueeze(1), scale_factor=2.0
+            ).squeeze(1)
+            told = torch.isfinite(middle) & known
+            if told.any():
+                nearer = (d[told] > middle[told]).float()
+                out["side"] = 0.5 * F.binary_cross_entropy_with_logits(answer.edge.side[told], nearer)
         if answer.scores is not None:
             bins = (d[here] / 8).clamp(0, BINS - 1)
             at = torch.where(torch.isfinite(bins), bins, 0)
@@ -76,6 +89,14 @@ def losses(answers: list[Answer], d: Tensor, p: Tensor) -> dict[str, Tensor]:
             far = log.gather(1, lower.unsqueeze(1) + 1).squeeze(1) * part
             out["ce"] = -0.5 * ((near + far) * torch.isfinite(bins)).sum() / torch.isfinite(bins).sum().clamp(min=1)
     return out
+
+
+def _surfaces(d: Tensor) -> tuple[Tensor, Tensor]:
+    """The greatest and the least disparity of the 6x6 pixels about each 2x2 of `d` (b, h, w), NaN where all are."""
+    known = torch.isfinite(d)
+    extremes = [F.max_pool2d(torch.where(known, x, -1e4).unsqueeze(1), 6, 2, 2).squeeze(1) for x in (d, -d)]
+    near, far = (torch.where(x > -1e4, x, torch.nan) for x in extremes)
+    return near, -far
 
 
 def motorcycle() -> Sample:
@@ -100,34 +121,35 @@ def evaluate(net: GeometryNet, folder: Path, device: str) -> dict[str, dict[str,
         sets[kind] = [crop(load(path), (320, 240), None) for path in sorted(folder.glob(f"{kind}-*.npz"))]
     scores: dict[str, dict[str, float]] = {}
     for name, samples in sets.items():
-        for level in range(3):
-            scores[f"{name}/{8 >> level}"] = {"epe": 0.0, "bad1": 0.0, "bad2": 0.0}
+        rows = ("8", "4", "2")
+        scores |= {f"{name}/{row}": {"epe": 0.0, "bad1": 0.0, "bad2": 0.0} for row in rows}
         pixels = 0
         matte = []
         for sample in samples:
             batch = batch_of([sample], device)
             with torch.inference_mode():
-                answers = net(batch["left"], batch["right"], batch["shift"])
+                pictures = batch["left"], batch["right"], batch["shift"]
+                answers = net(*pictures)
             # The left direction alone for the real pair, whose right truth nobody has.
             truth = batch["d"]
             known = torch.isfinite(truth)
             pixels += int(known.sum())
-            for level, answer in enumerate(answers):
+            for what, answer in zip(rows, answers, strict=True):
                 full = answer.upsampled
                 if full.shape[-1] != truth.shape[-1]:
                     full = F.interpolate(full.unsqueeze(1), size=truth.shape[-2:], mode="bilinear").squeeze(1)
                 error = (full - truth).abs()[known]
-                row = scores[f"{name}/{8 >> level}"]
+                row = scores[f"{name}/{what}"]
                 row["epe"] += float(error.sum())
                 row["bad1"] += 100 * float((error > 1).sum())
                 row["bad2"] += 100 * float((error > 2).sum())
-            told = torch.isfinite(batch["p"][:, 1::2, 1::2])
+            told = torch.isfinite(batch["p"])
             if told.any():
-                guess = torch.sigmoid(answers[-1].matte)[told]
-                matte.append(float((guess - batch["p"][:, 1::2, 1::2][told]).abs().mean()))
-        for level in range(3):
-            row = scores[f"{name}/{8 >> level}"]
-            scores[f"{name}/{8 >> level}"] = {k: round(v / max(pixels, 1), 4) for k, v in row.items()}
+                guess = torch.sigmoid(answers[2].matte)[told]
+                matte.append(float((guess - batch["p"][told]).abs().mean()))
+        for what in rows:
+            row = scores[f"{name}/{what}"]
+            scores[f"{name}/{what}"] = {k: round(v / max(pixels, 1), 4) for k, v in row.items()}
         if matte:
             scores[f"{name}/matte"] = {"mae": round(float(np.mean(matte)), 4)}
     net.train()

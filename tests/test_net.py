@@ -13,7 +13,8 @@ from streamsvc.budget.slices import run_to_end
 from streamsvc.frames import Camera
 from streamsvc.view.errors import ViewError
 from streamsvc.view.net.geometry import NetGeometry
-from streamsvc.view.net.model import LEVELS, GeometryNet, _looked_up, _table
+from streamsvc.view.net.model import LEVELS, GeometryNet
+from streamsvc.view.net.ops import compare, compare_reference, convex, convex_reference
 from streamsvc.view.net.pairs import net_pair
 from streamsvc.view.net.weights import load_net, read_card
 from streamsvc.view.rectify import cropped_pair, rectify_pair
@@ -32,12 +33,12 @@ def pictures(seed: int = 0, size: tuple[int, int] = (64, 96)) -> tuple[torch.Ten
     return left, torch.roll(left, -8, 3)
 
 
-def test_a_table_read_at_a_column_gives_the_product_of_the_two_pixels() -> None:
+@pytest.mark.parametrize("compared", [compare, compare_reference], ids=["compiled", "reference"])
+def test_comparing_at_a_column_gives_the_product_of_the_two_pixels(compared) -> None:  # type: ignore[no-untyped-def]
     rng = torch.Generator().manual_seed(1)
     left, right = (torch.randn((1, 8, 3, 20), generator=rng) for _ in range(2))
-    table = _table(left, right, 2)
     at = torch.full((2, 3, 20), 7.0)
-    found = _looked_up(table, at, 2)
+    found = compared(left, right, at, -2, 5, 2)
     assert found.shape == (2, 2 * 5, 3, 20)
     product = (left[0, :4, 1, 11] * right[0, :4, 1, 7]).sum() / 2
     assert found[0, 2, 1, 11] == pytest.approx(float(product), abs=1e-5)
@@ -46,10 +47,37 @@ def test_a_table_read_at_a_column_gives_the_product_of_the_two_pixels() -> None:
     assert found[0, 3, 1, 11] == pytest.approx(float(lower), abs=1e-5)
     higher = (left[0, :4, 1, 8] * right[0, :4, 1, 11]).sum() / 2
     assert found[1, 3, 1, 11] == pytest.approx(float(higher), abs=1e-5)
-    halfway = _looked_up(table, at + 0.5, 0)
+    halfway = compared(left, right, at + 0.5, 0, 1, 2)
     both = ((left[0, :4, 1, 11] * right[0, :4, 1, 7]).sum() + (left[0, :4, 1, 11] * right[0, :4, 1, 8]).sum()) / 4
     assert halfway[0, 0, 1, 11] == pytest.approx(float(both), abs=1e-5)
-    assert not _looked_up(table, at * 0 - 50, 2).any()
+    assert not compared(left, right, at * 0 - 50, -2, 5, 2).any()
+    assert not compared(left, right, at * 0 + 1e9, -2, 5, 2).any()
+
+
+@pytest.mark.parametrize(("first", "count", "groups"), [(0, 26, 4), (-5, 11, 3), (-4, 9, 1), (-2, 40, 1)])
+def test_the_compiled_comparison_and_its_gradients_are_the_reference(first: int, count: int, groups: int) -> None:
+    rng = torch.Generator().manual_seed(count)
+    features = [torch.randn((2, 48, 5, 21), generator=rng).requires_grad_() for _ in range(2)]
+    at = torch.rand((4, 5, 21), generator=rng) * 40 - 10
+    results = [f(*features, at, first, count, groups) for f in (compare, compare_reference)]
+    assert torch.allclose(*results, atol=1e-5)
+    weights = torch.randn(results[0].shape, generator=rng)
+    gradients = [torch.autograd.grad((r * weights).sum(), features) for r in results]
+    for ours, reference in zip(*gradients, strict=True):
+        assert torch.allclose(ours, reference, atol=1e-4)
+
+
+def test_compiled_convex_upsampling_and_its_gradients_are_the_reference() -> None:
+    rng = torch.Generator().manual_seed(5)
+    inputs = [torch.rand((2, 5, 7), generator=rng) * 30, 3 * torch.randn((2, 36, 5, 7), generator=rng)]
+    inputs = [x.requires_grad_() for x in inputs]
+    results = [f(*inputs) for f in (convex, convex_reference)]
+    assert results[0].shape == (2, 10, 14) and torch.allclose(*results, atol=1e-4)
+    weights = torch.randn(results[0].shape, generator=rng)
+    gradients = [torch.autograd.grad((r * weights).sum(), inputs) for r in results]
+    for ours, reference in zip(*gradients, strict=True):
+        assert torch.allclose(ours, reference, atol=1e-4)
+    assert torch.isfinite(convex(inputs[0].detach(), torch.full((2, 36, 5, 7), 1e4))).all()
 
 
 def test_levels_are_prefixes_and_each_has_twice_the_resolution(net: GeometryNet) -> None:
@@ -62,9 +90,21 @@ def test_levels_are_prefixes_and_each_has_twice_the_resolution(net: GeometryNet)
     assert torch.equal(first[0].disparity, answers[0].disparity)
     for level, answer in enumerate(answers):
         h, w = 64 >> (3 - level), 96 >> (3 - level)
-        assert answer.disparity.shape == answer.confidence.shape == answer.matte.shape == (4, h, w)
+        assert answer.disparity.shape == answer.confidence.shape == (4, h, w)
+        assert answer.matte.shape == ((4, h, w) if answer.edge is None else (4, 2 * h, 2 * w))
         assert answer.upsampled.shape == (4, 2 * h, 2 * w)
         assert torch.isfinite(answer.upsampled).all()
+
+
+def test_at_an_edge_a_pixel_is_of_one_of_two_surfaces(net: GeometryNet) -> None:
+    left, right = pictures()
+    with torch.inference_mode():
+        answer = net(left, right, torch.zeros(2))[-1]
+    edge = answer.edge
+    assert edge is not None and edge.side.shape == answer.upsampled.shape
+    assert (edge.near >= answer.disparity).all() and (answer.disparity >= edge.far).all()
+    wide = [torch.nn.functional.interpolate(d.unsqueeze(1), scale_factor=2.0).squeeze(1) for d in (edge.near, edge.far)]
+    assert (answer.upsampled <= wide[0] + 1e-4).all() and (answer.upsampled >= wide[1] - 1e-4).all()
 
 
 def test_a_cut_that_is_moved_moves_no_disparity(net: GeometryNet) -> None:
@@ -119,7 +159,7 @@ def test_geometry_comes_in_slices_on_its_grid(net: GeometryNet) -> None:
     pair = rectified()
     rng = np.random.default_rng(0)
     geometry = NetGeometry(GeometryNet().eval(), torch.float32)
-    for levels, step in ((1, 4), (2, 2), (3, 2)):
+    for levels, step in ((1, 4), (2, 2), (3, 1)):
         prepared = net_pair(pair, levels)
         height, width = prepared.left.side.inside.shape
         left, right = rng.integers(0, 256, (2, height, width, 3), np.uint8)

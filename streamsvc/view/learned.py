@@ -1,4 +1,4 @@
-"""Geometry of a pair by the trained net: two sources at half the matched resolution, for the same splat and blend."""
+"""Geometry of a pair by the trained net: two sources for the same splat and blend."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ from numpy.typing import NDArray
 
 from streamsvc.budget.slices import Slices
 from streamsvc.frames import Camera, Pixels
-from streamsvc.view.geometry import Source
+from streamsvc.view.geometry import TOLERANCE_PX, Source
 from streamsvc.view.net.pairs import Found, NetPair
 
 if TYPE_CHECKING:
     from streamsvc.view.net.geometry import NetGeometry
-
-TOLERANCE_PX = 4.0
-"""Disparities this close, in pixels of what was matched, are one surface: twice the classical figure, because pixels of
-the net's grid lie twice as far apart."""
 
 LEAST_CONFIDENCE = 0.8
 """What the net isn't sure of is most often right all the same, and better than what would fill the hole."""

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from streamsvc.budget.slices import Slices
 from streamsvc.frames import Pixels
-from streamsvc.view.net.model import LEVELS, Answer, GeometryNet
-from streamsvc.view.net.pairs import FULL, Found, NetPair, Plane
+from streamsvc.view.net.model import Answer, GeometryNet
+from streamsvc.view.net.pairs import Found, NetPair, Plane
 
 
 def processor_dtype() -> torch.dtype:
@@ -37,17 +37,16 @@ class NetGeometry:
 
         `left` and `right` are (h, w, 3) uint8 RGB pictures rectified by the pair's sides.
         """
-        stages = self._net.stages(_input(left), _input(right), torch.tensor([float(pair.apart)]), pair.levels == FULL)
+        stages = self._net.stages(_input(left), _input(right), torch.tensor([float(pair.apart)]))
         answer: Answer
-        levels = min(pair.levels, LEVELS)
-        for level in range(levels):
+        for level in range(pair.levels):
             with torch.inference_mode():
                 answer = next(stages)
-            if level + 1 < levels:
+            if level + 1 < pair.levels:
                 yield "disparity"
         stages.close()
         with torch.inference_mode():
-            disparity, confidence, matte = _on_grid(answer, pair.levels)
+            disparity, confidence, matte = _on_grid(answer)
         sides = (pair.left, pair.right)
         results = []
         for number, side in enumerate(sides):
@@ -63,10 +62,14 @@ def _input(pixels: Pixels) -> Tensor:
     return picture.permute(2, 0, 1).unsqueeze(0).to(torch.float32).mul_(1 / 255)
 
 
-def _on_grid(answer: Answer, levels: int) -> tuple[Plane, Plane, Plane]:
-    confidence, matte = torch.sigmoid(answer.confidence), torch.sigmoid(answer.matte)
-    if levels == 3:
-        return answer.disparity.numpy(), confidence.numpy(), matte.numpy()
-    both = torch.stack([confidence, matte], 1)
-    both = torch.nn.functional.interpolate(both, scale_factor=2.0, mode="bilinear", align_corners=False)
-    return answer.upsampled.numpy(), both[:, 0].contiguous().numpy(), both[:, 1].contiguous().numpy()
+def _on_grid(answer: Answer) -> tuple[Plane, Plane, Plane]:
+    """Disparity, confidence and matte at the resolution of the answer's `upsampled`."""
+    size = answer.upsampled.shape[-2:]
+    planes = [answer.upsampled]
+    for logits in (answer.confidence, answer.matte):
+        plane = torch.sigmoid(logits).unsqueeze(1)
+        if plane.shape[-2:] != size:
+            plane = torch.nn.functional.interpolate(plane, size=size, mode="bilinear", align_corners=False)
+        planes.append(plane.squeeze(1))
+    disparity, confidence, matte = (np.asarray(p.contiguous().numpy(), np.float32) for p in planes)
+    return disparity, confidence, matte

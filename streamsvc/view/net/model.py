@@ -1,10 +1,10 @@
 """The geometry net: two rectified pictures in, disparity, confidence and matte of both out, coarse to fine.
 
-One encoder sees both pictures. On every row all pixels of one picture are compared with all of the other by one matrix
-product per level, and both directions read that table, so the second direction costs only its own refinement. At 1/8 a
-volume of `BINS` candidates is regressed to a first disparity (soft-argmax about the best bin); at 1/4 and then at 1/2 a
-narrow band about it is looked up and a residual added (RAFT-Stereo's lookup, Lipson 2021, with a volume for its start).
-Each level's answer can be the last one: the levels are sorted, and a prefix of them is a rung.
+One encoder sees both pictures, and both directions compare its features along each row. At 1/8 a volume of `BINS`
+candidates is regressed to a first disparity (soft-argmax about the best bin); at 1/4 and then at 1/2 a narrow band
+about it is compared and a residual added (RAFT-Stereo's lookup, Lipson 2021, with a volume for its start). From 1/2 to
+the input's resolution each pixel chooses one of the two surfaces thereabouts. Each level's answer can be the last one:
+the levels are sorted, and a prefix of them is a rung.
 
 Disparity is in pixels of the input. With `shift` s, column x of the left picture sees what column x - (d - s) of the
 right one does: callers crop the two pictures to what they see, each by itself, and say by how much the crops differ.
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from streamsvc.view.net.ops import compare, convex
 from streamsvc.view.net.pairs import BINS
 
 BAND = (5, 4)
@@ -30,7 +31,7 @@ LEVELS = 3
 
 @dataclass(frozen=True, slots=True)
 class Widths:
-    """Channels of the net at 1/2, 1/4, 1/8 and 1/16, and of the hidden states of the three levels."""
+    """Channels of the net at 1/2, 1/4, 1/8 and 1/16, of the hidden states of the three levels, and of the edges."""
 
     half: int = 16
     quarter: int = 32
@@ -39,18 +40,31 @@ class Widths:
     volume: int = 64
     fine: int = 32
     finest: int = 16
+    edges: int = 16
+
+
+class Edge(NamedTuple):
+    """Two surfaces to choose from: their disparities `near` and `far` (2n, h, w) at 1/2 of the input's resolution, and
+    the logits `side` (2n, 2h, 2w) for the near one at all of it."""
+
+    near: Tensor
+    far: Tensor
+    side: Tensor
 
 
 class Answer(NamedTuple):
     """What one level says, for a batch that holds the left direction first and the right one after it: `disparity`
-    (2n, h, w) float32 pixels of the input at the level's resolution, `upsampled` the same at twice that resolution
-    (the whole input's, for the last level), `confidence` and `matte` (2n, h, w) logits at the level's resolution."""
+    (2n, h, w) float32 pixels of the input at 1/`stride` of its resolution, `upsampled` the same at twice that,
+    `confidence` logits at 1/`stride`, `matte` logits there too, but the last level's (with its `edge`) at the input's
+    resolution, and the first level's `scores` of its candidates (2n, BINS, h, w)."""
 
+    stride: int
     disparity: Tensor
     upsampled: Tensor
     confidence: Tensor
     matte: Tensor
     scores: Tensor | None = None
+    edge: Edge | None = None
 
 
 class _Block(nn.Module):
@@ -102,59 +116,44 @@ def _twice(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def _table(left: Tensor, right: Tensor, groups: int) -> Tensor:
-    """All products along each row: (n, groups, h, w, w), left columns before right ones."""
-    n, c, h, w = left.shape
-    a = (left * float((c // groups) ** -0.5)).reshape(n, groups, c // groups, h, w).permute(0, 1, 3, 4, 2)
-    b = right.reshape(n, groups, c // groups, h, w).permute(0, 1, 3, 2, 4)
-    return torch.matmul(a, b)
-
-
-def _looked_up(table: Tensor, at: Tensor, steps: int) -> Tensor:
-    """Values of `table` (n, g, h, w, w) around the columns `at` (2n, h, w) float, for left pixels and then right ones:
-    (2n, g * (2 steps + 1), h, w), ordered by growing disparity, zero outside the picture."""
-    n, g, _, _, columns = table.shape
-    base = at.floor()
-    part = (at - base).unsqueeze(-1).to(table.dtype)
-    index = base.long().unsqueeze(-1) + torch.arange(-steps, steps + 2, device=at.device)
-    inside = ((index >= 0) & (index < columns)).to(table.dtype)
-    index = index.clamp(0, columns - 1)
-    sides = []
-    for rows, source, backward in ((slice(0, n), table, True), (slice(n, 2 * n), table.transpose(-1, -2), False)):
-        found = []
-        for group in range(g):
-            taken = torch.gather(source[:, group], 3, index[rows]) * inside[rows]
-            values = torch.lerp(taken[..., :-1], taken[..., 1:], part[rows])
-            # A left pixel's disparity grows as the column falls.
-            found.append(values.flip(-1) if backward else values)
-        sides.append(found[0] if g == 1 else torch.cat(found, -1))
-    return torch.cat(sides).permute(0, 3, 1, 2)
-
-
-def _convex(disparity: Tensor, weights: Tensor) -> Tensor:
-    """Twice the resolution: each of four children is a convex mix of the 3x3 neighbours (RAFT, Teed 2020, 3.3)."""
-    b, h, w = disparity.shape
-    mix = torch.softmax(weights.permute(0, 2, 3, 1).float().reshape(b, h, w, 4, 9), -1)
-    padded = F.pad(disparity.unsqueeze(1), (1, 1, 1, 1), mode="replicate").squeeze(1)
-    near = padded.unfold(1, 3, 1).unfold(2, 3, 1).reshape(b, h, w, 9, 1)
-    children = torch.matmul(mix, near).view(b, h, w, 2, 2)
-    return children.permute(0, 1, 3, 2, 4).reshape(b, 2 * h, 2 * w)
+def _joined(*parts: Tensor) -> Tensor:
+    """The parts side by side in channels, of the first one's type, channels last: mixed layouts cost two copies."""
+    dtype = parts[0].dtype
+    return torch.cat([p.to(dtype).contiguous(memory_format=torch.channels_last) for p in parts], 1)
 
 
 class _Level(nn.Module):
-    """Hidden state from what was looked up, and the heads that read it."""
+    """Hidden state from what was looked up."""
 
     def __init__(self, inward: int, width: int, blocks: int) -> None:
         super().__init__()
         self.enter = nn.Conv2d(inward, width, 3, padding=1)
         self.blocks = nn.Sequential(*[_Block(width) for _ in range(blocks)])
-        self.heads = nn.Conv2d(width, 3, 3, padding=1)
-        self.mix = nn.Conv2d(width, 36, 1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        hidden = self.blocks(F.relu(self.enter(x)))
-        out = self.heads(hidden)
-        return hidden, out[:, 0].float(), out[:, 1].float(), out[:, 2].float()
+    def forward(self, x: Tensor) -> Tensor:
+        hidden: Tensor = self.blocks(F.relu(self.enter(x)))
+        return hidden
+
+
+class _Edges(nn.Module):
+    """Where one surface ends and another begins, at the input's resolution: at an edge disparity has two values and
+    none between, which a regressed one can't say (Tosi 2021). A pixel chooses one of the two, by its own colours."""
+
+    def __init__(self, inward: int, width: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(inward + 12, width, 3, padding=1)
+        self.block = _Block(width)
+        self.heads = nn.Conv2d(width, 2 + 4 + 4, 3, padding=1)
+
+    def forward(self, hidden: Tensor, pictures: Tensor, disparity: Tensor) -> tuple[Edge, Tensor, Tensor]:
+        own = F.pixel_unshuffle(pictures, 2).contiguous(memory_format=torch.channels_last)
+        out = self.heads(self.block(F.relu(self.enter(_joined(hidden, own))))).float().contiguous()
+        near, far = disparity + F.softplus(out[:, 0]), disparity - F.softplus(out[:, 1])
+        side = F.pixel_shuffle(out[:, 2:6], 2).squeeze(1)
+        share = torch.sigmoid(side)
+        wide_near, wide_far = (_twice(d.unsqueeze(1)).squeeze(1) for d in (near, far))
+        gap = wide_near - wide_far
+        return Edge(near, far, side), wide_far + share * gap, F.pixel_shuffle(out[:, 6:], 2).squeeze(1)
 
 
 class GeometryNet(nn.Module):
@@ -173,19 +172,20 @@ class GeometryNet(nn.Module):
         self.coarse_heads = nn.Conv2d(w.volume, 2 + 36, 3, padding=1)
         self.to_fine = nn.Conv2d(w.volume, w.fine, 1)
         self.fine = _Level(self.groups[1] * (2 * BAND[0] + 1) + w.quarter + w.fine + 2, w.fine, 2)
+        self.fine_heads = nn.Conv2d(w.fine, 3, 3, padding=1)
+        self.fine_mix = nn.Conv2d(w.fine, 36, 1)
         self.to_finest = nn.Conv2d(w.fine, w.finest, 1)
         self.finest = _Level(self.groups[2] * (2 * BAND[1] + 1) + w.half + w.finest + 2, w.finest, 1)
+        self.finest_heads = nn.Conv2d(w.finest, 2, 3, padding=1)
+        self.edges = _Edges(w.finest, w.edges)
 
     def forward(self, left: Tensor, right: Tensor, shift: Tensor, levels: int = LEVELS) -> list[Answer]:
         """Return the answers of the first `levels` levels; `shift` (n,) float32 pixels, multiples of 8."""
         stages = self.stages(left, right, shift)
         return [next(stages) for _ in range(levels)]
 
-    def stages(
-        self, left: Tensor, right: Tensor, shift: Tensor, last_upsampled: bool = True
-    ) -> Generator[Answer, None, None]:
-        """Yield the answers level by level; what isn't asked for isn't computed, nor is the last level's `upsampled`
-        (it repeats `disparity`) unless `last_upsampled`."""
+    def stages(self, left: Tensor, right: Tensor, shift: Tensor) -> Generator[Answer, None, None]:
+        """Yield the answers level by level; what isn't asked for isn't computed."""
         dtype = self.trust.dtype
         pictures = torch.cat([left, right]).contiguous(memory_format=torch.channels_last)
         some = pictures[:, :, 1::4, 1::4]
@@ -195,63 +195,58 @@ class GeometryNet(nn.Module):
         n = left.shape[0]
         sign = torch.cat([torch.ones_like(shift), -torch.ones_like(shift)]).view(2 * n, 1, 1, 1)
         apart = torch.cat([shift, shift]).view(2 * n, 1, 1)
-        coarse = self._coarse(eighth, sign, apart)
-        yield coarse[0]
-        fine = self._refined(self.fine, self.groups[1], BAND[0], 4, quarter, sign, apart, coarse)
-        yield fine[0]
-        yield self._refined(self.finest, self.groups[2], BAND[1], 2, half, sign, apart, fine, last_upsampled)[0]
+        answer, hidden = self._coarse(eighth, sign, apart)
+        yield answer
+        start, state = answer.upsampled, _twice(F.relu(self.to_fine(hidden)))
+        hidden = self.fine(self._about(start, state, quarter, sign, apart, 4, BAND[0], self.groups[1]))
+        out = self.fine_heads(hidden).float()
+        disparity = start.detach() + 4 * out[:, 0]
+        answer = Answer(4, disparity, convex(disparity, self.fine_mix(hidden)), out[:, 1], out[:, 2])
+        yield answer
+        start, state = answer.upsampled, _twice(F.relu(self.to_finest(hidden)))
+        hidden = self.finest(self._about(start, state, half, sign, apart, 2, BAND[1], self.groups[2]))
+        out = self.finest_heads(hidden).float()
+        disparity = start.detach() + 2 * out[:, 0]
+        edge, upsampled, matte = self.edges(hidden, pictures, disparity)
+        yield Answer(2, disparity, upsampled, out[:, 1], matte, edge=edge)
 
     def _coarse(self, features: Tensor, sign: Tensor, apart: Tensor) -> tuple[Answer, Tensor]:
         n = features.shape[0] // 2
-        table = _table(features[:n], features[n:], self.groups[0])
-        _, g, h, w, columns = table.shape
-        b = 2 * n
-        x = torch.arange(w, device=features.device).view(1, 1, w, 1)
-        bins = torch.arange(BINS, device=features.device).view(1, 1, 1, BINS)
-        at = x - sign.long() * (bins - (apart.view(b, 1, 1, 1) / 8).round().long())
-        inside = ((at >= 0) & (at < columns)).to(table.dtype)
-        index = at.clamp(0, columns - 1).expand(b, h, w, BINS).unsqueeze(1).expand(b, g, h, w, BINS)
-        sides = (torch.gather(table, 4, index[:n]), torch.gather(table.transpose(-1, -2), 4, index[n:]))
-        cost = (torch.cat(sides) * inside.unsqueeze(1)).permute(0, 1, 4, 2, 3)
-        marker = sign.to(features.dtype).expand(b, 1, h, w)
-        hidden = F.relu(self.volume(torch.cat([cost.reshape(b, g * BINS, h, w), features, marker], 1)))
+        b, g, (h, w) = 2 * n, self.groups[0], features.shape[2:]
+        x = torch.arange(w, device=features.device, dtype=torch.float32).view(1, 1, w)
+        at = (x + sign.view(b, 1, 1) * (apart / 8).round()).expand(b, h, w)
+        compared = compare(features[:n], features[n:], at, 0, BINS, g)
+        hidden = F.relu(self.volume(_joined(compared, features, sign.expand(b, 1, h, w))))
         hidden = self.volume_blocks(hidden)
-        scores = (self.scores(hidden) + self.trust * cost.mean(1)).float()
+        scores = (self.scores(hidden) + self.trust * compared.view(b, g, BINS, h, w).mean(1)).float()
         # Soft-argmax over the best bin and two beside it: a mean over all would mix two surfaces.
         best = scores.argmax(1, keepdim=True)
         near = (best + torch.arange(-2, 3, device=best.device).view(1, 5, 1, 1)).clamp(0, BINS - 1)
         weights = torch.softmax(torch.gather(scores, 1, near), 1)
         disparity = 8 * (weights * near).sum(1)
         heads = self.coarse_heads(hidden)
-        answer = Answer(disparity, _convex(disparity, heads[:, 2:]), heads[:, 0].float(), heads[:, 1].float(), scores)
-        return answer, F.relu(self.to_fine(hidden))
+        finer = convex(disparity, heads[:, 2:])
+        return Answer(8, disparity, finer, heads[:, 0].float(), heads[:, 1].float(), scores), hidden
 
-    def _refined(
+    def _about(
         self,
-        level: _Level,
-        groups: int,
-        band: int,
-        stride: int,
+        start: Tensor,
+        state: Tensor,
         features: Tensor,
         sign: Tensor,
         apart: Tensor,
-        before: tuple[Answer, Tensor],
-        upsampled: bool = True,
-    ) -> tuple[Answer, Tensor]:
+        stride: int,
+        band: int,
+        groups: int,
+    ) -> Tensor:
+        """What a level looks at: the comparison `band` steps about `start`, features, state, relief and direction."""
+        start = start.detach()
         n = features.shape[0] // 2
-        start = before[0].upsampled.detach() if self.training else before[0].upsampled
-        table = _table(features[:n], features[n:], groups)
-        b, h, w = 2 * n, *table.shape[2:4]
+        b, (h, w) = 2 * n, features.shape[2:]
         x = torch.arange(w, device=features.device, dtype=torch.float32).view(1, 1, w)
         at = x - sign.view(b, 1, 1) * (start - apart) / stride
-        found = _looked_up(table, at, band)
-        marker = sign.to(features.dtype).expand(b, 1, h, w)
+        compared = compare(features[:n], features[n:], at, -band, 2 * band + 1, groups)
         # How the start changes about each pixel, in steps of this level; its absolute value says nothing.
         relief = ((start - F.avg_pool2d(start.unsqueeze(1), 5, 1, 2).squeeze(1)) / stride).unsqueeze(1)
-        hidden, residual, confidence, matte = level(
-            torch.cat([found, features, _twice(before[1]), relief.to(features.dtype), marker], 1)
-        )
-        disparity = start + stride * residual
-        finer = _convex(disparity, level.mix(hidden)) if upsampled else disparity
-        answer = Answer(disparity, finer, confidence, matte)
-        return answer, F.relu(self.to_finest(hidden)) if stride == 4 else hidden
+        guides = torch.cat([relief, sign.expand(b, 1, h, w)], 1)
+        return _joined(compared, features, state, guides)

@@ -20,10 +20,6 @@ MAX_DISPARITY = 8 * (BINS - 1)
 """Disparities that the net can tell, in pixels of its input."""
 
 
-FULL = 4
-"""Asks for the answer at the resolution of the input."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class NetSide:
     """One side: `side` is cut to the net's input; `grid` is the camera of the answer's pixels, `rays` theirs, `inside`
@@ -60,11 +56,10 @@ class Found:
 def net_pair(pair: RectifiedPair, levels: int) -> NetPair:
     """Prepare a rectified pair for an answer of `levels` levels.
 
-    The grid is 1/4 of the input for one level, 1/2 for two or three, and all of it for `FULL`, which is three levels
-    and the last one's answer at twice its resolution.
+    The grid is 1/4 of the input for one level, 1/2 for two, and all of it for three.
     """
     cut, apart = cropped_pair(pair)
-    step = {1: 4, FULL: 1}.get(levels, 2)
+    step = 8 >> levels
     sides = []
     for side in (cut.left, cut.right):
         grid = side.grid.resized(side.grid.width // step, side.grid.height // step)
