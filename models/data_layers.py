@@ -3,8 +3,8 @@
 A layer is a surface with a disparity that is affine in the picture (a slanted plane), plus smooth bumps (height
 fields, cushions, spheres), cut out by an antialiased mask. Both views sample the layer's own texture and mask, so
 disparity, occlusion and half-covered pixels are exact. Textures are photographs (`textures` in the cache), stretched,
-turned and recoloured, and procedural noise, stripes, checks and letters. What sensors and codecs do comes last, on each
-view by itself: gain, colour cast, blur, noise, JPEG, and rows that are off by a fraction of a pixel.
+turned and recoloured, and procedural noise, waves, stripes, checks and letters. What sensors and codecs do comes last,
+on each view by itself: gain, colour cast, blur, noise, JPEG, and rows that are off by a fraction of a pixel.
 
 Disparity follows `view/rectify.py`: column x of the left picture and column x - d of the right see one point.
 """
@@ -94,6 +94,18 @@ def pattern_picture(rng: Rng, size: int) -> NDArray[np.uint8]:
                 shade = (np.array(b) * rng.uniform(0.7, 1.2)).clip(0, 255).tolist()
                 cv2.rectangle(picture, (x, y), (x + 2 * step - 3, y + step - 3), shade, -1)
     return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 1.2)).astype(np.uint8)
+
+
+def waves_picture(rng: Rng, size: int) -> NDArray[np.uint8]:
+    """Return waves of a few to a few dozen pixels, all over each other, with no coarser structure to hold on to."""
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
+    total = np.zeros((size, size, 3), np.float32)
+    for length in np.exp(rng.uniform(np.log(3.0), np.log(40.0), int(rng.integers(6, 25)))):
+        angle = rng.uniform(0, 6.3)
+        phase = (np.cos(angle) * x + np.sin(angle) * y) * np.float32(6.2832 / length) + np.float32(rng.uniform(0, 6.3))
+        total += np.sin(phase)[:, :, None] * rng.uniform(-1, 1, 3).astype(np.float32)
+    total = total / (total.std() + 1e-6) * rng.uniform(15, 55) + rng.uniform(70, 180, 3).astype(np.float32)
+    return np.clip(total, 0, 255).astype(np.uint8)
 
 
 def _recoloured(rng: Rng, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -200,8 +212,10 @@ def _layer(
     kind = rng.random()
     if kind < 0.62:
         texture = photos[int(rng.integers(len(photos)))]
-    elif kind < 0.82:
+    elif kind < 0.76:
         texture = noise_picture(rng, 256)
+    elif kind < 0.86:
+        texture = waves_picture(rng, 256)
     else:
         texture = pattern_picture(rng, 256)
     texture = _recoloured(rng, texture)

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from data_bodies import People
-from data_layers import Pair, layered_pair, photographs
+from data_layers import Pair, layered_pair, photographs, waves_picture
 from numpy.typing import NDArray
 
 from streamsvc.cache import cache_dir
@@ -62,6 +62,8 @@ def make(kind: str, seed: int, number: int, people: People | None, photos: list[
     if people is not None:
         return people.pair(rng, int(rng.integers(160, 321)))
     reach = float(np.exp(rng.uniform(np.log(12), np.log(150))))
+    if rng.random() < 0.1:  # nothing but fine structure, from which no shape can be guessed
+        photos = [waves_picture(rng, 256)]
     return layered_pair(rng, (320, 240), reach, photos)
 
 

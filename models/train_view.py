@@ -237,7 +237,7 @@ class Training:
             "device": torch.cuda.get_device_name()
             if self.device == "cuda"
             else f"CPU, {torch.get_num_threads()} threads",
-            "data": "make_view_data.py seed 1: layers and bodies",
+            "data": "make_view_data.py: layers (some of nothing but waves) and bodies",
             "crop": list(CROP),
             "scores": scores,
         }

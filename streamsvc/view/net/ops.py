@@ -1,8 +1,8 @@
 """What the geometry net does between its convolutions: comparing rows of two pictures, and convex upsampling.
 
 Each has two back ends that agree to rounding. Plain torch, for any device: all products along a row by one matrix
-product, then gathered. Compiled, for the CPU: only the products that are asked for, which takes a tenth of the time.
-Both are differentiable; the compiled ones are what the CPU runs and trains on.
+product, then gathered. Compiled, for the CPU: only the products that are asked for. Both are differentiable; the
+compiled ones are what the CPU runs and trains on.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _compare_back(own, other, at, direction, first, count, pad, grad, own_grad, 
 
 
 class _Compare(torch.autograd.Function):
-    """`compare` compiled; `at` gets no gradient, as in the reference where it is detached."""
+    """`compare` compiled; `at` gets no gradient."""
 
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor, at: Tensor, first: int, count: int, groups: int) -> Tensor:
