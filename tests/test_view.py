@@ -168,6 +168,22 @@ def test_exact_geometry_seen_from_its_own_camera_is_the_picture_itself() -> None
     assert view.coverage[2:-2, 2:-2].min() > 0.8
 
 
+@pytest.mark.parametrize("side", [60.0, 1e9], ids=["coarse splat", "full splat"])
+def test_a_surface_is_as_wide_as_the_cameras_see_it_however_wide_its_splats(side: float) -> None:
+    scene = [Card(0.8, 5, (-0.1, 0.1), (-0.1, 0.1)), Card(1.6, 3)]
+    cameras = [looking_at(n, (x, 0, 0), (0, 0, 1.2), W, H) for n, x in (("a", -0.08), ("b", 0.08))]
+    view = looking_at("view", (0.01, 0, 0), (0, 0, 1.2), W, H)
+    sources = []
+    for s in (source(c, scene) for c in cameras):
+        pixels = np.where((s.inverse_depth > 1)[..., None], (220, 0, 0), (0, 0, 220)).astype(np.uint8)
+        sources.append(replace(s, pixels=pixels, colour=pixels))
+    result = run_to_end(compose(sources, view, side, 100))
+    card = (render(view, scene)[1] < 1.2).astype(np.uint8)
+    shown = result.pixels[..., 0] > 110
+    ring = np.ones((5, 5), np.uint8)
+    assert shown[cv2.erode(card, ring) > 0].all() and not shown[cv2.dilate(card, ring) == 0].any()
+
+
 def test_a_source_that_cannot_see_a_point_gives_it_no_colour() -> None:
     """A red card before a blue wall: wall pixels that the card hides from one camera stay blue."""
     scene = [Card(0.8, 5, (-0.1, 0.1), (-0.1, 0.1)), Card(1.6, 3)]
