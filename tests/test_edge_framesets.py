@@ -156,6 +156,7 @@ def test_nonsense_is_refused(names: tuple[str, ...], period: int, wait: int) -> 
 
 @settings(max_examples=150)
 @example(seed=0, count=4, loss=0.0, jitter_ms=1, period=66 * MS)
+@example(seed=0, count=4, loss=0.28125, jitter_ms=1, period=33 * MS)
 @given(
     st.integers(0, 2**32),
     st.integers(1, 4),
@@ -190,8 +191,7 @@ def test_whatever_arrives_sets_rise_pictures_are_used_once_and_waits_are_bounded
         assert all(name == camera for name, (camera, _) in frames.items())
         assert min(c for _, c in frames.values()) == capture
         assert max(c for _, c in frames.values()) - capture <= 4 * period
-        # A camera out of step may not be due yet for the instant, and is then owing for the next one.
-        assert now <= max(arrivals[f] for f in frames.values()) + WAIT + period
+        assert now <= max(arrivals[f] for f in frames.values()) + WAIT
     figures = sets.statistics()
     held = len(events) - len(used) - figures.dropped - figures.late
     assert 0 <= held <= MAX_PENDING * count

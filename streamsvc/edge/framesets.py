@@ -7,8 +7,8 @@ picture of their instant, make it present again; a camera that keeps failing mus
 (1, 2, 4, ... 32 pictures), so that a camera that is late for ever does not cost a wait over and over.
 
 Pictures belong together when their capture times differ by at most half the (estimated) period. A camera that runs at a
-lower rate thins the sets to its own rate; it is not late for an instant that it has no picture of, so a wait can last
-the bound and one period of a camera that is out of step.
+lower rate thins the sets to its own rate; it is not late for an instant that it has no picture of. A set none of whose
+pictures came within the wait doesn't leave at all.
 
 Invariants: sets leave with rising capture times; a picture is in at most one set; at most `MAX_PENDING` pictures of a
 camera are held.
@@ -120,7 +120,7 @@ class FrameSets(Generic[T]):
         Call it after each `put` and at `next_wake_ns`.
         """
         self._exclude(now_ns)
-        chosen = self._newest_complete()
+        chosen = self._newest_complete(now_ns)
         if chosen is None:
             return None
         anchor = max(capture for capture, _, _ in chosen.values())
@@ -210,7 +210,7 @@ class FrameSets(Generic[T]):
                     if late.sets_since_return < 4 * MAX_PATIENCE and late.last_capture_ns is not None:
                         late.patience = min(2 * late.patience, MAX_PATIENCE)
 
-    def _newest_complete(self) -> dict[str, tuple[int, int, T]] | None:
+    def _newest_complete(self, now_ns: int) -> dict[str, tuple[int, int, T]] | None:
         present = [n for n in self._names if self._cameras[n].present]
         if not present:
             return None
@@ -223,5 +223,7 @@ class FrameSets(Generic[T]):
                     break
                 chosen[name] = min(near, key=lambda p: abs(p[0] - anchor[0]))
             else:
-                return chosen
+                # Complete only now, because one camera skipped it and was left out over a later one: too old to show.
+                stale = all(now_ns - arrival > self._wait_ns for _, arrival, _ in chosen.values())
+                return None if stale else chosen
         return None
