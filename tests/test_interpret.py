@@ -205,7 +205,7 @@ def test_files_without_sound_are_refused_plainly(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keywords", "error", "says"),
     [
-        ({"policy": "wait"}, PolicyError, "agreement, greedy"),
+        ({"policy": "wait"}, PolicyError, "agreement, attention"),
         ({"parameters": {"n": 9}}, PolicyError, "from 2 to 5"),
         ({"source": "xx"}, SpeechError, "auto or one of"),
         ({"target": "de"}, SpeechError, "accepted: en"),

@@ -10,8 +10,10 @@ from streamsvc.speech.errors import PolicyError
 from streamsvc.speech.policies import DEFAULT_POLICY, POLICIES, PRESETS, Unit, Units, describe, resolve
 
 
-def units(*texts: str, probability: float | None = 0.9, no_speech: float = 0.1) -> Units:
-    return tuple(Unit(t, probability, no_speech) for t in texts)
+def units(
+    *texts: str, probability: float | None = 0.9, no_speech: float = 0.1, frames_left: float | None = 50
+) -> Units:
+    return tuple(Unit(t, probability, no_speech, frames_left) for t in texts)
 
 
 def run(name: str, passes: list[Units], **parameters: float) -> list[str]:
@@ -68,6 +70,30 @@ def test_agreement_of_three_waits_for_three_passes() -> None:
     assert run("agreement", [units("a", "b"), units("a", "b"), units("a", "c")], n=3) == ["", "", "a"]
 
 
+def test_attention_says_words_that_lie_before_the_last_frames_and_keeps_the_last_word() -> None:
+    seen = units("a", frames_left=90) + units("b", frames_left=26) + units("c", frames_left=25) + units("d")
+    assert run("attention", [seen]) == ["a b"]
+    assert run("attention", [seen], frames=1) == ["a b c"]
+    assert run("attention", [units("a")], frames=1) == [""]
+    assert run("attention", [()]) == [""]
+
+
+def test_attention_refuses_words_that_were_not_aligned() -> None:
+    assert run("attention", [units("a", "b", frames_left=None)], frames=1) == [""]
+
+
+def test_certain_stops_where_the_running_mean_falls_below_the_threshold() -> None:
+    seen = units("a", probability=0.9) + units("b", probability=0.5) + units("c", probability=0.1)
+    assert run("certain", [seen], threshold=-0.5) == ["a b"]  # means -0.11, -0.40, -1.03
+    assert run("certain", [seen], threshold=-1.1) == ["a b c"]
+    assert run("certain", [seen], threshold=-0.1) == [""]
+
+
+def test_certain_refuses_words_that_were_not_aligned_and_everything_at_zero() -> None:
+    assert run("certain", [units("a", probability=None)], threshold=-5) == [""]
+    assert run("certain", [units("a", probability=1.0)], threshold=0) == [""]
+
+
 @given(
     st.sampled_from([n for n in POLICIES if n != "offline"]),
     st.lists(st.lists(st.sampled_from("abc"), max_size=5), max_size=8),
@@ -105,7 +131,7 @@ def test_the_paper_preset_decides_on_segments() -> None:
 @pytest.mark.parametrize(
     ("name", "parameters", "says"),
     [
-        ("wait", {}, "agreement, greedy, confidence, consensus, offline"),
+        ("wait", {}, "agreement, attention, certain, greedy, confidence, consensus, offline"),
         ("greedy", {"n": 2}, "frame_width"),
         ("agreement", {"n": 2.5}, "whole number from 2 to 5"),
         ("confidence", {"threshold": 1.5}, "from 0 to 1"),

@@ -105,7 +105,7 @@ def test_every_policy_says_every_word_once(policy: str, segments: int) -> None:
     audio = phrases((7, 1.0), (1, 3.0), (20, 0.4), (5, 0.0))
     run = drive(
         audio,
-        FakeTranslator(unsure=policy in ("agreement", "confidence")),
+        FakeTranslator(unsure=policy in ("agreement", "confidence", "attention")),
         policy=policy,
         parameters={"segments": segments} if has else {},
     )
@@ -238,6 +238,15 @@ def test_slices_are_named_and_one_call_each() -> None:
     due = interpreter.next_pass()
     assert due is not None
     assert list(due.slices()) == ["encode", "identify", "decode", "align"]
+
+
+@pytest.mark.parametrize(("policy", "aligned"), [("agreement", False), ("attention", True), ("certain", True)])
+def test_a_first_pass_is_aligned_only_where_the_policy_decides_on_it(policy: str, aligned: bool) -> None:
+    interpreter = Interpreter(FakeTranslator(), InterpretSettings(policy=policy, source="es"), FakeDetector())
+    interpreter.feed(speak(0, 5))
+    due = interpreter.next_pass()
+    assert due is not None
+    assert list(due.slices()) == ["encode", "decode", *(["align"] if aligned else [])]
 
 
 def test_an_abandoned_partial_pass_waits_for_more_sound_and_an_abandoned_flush_stays_due() -> None:

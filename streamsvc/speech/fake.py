@@ -81,8 +81,11 @@ class FakeTranslator:
     def align(
         self, encoded: Encoded, language: str, words: Sequence[Word], *, prefix: Sequence[Word] = ()
     ) -> tuple[Word, ...]:
-        """Fill in a probability: 0.3 for a word with a question mark, else 0.95."""
-        return tuple(replace(w, probability=0.3 if w.text.endswith("?") else 0.95) for w in words)
+        """Fill in a probability, 0.3 for a word with a question mark, else 0.95; a word attends to its middle."""
+        return tuple(
+            replace(w, probability=0.3 if w.text.endswith("?") else 0.95, attended_s=(w.start_s + w.end_s) / 2)
+            for w in words
+        )
 
     def _hear(self, audio: Samples) -> list[Word]:
         words: list[Word] = []

@@ -26,7 +26,7 @@ from streamsvc.speech.errors import SpeechError
 from streamsvc.speech.events import Commit, Event, InterpreterStatistics, InterpretSettings, TentativeText
 from streamsvc.speech.languages import LanguageState, check_languages, phrase_ended
 from streamsvc.speech.passes import FLUSH_BEAM, Pass, PassResult, quantised_prompt
-from streamsvc.speech.policies import Policy, State, Unit, find_policy, resolve
+from streamsvc.speech.policies import FRAME_S, Policy, State, Unit, find_policy, resolve
 from streamsvc.speech.text import echo, fold
 from streamsvc.speech.translator import Translator, Word
 from streamsvc.speech.vad import (
@@ -189,7 +189,7 @@ class Interpreter:
         tentative = ""
         if not rejected:
             result = self._without_echo(result)
-            units = self._units(result)
+            units = self._units(pass_, result)
             count = len(units)
             if not pass_.final:
                 count, self._state = self._policy.decide(self._state, units, self._settings.parameters)
@@ -292,7 +292,7 @@ class Interpreter:
             beam=self._beam if final else 1,
             commits=lambda units: policy.decide(state, units, settings.parameters)[0],
             by_segment=self._by_segment,
-            probabilities=policy.probabilities,
+            aligned=policy.aligned,
         )
         return self._outstanding
 
@@ -326,10 +326,18 @@ class Interpreter:
                 segments.append(replace(segment, words=words))
         return replace(result, segments=tuple(segments))
 
-    def _units(self, result: PassResult) -> tuple[Unit, ...]:
+    def _units(self, pass_: Pass, result: PassResult) -> tuple[Unit, ...]:
         if self._by_segment:
             return tuple(Unit(s.text, None, result.no_speech) for s in result.segments)
-        return tuple(Unit(w.text, w.probability, result.no_speech) for w in result.words)
+        return tuple(
+            Unit(
+                w.text,
+                w.probability,
+                result.no_speech,
+                None if w.attended_s is None else (pass_.seconds - w.attended_s) / FRAME_S,
+            )
+            for w in result.words
+        )
 
     def _commit(self, pass_: Pass, result: PassResult, words: tuple[Word, ...], count: int) -> Commit:
         start = max(self._cut + round(words[0].start_s * SPEECH_RATE), self._committed_to)

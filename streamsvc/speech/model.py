@@ -210,6 +210,7 @@ class Whisper:
                     start_s=float(begins[min(first, len(begins) - 1)]),
                     end_s=float(begins[last]) if last < len(begins) else encoded.seconds,
                     probability=float(np.mean(probabilities[first:last])) if word.tokens else None,
+                    attended_s=float(begins[min(last - 1, len(begins) - 1)]),
                 )
             )
             first = last

@@ -79,7 +79,7 @@ class Pass:
     beam: int
     commits: Callable[[tuple[Unit, ...]], int] = field(repr=False)
     by_segment: bool
-    probabilities: bool
+    aligned: bool
 
     @property
     def seconds(self) -> float:
@@ -125,8 +125,8 @@ class Pass:
         rejected = hypothesis.no_speech > self.no_speech_threshold
         if words and not rejected and not self.by_segment:
             units = tuple(Unit(w.text, None, hypothesis.no_speech) for w in words)
-            # Words that won't be committed need no times; a decision on probabilities needs them first.
-            if self.final or self.probabilities or self.commits(units):
+            # Words that won't be committed need no times, unless the decision is made from what aligning finds.
+            if self.final or self.aligned or self.commits(units):
                 timed = iter(self.translator.align(encoded, language, words, prefix=self.prefix))
                 segments = tuple(Segment(tuple(next(timed) for _ in s.words), s.start_s, s.end_s) for s in segments)
                 yield "align"

@@ -5,7 +5,7 @@ them, from the front, may be: it stops at the first refusal, so order is kept an
 uncommitted units only. The end of a phrase commits everything and is the interpreter's business, for every policy.
 
 From Learning When to Speak (Dugan et al., Interspeech 2023), section 3, with its mechanics repaired; `agreement` is
-LocalAgreement-n (Liu et al., Interspeech 2020).
+LocalAgreement-n (Liu et al., Interspeech 2020), `attention` AlignAtt (Papi et al., Interspeech 2023).
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ from streamsvc.speech.text import common_prefix, fold, ratio
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One word or segment. `probability` is its tokens' mean, None where the pass wasn't aligned; `no_speech` is the
-    pass's."""
+    """One word or segment. `probability` is its tokens' mean and `frames_left` how many encoder frames the audio
+    goes on after the one it attends to, both None where the pass wasn't aligned; `no_speech` is the pass's."""
 
     text: str
     probability: float | None
     no_speech: float
+    frames_left: float | None = None
 
+
+FRAME_S = 0.02
+"""Seconds of one frame of the encoder."""
 
 Units = tuple[Unit, ...]
 State = tuple[Units, ...]
@@ -65,14 +69,15 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`waits`: no pass before the phrase is over. `probabilities`: words have to be aligned before the decision."""
+    """`waits`: no pass before the phrase is over. `aligned`: the decision needs words that were aligned (probabilities,
+    frames), which costs a pass of its own through the decoder."""
 
     name: str
     meaning: str
     decide: Decide
     parameters: tuple[Parameter, ...]
     waits: bool = False
-    probabilities: bool = False
+    aligned: bool = False
 
 
 def _front(units: Units, accepts: Callable[[int, Unit], bool]) -> int:
@@ -116,6 +121,24 @@ def agreement(state: State, units: Units, values: Values) -> tuple[int, State]:
     return count, tuple(p[count:] for p in passes)
 
 
+def attention(state: State, units: Units, values: Values) -> tuple[int, State]:
+    """AlignAtt: words that attend to sound further than `frames` from the end; the last word waits."""
+    far = _front(units, lambda _, u: u.frames_left is not None and u.frames_left > values["frames"])
+    return max(min(far, len(units) - 1), 0), ()
+
+
+def certain(state: State, units: Units, values: Values) -> tuple[int, State]:
+    """Words while the running mean of their log-probabilities stays above the threshold."""
+    total = 0.0
+
+    def accepts(i: int, unit: Unit) -> bool:
+        nonlocal total
+        total += math.log(max(unit.probability or 0.0, 1e-9))
+        return total / (i + 1) > values["threshold"]
+
+    return _front(units, accepts), ()
+
+
 _FRAME = Parameter("frame_width", 1.0, 0.25, 5.0, "seconds by which the audio grows between passes")
 _PHRASE = Parameter("phrase_timeout", 0.7, 0.3, 15.0, "seconds of silence that end a phrase and say all that is left")
 _SEGMENTS = Parameter("segments", 0, 0, 1, "1 decides on whole segments and cuts the audio, as the paper does", True)
@@ -129,13 +152,27 @@ POLICIES: dict[str, Policy] = {
             agreement,
             (Parameter("n", 2, 2, 5, "passes that must agree", True), _FRAME, _PHRASE),
         ),
+        Policy(
+            "attention",
+            "says words that the model finds far enough from the end of the sound (AlignAtt)",
+            attention,
+            (Parameter("frames", 25, 1, 100, "frames of 20 ms that must follow a word", True), _FRAME, _PHRASE),
+            aligned=True,
+        ),
+        Policy(
+            "certain",
+            "says words while the model is sure of them on average",
+            certain,
+            (Parameter("threshold", -0.5, -5, 0, "least mean log-probability"), _FRAME, _PHRASE),
+            aligned=True,
+        ),
         Policy("greedy", "says everything that each pass gives (wait-k)", greedy, (_FRAME, _PHRASE, _SEGMENTS)),
         Policy(
             "confidence",
             "says what the model is sure of",
             confidence,
             (Parameter("threshold", 0.7, 0, 1, "how sure, as a probability"), _FRAME, _PHRASE, _SEGMENTS),
-            probabilities=True,
+            aligned=True,
         ),
         Policy(
             "consensus",
@@ -159,7 +196,8 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
     "default": {},
     "paper": {name: {"segments": 1, "phrase_timeout": 2.0} for name in ("greedy", "confidence", "consensus")},
 }
-"""Parameters that differ from the defaults, by preset and policy: `paper` decides on segments, as the paper does."""
+"""Parameters that differ from the defaults, by preset and policy. `paper` is the paper's four as it has them: decisions
+on segments, phrases that end after 2 s (`offline` is so by default)."""
 
 
 def describe() -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ class Word:
 
     `tokens` are its text tokens, `lead` the timestamp tokens that stand before it: together they are what continues a
     decode after this word. Times are seconds from the start of the encoded audio. `probability` is the mean of its
-    tokens' probabilities, None while nobody has asked for it.
+    tokens' probabilities and `attended_s` the moment that it attends to, both None until it is aligned.
     """
 
     text: str
@@ -28,6 +28,7 @@ class Word:
     lead: tuple[int, ...] = ()
     tokens: tuple[int, ...] = ()
     probability: float | None = None
+    attended_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,5 +96,5 @@ class Translator(Protocol):
     def align(
         self, encoded: Encoded, language: str, words: Sequence[Word], *, prefix: Sequence[Word] = ()
     ) -> tuple[Word, ...]:
-        """Return `words` with their times and probabilities, from one teacher-forced run over prefix and words."""
+        """Return `words` with their times, probabilities and moments attended to, from one teacher-forced run over prefix and words."""
         ...
