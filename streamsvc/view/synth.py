@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from streamsvc.view.net.geometry import NetGeometry
 
 DEFAULT_RANGE = (0.3, math.inf)
-FADE_PX = 1.0
+FADE_PX = 5.0
 """Depth behind the nearest surface, as disparity in grid pixels, at which a splat's weight is down to 1/e."""
 
 CACHED_PAIRS = 32
