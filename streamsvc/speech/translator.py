@@ -96,5 +96,5 @@ class Translator(Protocol):
     def align(
         self, encoded: Encoded, language: str, words: Sequence[Word], *, prefix: Sequence[Word] = ()
     ) -> tuple[Word, ...]:
-        """Return `words` with their times, probabilities and moments attended to, from one teacher-forced run over prefix and words."""
+        """Return `words` with times, probabilities and moments attended to, from one teacher-forced run over both."""
         ...
