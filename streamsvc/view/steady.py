@@ -7,6 +7,7 @@ noise does is estimated from the pictures themselves. No delay is added: what mo
 
 from __future__ import annotations
 
+import math
 import threading
 
 import numba
@@ -15,53 +16,68 @@ from numpy.typing import NDArray
 
 from streamsvc.frames import Pixels
 
-LEAST_GAIN = 0.25
+LEAST_GAIN = 0.15
 PAUSE_NS = 500_000_000
 """Older pictures say nothing about this one."""
 
-MOVED = 1.6
-"""A neighbourhood's mean difference, in units of what noise alone makes, from which it begins to count as moved; at
-`2 MOVED` it has moved altogether."""
+MOVED, MOVED_ALTOGETHER = 1.4, 2.4
+"""A neighbourhood's mean squared difference, in units of what noise alone makes, from which it begins to count as
+moved, and at which it has moved altogether. Squares, because where an edge moves few pixels change, and much."""
 
 LEAST_NOISE, MOST_NOISE = 0.4, 6.0
 """Bounds of the mean absolute difference (0..255) between two pictures that is put down to noise."""
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _difference(picture, mean, out):  # type: ignore[no-untyped-def]
-    height, width = out.shape
-    third = np.float32(1 / 3)
-    for y in range(height):
-        for x in range(width):
-            total = np.float32(0)
-            for c in range(3):
-                total += abs(np.float32(picture[y, x, c]) - mean[y, x, c])
-            out[y, x] = total * third
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _differ(row, mean, difference, squares):  # type: ignore[no-untyped-def]
+    """Write a row's differences from its mean, and per pixel the sum of their squares, repeated beyond both ends."""
+    width = squares.size - 2
+    for k in range(3 * width):
+        difference[k] = np.float32(row[k]) - mean[k]
+    for x in range(width):
+        r, g, b = difference[3 * x], difference[3 * x + 1], difference[3 * x + 2]
+        squares[x + 1] = r * r + g * g + b * b
+    squares[0], squares[width + 1] = squares[1], squares[width]
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _steady(picture, mean, age, difference, still, least, out):  # type: ignore[no-untyped-def]
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _steady(picture, mean, age, noise, out):  # type: ignore[no-untyped-def]
+    """Take `picture` (h, 3 w) into `mean` and `age` and write the new mean to `out`; `noise` is a channel's variance.
+
+    Loops run along rows without a branch, so that they compile to vector instructions.
+    """
     height, width = age.shape
-    one = np.float32(1)
+    zero, one = np.float32(0), np.float32(1)
+    least, first = np.float32(LEAST_GAIN), np.float32(MOVED)
+    unit, span = one / (np.float32(27) * noise), one / np.float32(MOVED_ALTOGETHER - MOVED)
+    difference = np.empty((2, 3 * width), np.float32)
+    squares = np.empty((3, width + 2), np.float32)
+    column, gain = np.empty(width + 2, np.float32), np.empty(3 * width, np.float32)
+    _differ(picture[0], mean[0], difference[0], squares[0])
+    squares[2] = squares[0]
     for y in range(height):
-        y0, y1 = max(y - 1, 0), min(y + 2, height)
+        below = (y + 1) % 3
+        if y + 1 < height:
+            _differ(picture[y + 1], mean[y + 1], difference[(y + 1) % 2], squares[below])
+        else:
+            squares[below] = squares[y % 3]
+        for x in range(width + 2):
+            column[x] = squares[0, x] + squares[1, x] + squares[2, x]
         for x in range(width):
-            x0, x1 = max(x - 1, 0), min(x + 2, width)
-            total = np.float32(0)
-            for v in range(y0, y1):
-                for u in range(x0, x1):
-                    total += difference[v, u]
-            near = total / np.float32((y1 - y0) * (x1 - x0))
-            moved = min(max(near / still - one, np.float32(0)), one)
+            near = (column[x] + column[x + 1] + column[x + 2]) * unit
+            moved = min(max((near - first) * span, zero), one)
             old = age[y, x] * (one - moved) + one
-            gain = max(one / old, least)
-            gain += (one - gain) * moved
             age[y, x] = old
-            for c in range(3):
-                m = mean[y, x, c]
-                m += gain * (np.float32(picture[y, x, c]) - m)
-                mean[y, x, c] = m
-                out[y, x, c] = np.uint8(m + np.float32(0.5))
+            g = max(one / old, least)
+            g += (one - g) * moved
+            gain[3 * x] = g
+            gain[3 * x + 1] = g
+            gain[3 * x + 2] = g
+        d, m, o = difference[y % 2], mean[y], out[y]
+        for k in range(3 * width):
+            value = m[k] + gain[k] * d[k]
+            m[k] = value
+            o[k] = np.uint8(np.int32(value + np.float32(0.5)))
 
 
 class Steady:
@@ -72,7 +88,7 @@ class Steady:
         self._mean: NDArray[np.float32] | None = None
         self._age = np.zeros((0, 0), np.float32)
         self._capture_ns = 0
-        self._noise = LEAST_NOISE
+        self._noise: float | None = None
 
     def __call__(self, pixels: Pixels, capture_ns: int) -> Pixels:
         """Return (h, w, 3) uint8 `pixels`, captured at `capture_ns`, without the noise that can be told from motion.
@@ -89,14 +105,18 @@ class Steady:
             if capture_ns <= self._capture_ns:
                 return pixels
             self._capture_ns = capture_ns
-            difference = np.empty(pixels.shape[:2], np.float32)
-            _difference(pixels, mean, difference)
-            # The lower quartile is of what stands still, even when much moves; of Gaussian noise it lies at 0.7 of the
-            # mean absolute difference.
-            some = difference[1::4, 1::4].ravel()
-            seen = float(np.partition(some, some.size // 4)[some.size // 4]) / 0.7
-            self._noise += 0.2 * (min(max(seen, LEAST_NOISE), MOST_NOISE) - self._noise)
+            sigma = self._sigma(np.abs(pixels[1::4, 1::4] - mean[1::4, 1::4]))
             out = np.empty_like(pixels)
-            still = np.float32(MOVED * max(self._noise, LEAST_NOISE))
-            _steady(pixels, mean, self._age, difference, still, np.float32(LEAST_GAIN), out)
+            flat = pixels.shape[0], -1
+            _steady(pixels.reshape(flat), mean.reshape(flat), self._age, np.float32(sigma**2), out.reshape(flat))
             return out
+
+    def _sigma(self, some: NDArray[np.float32]) -> float:
+        """The standard deviation of what is put down to noise, from `some` pixels' absolute differences (h, w, 3)."""
+        # The lower quartile is of what stands still, even when much moves; of Gaussian noise it lies at 0.7 of the
+        # mean absolute difference.
+        means = some.mean(-1).ravel()
+        seen = float(np.partition(means, means.size // 4)[means.size // 4]) / 0.7
+        seen = min(max(seen, LEAST_NOISE), MOST_NOISE)
+        self._noise = seen if self._noise is None else self._noise + 0.2 * (seen - self._noise)
+        return self._noise * math.sqrt(math.pi / 2)
