@@ -232,7 +232,7 @@ def test_pairs_are_near_neighbours_from_left_to_right() -> None:
         return Camera(name, 640, 480, K, np.zeros(5), R, -R @ np.array([x, y, 0.0]))
 
     row = [at("c", 0.2), at("a", 0.0), at("d", 0.3), at("b", 0.1)]
-    assert propose_pairs(row) == (("a", "b"), ("c", "d"))
+    assert propose_pairs(row) == (("a", "b"), ("b", "c"), ("c", "d"))
     assert propose_pairs([at("a", 0.0), at("b", 0.1), at("c", 0.3)]) == (("a", "b"), ("b", "c"))
     stacked = [at("a", 0.0), at("b", 0.2), at("c", 0.0, 0.1), at("d", 0.2, 0.1)]
     assert set(propose_pairs(stacked)) == {("a", "b"), ("c", "d")}

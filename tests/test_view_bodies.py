@@ -30,6 +30,22 @@ def test_every_rung_beats_the_nearest_camera_by_three_decibels_on_the_person(sce
         assert ssim(view.pixels, truth.rgb, person) > max(ssim(f.pixels, truth.rgb, person) for f in frames.frames)
 
 
+def test_two_more_cameras_make_the_person_better() -> None:
+    body = open_scene("body:1")
+    found = {}
+    for cameras, rung in ((2, "sgbm-160"), (4, "sgbm-160"), (4, "sgbm-160-fused")):
+        rig = body.rig(cameras, 320, 240)
+        middle = cameras // 2
+        frames = FrameSet("s", 0, 0, 0, tuple(Frame(c.name, body.render(c, 0.5).rgb, 0) for c in rig.cameras))
+        target = between(rig, rig.cameras[middle - 1].name, rig.cameras[middle].name, 0.5)
+        truth = body.render(target, 0.5)
+        view = run_to_end(ViewSynthesizer(rig, 320, 240).slices(frames, target, rung))
+        found[cameras, rung] = psnr(view.pixels, truth.rgb, truth.alpha > 0.5)
+    print(found)
+    assert abs(found[4, "sgbm-160"] - found[2, "sgbm-160"]) < 0.3
+    assert found[4, "sgbm-160-fused"] > found[2, "sgbm-160"] + 0.4
+
+
 def test_a_moving_eye_finds_no_holes_in_the_person_and_no_jumps() -> None:
     body = open_scene("body:3")
     rig = body.rig(2, 320, 240)

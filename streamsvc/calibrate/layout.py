@@ -7,7 +7,6 @@ axes made perpendicular to z, y down. One camera alone is the world's origin.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 
@@ -17,11 +16,8 @@ from streamsvc.calibrate.solve import Calibration
 from streamsvc.frames import Camera
 
 MAX_PAIR_ANGLE = 60.0
-MAX_TILT = 30.0
+MAX_TILT = 20.0
 """A baseline steeper than this, in degrees, is not horizontal: such a pair is taken only where there is no other."""
-
-STEEP_COST = 4.0
-SINGLE_COST = 1e3
 
 
 def world_frame(R: Array, t: Array) -> tuple[Array, Array]:
@@ -77,39 +73,24 @@ def optical_angle(a: Camera, b: Camera) -> float:
 
 
 def propose_pairs(cameras: Sequence[Camera]) -> tuple[tuple[str, str], ...]:
-    """Return pairs to match, each camera in one where possible: near neighbours with horizontal baselines.
+    """Return pairs to match: near neighbours, so that all cameras hang together by the shortest horizontal baselines.
 
-    The pairing with the smallest sum of baselines wins; a camera that stays over is paired with its nearest neighbour.
-    In a pair the left camera comes first, and pairs run from left to right.
+    A minimum spanning tree (Kruskal 1956), but a steep baseline is taken only where a camera would be left alone. In a
+    pair the left camera comes first, and pairs run from left to right.
     """
-
-    def cost(a: int, b: int) -> float:
-        first, second = cameras[a], cameras[b]
-        length = float(np.linalg.norm(second.centre - first.centre))
-        if length < 1e-3 or optical_angle(first, second) > MAX_PAIR_ANGLE:
-            return np.inf
-        return length * (STEEP_COST if steepness(first, second) > MAX_TILT else 1.0)
-
-    @cache
-    def best(left: tuple[int, ...]) -> tuple[float, tuple[tuple[int, int], ...]]:
-        if not left:
-            return 0.0, ()
-        head, rest = left[0], left[1:]
-        total, pairs = best(rest)
-        found = total + SINGLE_COST, pairs
-        for other in rest:
-            own = cost(head, other)
-            if np.isfinite(own):
-                total, pairs = best(tuple(i for i in rest if i != other))
-                found = min(found, (own + total, ((head, other), *pairs)))
-        return found
-
-    chosen = list(best(tuple(range(len(cameras))))[1])
-    paired = {i for pair in chosen for i in pair}
-    for i in range(len(cameras)):
-        others = [j for j in range(len(cameras)) if j != i and np.isfinite(cost(i, j))]
-        if i not in paired and others:
-            chosen.append((i, min(others, key=lambda j: cost(i, j))))
+    edges = []
+    for i, first in enumerate(cameras):
+        for j, second in enumerate(cameras[:i]):
+            length = float(np.linalg.norm(second.centre - first.centre))
+            if length >= 1e-3 and optical_angle(first, second) <= MAX_PAIR_ANGLE:
+                edges.append((steepness(first, second) > MAX_TILT, length, j, i))
+    chosen: list[tuple[int, int]] = []
+    tree = list(range(len(cameras)))
+    for steep, _, i, j in sorted(edges):
+        alone = not all(any(k in pair for pair in chosen) for k in (i, j))
+        if tree[i] != tree[j] and (alone or not steep):
+            chosen.append((i, j))
+            tree = [tree[i] if t == tree[j] else t for t in tree]
     turn, _ = world_frame(np.stack([c.R for c in cameras]), np.stack([c.t for c in cameras]))
     x = [float(turn[0] @ c.centre) for c in cameras]
     ordered = sorted((tuple(sorted(p, key=lambda i: x[i])) for p in chosen), key=lambda p: x[p[0]] + x[p[1]])

@@ -18,7 +18,7 @@ DISTANCE = 0.85
 """Metres from the cameras to `AIM`."""
 
 ANGLES = {1: (0.0,), 2: (-10.0, 10.0), 4: (-20.0, -10.0, 10.0, 20.0)}
-"""Degrees around the person for one camera, a pair 20 degrees apart, two pairs 10 degrees wide and 40 overall."""
+"""Degrees around the person for one camera, a pair 20 degrees apart, and that pair with a camera on either side."""
 
 DEPTH_RANGE = (0.52, 2.6)
 """Metres along z of any camera of the arc: from a hand stretched out to the far corner of the room."""
@@ -36,10 +36,11 @@ def look_at(centre: Matrix, aim: Matrix) -> tuple[Matrix, Matrix]:
 def body_rig(cameras: int, width: int, height: int) -> Rig:
     """Return cameras on a gentle arc around the frame of a screen, converging on the person.
 
-    One camera, a pair 20 degrees apart, or two pairs 40 degrees apart overall. The field of view is 0.6 m high at the
-    person for 4:3 pictures. The screen rectangle, 0.64 m x 0.48 m, stands just in front of the face (z = 0.72): seen
-    from any eye at z = -0.1..-0.6 it frames exactly the upper body, and what lies near its plane keeps its place while
-    the eye moves, so the person is steady and the room behind moves. Raises SceneError for other numbers of cameras.
+    One camera, a pair 20 degrees apart, or four cameras 40 degrees apart overall, paired with their neighbours. The
+    field of view is 0.6 m high at the person for 4:3 pictures. The screen rectangle, 0.64 m x 0.48 m, stands just in
+    front of the face (z = 0.72): seen from any eye at z = -0.1..-0.6 it frames exactly the upper body, and what lies
+    near its plane keeps its place while the eye moves, so the person is steady and the room behind moves. Raises
+    SceneError for other numbers of cameras.
     """
     if cameras not in ANGLES:
         raise SceneError(f"a body is seen by {', '.join(map(str, ANGLES))} cameras, not by {cameras}")
@@ -53,7 +54,7 @@ def body_rig(cameras: int, width: int, height: int) -> Rig:
         R, t = look_at(centre, AIM)
         made.append(Camera(f"cam{number}", width, height, K, np.zeros(5), R, t))
     names = [c.name for c in made]
-    pairs = tuple((names[i], names[i + 1]) for i in range(0, len(names) - 1, 2))
+    pairs = tuple((names[i], names[i + 1]) for i in range(len(names) - 1))
     screen = Screen(np.array([0.0, 0.075, 0.72]), np.array([0.32, 0.0, 0.0]), np.array([0.0, -0.24, 0.0]))
     return Rig(tuple(made), pairs, DEPTH_RANGE, screen)
 

@@ -1,92 +1,106 @@
 """The ladder: classical rungs and the net's, each at several resolutions, with measured cost and quality.
 
 A rung `net-N-L` runs L levels of the geometry net on pictures of as many pixels as N x 3/4 N, a rung `sgbm-N` matches
-such pictures classically; colour is always the full resolution's. The classical rungs end where more stops helping: on
-the scene bodies, matching 200 to 320 wide costs two to ten times as much as 160 and gains nothing on the person.
+such pictures classically; colour is always the full resolution's. Each uses the pair about the view alone; `-fused`
+adds the pairs that share a camera with it. The classical rungs end where more stops helping: on the scene bodies,
+matching 200 to 320 wide costs two to ten times as much as 160 and gains nothing on the person.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from streamsvc.budget.rung import Rung
 from streamsvc.view.rectify import RectifiedPair, cropped_pair
 
+SPLAT_SIDE = 160
+"""Splats make pictures of as many pixels as this x 3/4 of it; more isn't seen, the blend has the cameras' depths."""
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What a rung is made of: the side of the matched pictures and that of the splat; `quality` as in `Rung`."""
-
-    side: int
-    splat_side: int
-    quality: float
-
-    @property
-    def name(self) -> str:
-        """The rung's name."""
-        return f"sgbm-{self.side}"
-
-
-@dataclass(frozen=True, slots=True)
-class NetLevel:
-    """The same for a rung `net-N-L`: the geometry net's first L levels on pictures of as many pixels as N x 3/4 N."""
+    """What a rung is made of: the side of the matched pictures, the net's levels (0: matched classically), and whether
+    other pairs help; `quality` as in `Rung`, `fused_quality` that with their help."""
 
     side: int
     levels: int
-    splat_side: int
     quality: float
+    fused_quality: float
+    fused: bool = False
 
     @property
     def name(self) -> str:
         """The rung's name."""
-        return f"net-{self.side}-{self.levels}"
+        kind = f"net-{self.side}-{self.levels}" if self.levels else f"sgbm-{self.side}"
+        return kind + "-fused" * self.fused
+
+    def helped(self) -> Level:
+        """Return the level with the help of other pairs."""
+        return replace(self, fused=True, quality=self.fused_quality)
 
 
 # Quality: PSNR in dB, the mean of the person's and of the whole picture's, of rendered people that no training saw,
-# cameras 20 degrees apart and the view half-way, at 320x240 (six scenes; `bench view` measures more).
-LEVELS = (Level(108, 160, 23.9), Level(160, 160, 24.5), Level(180, 200, 24.7))
+# cameras 20 degrees apart and the view half-way, at 320x240 (six scenes; `bench view` measures more); fused, with two
+# more cameras 10 degrees outside of these.
+LEVELS = (Level(108, 0, 23.9, 25.6), Level(160, 0, 24.6, 26.4), Level(180, 0, 24.8, 26.7))
 NET_LEVELS = (
-    NetLevel(128, 3, 160, 25.4),
-    NetLevel(160, 3, 200, 26.0),
-    NetLevel(200, 3, 200, 26.3),
-    NetLevel(240, 3, 200, 26.8),
+    Level(128, 3, 25.7, 26.0),
+    Level(160, 3, 26.2, 26.5),
+    Level(200, 3, 26.7, 27.1),
+    Level(240, 3, 27.2, 27.9),
+    Level(280, 3, 27.6, 28.0),
 )
 # Nanoseconds, measured on one core: a frame set; a pixel x disparity of one direction while the cost volume fits the
 # cache, and beyond it; a grid pixel rectified, checked and filled; a splat; an output pixel, and
-# as much again for each pair.
+# as much again for each pair that shows it.
 _SET, _CELL, _FAR_CELL, _GRID, _SPLAT, _BLEND = 0.5e6, 1.4, 2.5, 75.0, 80.0, 50.0
 _CACHED_CELLS = 10e6
 _RECTIFY = 12.0
-
 
 # Nanoseconds a pixel of the net's input, both pictures, by levels; and a call.
 _NET_PIXEL = {1: 250.0, 2: 400.0, 3: 620.0}
 _NET_CALL = 5e6
 
 
-def rung_for(level: Level | NetLevel, pairs: Sequence[RectifiedPair], width: int, height: int, views: int = 1) -> Rung:
-    """Return the rung for `views` views of `width` x `height` of `pairs`, which are rectified at this level's size.
+def rung_for(
+    level: Level,
+    shown: Sequence[RectifiedPair],
+    helping: Sequence[RectifiedPair],
+    width: int,
+    height: int,
+    views: int = 1,
+) -> Rung:
+    """Return the rung for `views` views of `width` x `height` of the pairs `shown`, with the help of others; all are
+    rectified at this level's size.
 
     Geometry is paid once, splat and blend for every view.
     """
-    cost = _SET + views * width * height * _BLEND * (1 + len(pairs))
-    for pair in pairs:
-        if isinstance(level, NetLevel):
-            cut = cropped_pair(pair)[0]
-            pixels = cut.left.inside.size
-            cost += _NET_CALL + 2 * pixels * (
-                _NET_PIXEL[level.levels] / 2 + _RECTIFY + views * _SPLAT / 4 ** (3 - level.levels)
-            )
-            continue
-        for side in (pair.left, pair.right):
-            columns = side.columns[1] - side.columns[0] + pair.disparities
-            cells = columns * side.grid.height * pair.disparities
-            cost += cells * (_CELL if cells < _CACHED_CELLS else _FAR_CELL)
-            cost += side.inside.size * _GRID + views * np.count_nonzero(side.inside) * _SPLAT
+    cost = _SET + views * width * height * _BLEND * (1 + len(shown))
+    cost += sum(_geometry(level, pair) for pair in (*shown, *helping))
+    cost += views * _SPLAT * sum(_splats(level, pair) for pair in shown)
     return Rung(level.name, round(cost), level.quality)
+
+
+def _geometry(level: Level, pair: RectifiedPair) -> float:
+    """Nanoseconds for the geometry of both cameras of a pair."""
+    if level.levels:
+        pixels = cropped_pair(pair)[0].left.inside.size
+        return _NET_CALL + pixels * (_NET_PIXEL[level.levels] + 2 * _RECTIFY)
+    cost = 0.0
+    for side in (pair.left, pair.right):
+        columns = side.columns[1] - side.columns[0] + pair.disparities
+        cells = float(columns * side.grid.height * pair.disparities)
+        cost += cells * (_CELL if cells < _CACHED_CELLS else _FAR_CELL) + side.inside.size * _GRID
+    return cost
+
+
+def _splats(level: Level, pair: RectifiedPair) -> float:
+    if level.levels:
+        return 2 * cropped_pair(pair)[0].left.inside.size / 4 ** (3 - level.levels)
+    return float(sum(np.count_nonzero(side.inside) for side in (pair.left, pair.right)))
 
 
 def worthwhile(rungs: Sequence[Rung]) -> tuple[Rung, ...]:

@@ -1,7 +1,7 @@
 """The view room's door: frame sets and an eye in, a novel view out, one slice at a time.
 
-A `ViewSynthesizer` belongs to one stream. Per pair it rectifies, matches both ways and makes two `Source`s; all
-sources are splatted into the view together and blended from the two that fit each pixel best. With fewer than two
+A `ViewSynthesizer` belongs to one stream. Each pair that a view needs (`arrange`) it rectifies, matches both ways and
+makes two `Source`s of; those that show the view are splatted into it together and blended. With fewer than two
 usable cameras the picture passes through. State is a cache of rectification maps per pair, picture size and rung, and
 the estimated depth ranges; it is guarded, so slices of one stream's jobs may run on different threads.
 """
@@ -20,17 +20,19 @@ from streamsvc.budget.slices import Slices
 from streamsvc.frames import Camera, FrameSet, Pixels, Rig, Screen, Viewpoint, default_screen
 from streamsvc.frames.outputmode import WINDOW, OutputMode
 from streamsvc.frames.rig import MAX_SIDE
+from streamsvc.view.arrange import Pair, about, groups, helpers
 from streamsvc.view.classical import classical_sources
 from streamsvc.view.compose import View, compose
 from streamsvc.view.depthrange import estimate_depth_range
 from streamsvc.view.errors import ViewError
+from streamsvc.view.fuse import fuse
 from streamsvc.view.geometry import Source
 from streamsvc.view.learned import learned_sources
 from streamsvc.view.modes import EYES_APART_M, NEAREST_M, Shot, covered, shoot
 from streamsvc.view.net.pairs import MAX_DISPARITY, NetPair, net_pair
 from streamsvc.view.passthrough import MIN_SIDE, check_frame, pass_through
 from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk
-from streamsvc.view.rungs import LEVELS, NET_LEVELS, Level, NetLevel, rung_for, worthwhile
+from streamsvc.view.rungs import LEVELS, NET_LEVELS, SPLAT_SIDE, Level, rung_for, worthwhile
 from streamsvc.view.steady import Steady
 
 if TYPE_CHECKING:
@@ -98,16 +100,29 @@ class ViewSynthesizer:
         self.net = net
         self._steady = {c.name: Steady() for c in rig.cameras} if steady and rig is not None else {}
         self._prepared_pairs: dict[tuple[int, int], tuple[RectifiedPair, NetPair]] = {}
-        self._levels: dict[str, Level | NetLevel] = {}
-        rungs = []
-        for level in (*LEVELS, *(NET_LEVELS if net is not None and rig is not None and rig.pairs else ())):
-            pairs = [self._maps(rig.camera(a), rig.camera(b), level.side) for a, b in rig.pairs] if rig else []
-            if isinstance(level, NetLevel) and any(p.disparities > MAX_DISPARITY for p in pairs):
-                continue
-            self._levels[level.name] = level
-            rungs.append(rung_for(level, pairs, *mode.view_size(width, height), mode.views))
-        self.rungs: tuple[Rung, ...] = tuple(rungs)
-        self.ladder = worthwhile(rungs)
+        self._levels: dict[str, Level] = {}
+        pairs = rig.pairs if rig else ()
+        levels = [*LEVELS, *(NET_LEVELS if net is not None and pairs else ())]
+        if any(helpers(pair, pairs) for pair in pairs):
+            levels += [level.helped() for level in levels]
+        self.rungs: tuple[Rung, ...] = tuple(rung for rung in map(self._rung, levels) if rung is not None)
+        self.ladder = worthwhile(self.rungs)
+
+    def _rung(self, level: Level) -> Rung | None:
+        """The rung of `level` with the dearest pair of each group; None where disparities are too large for the net."""
+        pairs = self.rig.pairs if self.rig else ()
+        maps = {(a, b): self._maps(self.rig.camera(a), self.rig.camera(b), level.side) for a, b in pairs if self.rig}
+        if level.levels and any(p.disparities > MAX_DISPARITY for p in maps.values()):
+            return None
+        self._levels[level.name] = level
+        size, views = self.mode.view_size(self.width, self.height), self.mode.views
+        helping = {p: [maps[h] for h in helpers(p, pairs)] if level.fused else [] for p in pairs}
+
+        def alone(pair: Pair) -> int:
+            return rung_for(level, [maps[pair]], helping[pair], *size, views).cost_ns
+
+        shown = [max(group, key=alone) for group in groups(pairs)]
+        return rung_for(level, [maps[p] for p in shown], [h for p in shown for h in helping[p]], *size, views)
 
     @property
     def screen(self) -> Screen | None:
@@ -184,10 +199,10 @@ class ViewSynthesizer:
     def views(self, frames: FrameSet, views: Sequence[Camera], rung: str) -> Slices[list[View]]:
         """Make `views` (any size, no distortion) from `frames` on the named rung; yields each slice's stage.
 
-        Per complete pair: "rectify", "disparity" (a slice a direction, or a level of the net); then per view "splat"
-        and "blend"; or "pass" alone when no pair of the rig is complete. Pictures may have other sizes than the rig's
-        cameras, and the sizes may change between sets. Raises ViewError for an unknown rung, a set without pictures, or
-        a picture that is none.
+        Per pair that is needed: "rectify", "disparity" (a slice a direction, or a level of the net); then per view
+        "splat" and "blend"; or "pass" alone when no pair of the rig is complete. Pictures may have other sizes than the
+        rig's cameras, and the sizes may change between sets. Raises ViewError for an unknown rung, a set without
+        pictures, or a picture that is none.
         """
         level = self._levels.get(rung)
         if level is None:
@@ -195,9 +210,6 @@ class ViewSynthesizer:
         for view in views:
             check_view(view)
         pictures = {frame.camera: check_frame(frame) for frame in frames.frames}
-        for frame in frames.frames:
-            if frame.camera in self._steady:
-                pictures[frame.camera] = self._steady[frame.camera](pictures[frame.camera], frame.capture_ns)
         if not pictures:
             raise ViewError("a frame set without pictures shows nothing")
         pairs = [p for p in self.rig.pairs if p[0] in pictures and p[1] in pictures] if self.rig else []
@@ -206,24 +218,38 @@ class ViewSynthesizer:
             passed = [pass_through(p, view.width, view.height) for p, view in zip(nearest, views, strict=True)]
             yield "pass"
             return passed
-        sources: list[Source] = []
-        fades = []
-        for names in pairs:
+        shown = [self._about(pairs, view) for view in views]
+        helping = {p: helpers(p, pairs) if level.fused else [] for chosen in shown for p in chosen}
+        needed = dict.fromkeys(q for p, others in helping.items() for q in (p, *others))
+        for frame in frames.frames:
+            if frame.camera in self._steady and any(frame.camera in pair for pair in needed):
+                pictures[frame.camera] = self._steady[frame.camera](pictures[frame.camera], frame.capture_ns)
+        found: dict[Pair, tuple[Source, Source]] = {}
+        fades = {}
+        for names in needed:
             a, b = (self._camera(name, pictures[name]) for name in names)
             pair = self._rectified(a, b, pictures, level.side)
             cameras = {a.name: a, b.name: b}
-            if isinstance(level, NetLevel):
+            if level.levels:
                 assert self.net is not None
                 prepared = self._prepared(pair, level.levels)
-                sources += yield from learned_sources(self.net, prepared, cameras, pictures)
+                found[names] = yield from learned_sources(self.net, prepared, cameras, pictures)
             else:
-                sources += yield from classical_sources(pair, cameras, pictures)
+                found[names] = yield from classical_sources(pair, cameras, pictures)
             middle = (pair.shift + pair.disparities / 2) / pair.fb
-            fades.append(pair.fb * middle**2 / FADE_PX)
+            fades[names] = pair.fb * middle**2 / FADE_PX
         results = []
-        for view in views:
-            results.append((yield from compose(sources, view, level.splat_side, float(np.mean(fades)))))
+        for view, chosen in zip(views, shown, strict=True):
+            sources = [fuse(own, [s for q in helping[p] for s in found[q]]) for p in chosen for own in found[p]]
+            fade = float(np.mean([fades[p] for p in chosen]))
+            results.append((yield from compose(sources, view, SPLAT_SIDE, fade)))
         return results
+
+    def _about(self, pairs: Sequence[Pair], view: Camera) -> list[Pair]:
+        """Of each group of pairs the one that shows `view`."""
+        assert self.rig is not None
+        ahead = self._subject_distance()
+        return [about(group, self.rig, view, ahead) for group in groups(pairs)]
 
     def _camera(self, name: str, pixels: Pixels) -> Camera:
         assert self.rig is not None

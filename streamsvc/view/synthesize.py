@@ -135,10 +135,10 @@ def _checked_views(path: Path, count: int, video: bool) -> list[Camera]:
 def _net_for(rung: str) -> NetGeometry | None:
     """The net, where `rung` may need it; raises ViewError for an unknown rung, and when it needs a net and there is
     none."""
-    names = [level.name for level in (*LEVELS, *NET_LEVELS)]
+    names = [name for level in (*LEVELS, *NET_LEVELS) for name in (level.name, level.helped().name)]
     if rung not in (BEST, CLASSICAL, *names):
         raise ViewError(f"unknown rung {rung!r}; there are {BEST}, {CLASSICAL}, {', '.join(names)}")
-    if rung == CLASSICAL or rung in [level.name for level in LEVELS]:
+    if rung == CLASSICAL or rung.startswith("sgbm-"):
         return None
     try:
         return open_net()
@@ -152,9 +152,12 @@ def _rung_of(synthesizer: ViewSynthesizer, rung: str) -> str:
     if rung == BEST:
         return synthesizer.ladder[-1].name
     if rung == CLASSICAL:
-        return LEVELS[-1].name
+        return [r.name for r in synthesizer.rungs if r.name.startswith("sgbm-")][-1]
     if rung not in [r.name for r in synthesizer.rungs]:
-        raise ViewError(f"rung {rung!r} can't be had with this rig: its disparities are too large for the net")
+        raise ViewError(
+            f"rung {rung!r} can't be had with this rig: its disparities are too large for the net, or no pairs share a "
+            "camera to be fused"
+        )
     return rung
 
 
