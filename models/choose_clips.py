@@ -11,7 +11,6 @@ Deterministic; run once, its result is committed: ids and English references, th
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from streamsvc.budget.slices import run_to_end
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames.audio import SPEECH_RATE, Samples
 from streamsvc.scene.assets import asset
+from streamsvc.scene.talk import texts
 from streamsvc.speech import Commit, Interpreter, InterpretSettings, Translator
 from streamsvc.speech.model import Whisper
 from streamsvc.speech.soundfile import read_speech
@@ -35,17 +35,6 @@ MIN_WORDS = 4
 LONGEST_S = 15.0
 ALIKE = 0.85
 OUT = Path(__file__).resolve().parent.parent / "streamsvc" / "scene" / "clips.json"
-
-
-def texts(language: str) -> dict[str, str]:
-    """Return the prompts of a language: id -> text."""
-    found = {}
-    with gzip.open(asset(f"speech/{language}/core-sounds-{language}.txt.gz"), "rt", encoding="utf-8") as lines:
-        for line in lines:
-            if ":" in line and not line.startswith(";"):
-                name, text = line.split(":", 1)
-                found[name.strip()] = " ".join(text.split())
-    return found
 
 
 def offline(model: Translator, audio: Samples, language: str) -> str:

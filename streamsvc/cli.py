@@ -179,6 +179,7 @@ def synthesize(arguments: argparse.Namespace) -> int:
 def interpret(arguments: argparse.Namespace) -> int:
     """Interpret a recording."""
     from streamsvc.speech.interpret import interpret as run
+    from streamsvc.speech.interpret import read_reference
 
     figures = run(
         arguments.wav,
@@ -195,6 +196,7 @@ def interpret(arguments: argparse.Namespace) -> int:
         speech=arguments.speech,
         captions=arguments.captions,
         instances=arguments.instances,
+        reference=read_reference(arguments.reference) if arguments.reference else None,
         progress=_progress("second"),
     )
     _write_json(arguments.json, figures)
@@ -390,6 +392,7 @@ def _add_interpret_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--speech", type=Path, metavar="OUT.wav", help="speak the translation into this file")
     p.add_argument("--captions", type=Path, metavar="OUT", help=".srt, .vtt or .json")
     p.add_argument("--instances", type=Path, metavar="DIR", help="instances.log and config.yaml for SimulEval")
+    p.add_argument("--reference", type=Path, metavar="F", help="text of what should be said, for the lags")
 
 
 def _add_calibrate_flags(p: argparse.ArgumentParser) -> None:

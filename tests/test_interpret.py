@@ -15,7 +15,7 @@ from streamsvc.frames.captions import CUE_CHARACTERS, CaptionError, TimedText, c
 from streamsvc.speech.errors import AudioError, PolicyError, SpeechError, VoiceError
 from streamsvc.speech.events import InterpretSettings
 from streamsvc.speech.fake import FakeDetector, FakeTranslator, speak
-from streamsvc.speech.interpret import interpret, run_asap, run_realtime
+from streamsvc.speech.interpret import interpret, read_reference, run_asap, run_realtime
 from streamsvc.speech.interpreter import Interpreter
 from streamsvc.speech.soundfile import read_speech
 
@@ -145,7 +145,7 @@ def test_captions_go_on_when_the_voice_fails(talk_wav: Path) -> None:
 def test_captions_and_instances_say_what_the_events_say(talk_wav: Path) -> None:
     out = talk_wav.parent
     for suffix in (".srt", ".vtt", ".json"):
-        figures, _ = run(talk_wav, captions=out / f"c{suffix}", instances=out / "se")
+        figures, _ = run(talk_wav, captions=out / f"c{suffix}", instances=out / "se", reference="w0 w1")
     captions = json.loads((out / "c.json").read_text())["captions"]
     assert " ".join(c["text"] for c in captions) == figures["text"]
     assert "-->" in (out / "c.srt").read_text()
@@ -154,7 +154,27 @@ def test_captions_and_instances_say_what_the_events_say(talk_wav: Path) -> None:
     instance = json.loads(line)
     assert instance["prediction"] == figures["text"]
     assert len(instance["delays"]) == len(instance["elapsed"]) == instance["prediction_length"] == figures["words"]
+    assert instance["reference"] == "w0 w1"
+    assert instance["source_length"] == figures["source_s"] * 1000
+    assert all(e >= d for d, e in zip(instance["delays"], instance["elapsed"], strict=True))
     assert "source_type: speech" in (out / "se/config.yaml").read_text()
+
+
+def test_a_reference_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "r.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SpeechError, match="isn't UTF-8"):
+        read_reference(tmp_path / "r.txt")
+    with pytest.raises(SpeechError, match="can't be read"):
+        read_reference(tmp_path / "none.txt")
+    (tmp_path / "r.txt").write_text("press\n one\n")
+    assert read_reference(tmp_path / "r.txt") == "press one"
+
+
+def test_lags_are_measured_against_the_reference_or_the_output(talk_wav: Path) -> None:
+    against, _ = run(talk_wav, reference="w0 w1")
+    alone, _ = run(talk_wav)
+    assert alone["lags"]["AL"] == alone["lags"]["LAAL"] == against["lags"]["LAAL"]
+    assert against["lags"]["AL"] < against["lags"]["LAAL"]
 
 
 def test_cues_are_short_in_order_and_lose_no_word() -> None:

@@ -60,7 +60,8 @@ def _clips() -> dict[str, Any]:
 
 
 @cache
-def _texts(language: str) -> dict[str, str]:
+def texts(language: str) -> dict[str, str]:
+    """Return what the prompts of a language (or `en`) say by id; raises SceneError when they aren't there."""
     path = asset(f"speech/{language}/core-sounds-{language}.txt.gz")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         pairs = (line.split(":", 1) for line in lines if ":" in line and not line.startswith(";"))
@@ -105,7 +106,7 @@ def talk(language: str = "es", seconds: float = 60.0) -> Talk:
         pause = round(random.uniform(*PAUSE_S) * RATE)
         if segments and at + len(samples) > seconds * RATE:
             break
-        text = _texts(spoken).get(clip["id"], "")
+        text = texts(spoken).get(clip["id"], "")
         segments.append(Spoken(at / RATE, (at + len(samples)) / RATE, spoken, text, clip["english"]))
         # The recordings are silent at their ends, so plain silence joins them without a click.
         parts += [samples, np.zeros(pause, np.float32)]

@@ -20,6 +20,7 @@ from streamsvc.speech.errors import SpeechError, VoiceError
 from streamsvc.speech.events import Commit, Event, InterpretSettings
 from streamsvc.speech.interpreter import Interpreter
 from streamsvc.speech.languages import check_languages
+from streamsvc.speech.metrics import Output, lags, read_events
 from streamsvc.speech.passes import Pass, PassResult
 from streamsvc.speech.policies import DEFAULT_POLICY, resolve
 from streamsvc.speech.soundfile import read_speech, write_speech
@@ -165,24 +166,35 @@ def _speech_line(chunk: SpeechChunk, zero_ns: int) -> dict[str, Any]:
     }
 
 
-def write_instances(folder: Path, wav: Path, said: Said, source_ms: float, reference: str = "") -> None:
-    """Write instances.log and config.yaml as SimulEval 1.1 does, for `simuleval --score-only`: one delay (source read)
-    and one elapsed time (wall clock) a word."""
-    delays = [round(c.audio_ms, 3) for c, _ in said.commits for _ in c.text.split()]
-    elapsed = [round(wall, 3) for c, wall in said.commits for _ in c.text.split()]
+def write_instances(folder: Path, wav: Path, output: Output, reference: str | None = None) -> None:
+    """Write instances.log and config.yaml as SimulEval 1.1 does, for `simuleval --score-only --output FOLDER`.
+
+    Without a reference SimulEval takes the output's length for the reference's, and its BLEU is 0. It leaves a wrong
+    config.yaml behind: write the folder again before a second scoring.
+    """
     line = {
         "index": 0,
-        "prediction": " ".join(c.text for c, _ in said.commits),
-        "delays": delays,
-        "elapsed": elapsed,
-        "prediction_length": len(delays),
+        "prediction": output.text,
+        "delays": output.delays,
+        "elapsed": output.elapsed,
+        "prediction_length": len(output.words),
         "reference": reference,
         "source": [str(wav), f"samplerate: {SPEECH_RATE}"],
-        "source_length": round(source_ms, 3),
+        "source_length": output.source_ms,
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "instances.log").write_text(json.dumps(line, ensure_ascii=False) + "\n", "utf-8")
     (folder / "config.yaml").write_text("source_type: speech\ntarget_type: text\n", "utf-8")
+
+
+def read_reference(path: Path) -> str:
+    """Return the words of a text file; raises SpeechError when it isn't one."""
+    try:
+        return " ".join(path.read_text("utf-8").split())
+    except OSError as e:
+        raise SpeechError(f"{path} can't be read ({e.strerror})") from None
+    except UnicodeDecodeError:
+        raise SpeechError(f"{path} isn't UTF-8 text; the reference is what should be said, in words") from None
 
 
 def _lines(out: TextIO, *lines: dict[str, Any]) -> None:
@@ -206,6 +218,7 @@ def interpret(
     speech: Path | None = None,
     captions: Path | None = None,
     instances: Path | None = None,
+    reference: str | None = None,
     progress: Progress | None = None,
     translator: Translator | None = None,
     engine: Engine | None = None,
@@ -221,13 +234,14 @@ def interpret(
         voice: `piper` (the installed one), or a Piper .onnx file; asked for by `speech` too.
         events: JSON lines `commit`, `speech` and `end`, in order of time; written in any case.
         speech: 48 kHz mono WAV, on the clock of the events. captions: .srt, .vtt or .json over the source's times.
-        instances: folder for SimulEval.
+        instances: folder for SimulEval. reference: what it should have said, for the lags and for SimulEval.
         progress: told (seconds of sound read, seconds in all), about once a second of sound.
         translator, engine, detector: to reuse or replace the model, the voice and the voice activity.
 
     Returns:
         Figures: source_s, language, policy, parameters, passes, commits, words, text, compute_s, real_time_factor,
-        mean_lag_ms (wall time less source end, per word), speech_s, trouble (why the voice stopped, or null).
+        mean_lag_ms (wall time less source end, per word), lags (metrics.py, ms), speech_s, trouble (why the voice
+        stopped, or null).
 
     Raises:
         SpeechError: the input or a setting isn't accepted; said before anything is computed.
@@ -277,8 +291,9 @@ def interpret(
         if captions is not None:
             texts_ = [TimedText(c.text, c.source_start_ms, c.source_end_ms) for c, _ in said.commits]
             write_captions(captions, texts_)
+        output = read_events(events)
         if instances is not None:
-            write_instances(instances, wav, said, source_s * 1000)
+            write_instances(instances, wav, output, reference)
     except OSError as e:
         raise SpeechError(f"{e.filename or events} can't be written ({e.strerror})") from None
     finally:
@@ -286,7 +301,7 @@ def interpret(
             engine.close()
     if progress:
         progress(source_s, source_s)
-    lags = [wall - c.source_end_ms for c, wall in said.commits for _ in c.text.split()]
+    behind = [wall - c.source_end_ms for c, wall in said.commits for _ in c.text.split()]
     return {
         "source_s": round(source_s, 3),
         "language": interpreter.language,
@@ -294,11 +309,12 @@ def interpret(
         "parameters": dict(interpreter.settings.parameters),
         "passes": said.passes,
         "commits": len(said.commits),
-        "words": len(lags),
+        "words": len(behind),
         "text": " ".join(c.text for c, _ in said.commits),
         "compute_s": round(said.compute_s, 3),
         "real_time_factor": round(said.compute_s / source_s, 4),
-        "mean_lag_ms": round(sum(lags) / len(lags), 1) if lags else None,
+        "mean_lag_ms": round(sum(behind) / len(behind), 1) if behind else None,
+        "lags": {name: None if v is None else round(v, 3) for name, v in lags(output, reference).items()},
         "speech_s": round(sum(len(c.samples) for c in chunks) / OUTPUT_RATE, 3) if wants_voice else None,
         "trouble": trouble[0] if trouble else None,
     }
