@@ -22,6 +22,7 @@ from streamsvc.frames.outputmode import WINDOW, OutputMode
 from streamsvc.frames.rig import MAX_SIDE
 from streamsvc.view.arrange import Pair, about, groups, helpers
 from streamsvc.view.classical import classical_sources
+from streamsvc.view.colour import IDENTITY, Colours, corrected, recoloured
 from streamsvc.view.compose import View, compose
 from streamsvc.view.depthrange import estimate_depth_range
 from streamsvc.view.errors import ViewError
@@ -73,8 +74,8 @@ class ViewSynthesizer:
     `rig` None means that pictures pass through; `width` and `height` are the size `view_camera` makes views for, `mode`
     is what `shot` makes them for and what the costs are those of. `rungs` are all that may be asked for, `ladder` those
     of them that are worth their cost, better ones later. `net` adds its rungs to the ladder; streams
-    may share it. `steady` averages sensor noise away where nothing moves. `device` is "cpu". Raises ViewError for a
-    device or a pair of the rig that can't be used.
+    may share it. `steady` averages sensor noise away where nothing moves, `alike` brings the cameras to one exposure
+    and white balance. `device` is "cpu". Raises ViewError for a device or a pair of the rig that can't be used.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class ViewSynthesizer:
         device: str = "cpu",
         net: NetGeometry | None = None,
         steady: bool = True,
+        alike: bool = True,
     ) -> None:
         if device != "cpu":
             raise ViewError(f"device {device!r}: the classical view runs on 'cpu' only")
@@ -99,6 +101,7 @@ class ViewSynthesizer:
         self._ranges: dict[tuple[str, str], tuple[float, float]] = {}
         self.net = net
         self._steady = {c.name: Steady() for c in rig.cameras} if steady and rig is not None else {}
+        self._colours = Colours() if alike else None
         self._prepared_pairs: dict[tuple[int, int], tuple[RectifiedPair, NetPair]] = {}
         self._levels: dict[str, Level] = {}
         pairs = rig.pairs if rig else ()
@@ -221,9 +224,13 @@ class ViewSynthesizer:
         shown = [self._about(pairs, view) for view in views]
         helping = {p: helpers(p, pairs) if level.fused else [] for chosen in shown for p in chosen}
         needed = dict.fromkeys(q for p, others in helping.items() for q in (p, *others))
+        used = self._colours.at(frames.capture_ns) if self._colours else {}
         for frame in frames.frames:
-            if frame.camera in self._steady and any(frame.camera in pair for pair in needed):
-                pictures[frame.camera] = self._steady[frame.camera](pictures[frame.camera], frame.capture_ns)
+            if any(frame.camera in pair for pair in needed):
+                picture = pictures[frame.camera]
+                if frame.camera in self._steady:
+                    picture = self._steady[frame.camera](picture, frame.capture_ns)
+                pictures[frame.camera] = corrected(picture, used.get(frame.camera, IDENTITY))
         found: dict[Pair, tuple[Source, Source]] = {}
         fades = {}
         for names in needed:
@@ -238,6 +245,10 @@ class ViewSynthesizer:
                 found[names] = yield from classical_sources(pair, cameras, pictures)
             middle = (pair.shift + pair.disparities / 2) / pair.fb
             fades[names] = pair.fb * middle**2 / FADE_PX
+        if self._colours and (
+            more := self._colours.learn([s for both in found.values() for s in both], used, frames.capture_ns)
+        ):
+            found = {names: (recoloured(a, more), recoloured(b, more)) for names, (a, b) in found.items()}
         results = []
         for view, chosen in zip(views, shown, strict=True):
             sources = [fuse(own, [s for q in helping[p] for s in found[q]]) for p in chosen for own in found[p]]
