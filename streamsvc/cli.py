@@ -286,10 +286,15 @@ def _bench_session(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _one_thread() -> None:
+    """Let figures be those of one thread; comes before torch and numpy's BLAS are loaded."""
+    for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(pool, "1")
+
+
 def _bench_view(arguments: argparse.Namespace) -> int:
     """Measure the view: every rung's quality and cost."""
-    for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(pool, "1")  # before torch is loaded: the figures are those of one thread
+    _one_thread()
     from streamsvc.bench.view import ViewBench, quick, run_view
 
     rungs = tuple(filter(None, (arguments.rungs or "").split(",")))
@@ -302,6 +307,23 @@ def _bench_view(arguments: argparse.Namespace) -> int:
     figures = run_view(options, lambda line: print(line, flush=True), _progress("step"))
     _write_json(arguments.json, figures)
     return 0
+
+
+def _bench_speech(arguments: argparse.Namespace) -> int:
+    """Measure every speak policy: quality against lag."""
+    _one_thread()
+    from streamsvc.bench.speech import SpeechBench, run_speech
+
+    options = SpeechBench(
+        arguments.out,
+        tuple(filter(None, arguments.languages.split(","))),
+        tuple(filter(None, (arguments.policies or "").split(","))),
+        arguments.limit,
+        arguments.model,
+    )
+    figures = run_speech(options, lambda line: print(line, flush=True), _progress("second"))
+    _write_json(arguments.json, figures)
+    return 1 if figures["faults"] else 0
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -456,9 +478,22 @@ def _add_bench_view_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", type=Path, default=Path("out/bench-view"), help="tables and pictures (%(default)s)")
 
 
+def _add_bench_speech_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--policies", metavar="NAME,...", help="only these, and offline (all)")
+    p.add_argument("--languages", default="es,fr", metavar="XX,...", help="spoken (%(default)s)")
+    p.add_argument("--limit", type=int, metavar="N", help="prompts in each half of each language (all)")
+    p.add_argument("--model", help="directory, or name of a model (the installed one)")
+    p.add_argument("--out", type=Path, default=Path("out/bench-speech"), help="tables and plot (%(default)s)")
+
+
 BENCHES: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {
     "session": ("a whole call, cameras to display, with speech", _bench_session, _add_bench_session_flags),
     "view": ("the view alone: every rung's quality and cost on held-out scenes", _bench_view, _add_bench_view_flags),
+    "speech": (
+        "speech alone: every policy's quality and lag on recorded speech",
+        _bench_speech,
+        _add_bench_speech_flags,
+    ),
 }
 
 COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {
