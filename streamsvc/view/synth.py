@@ -1,9 +1,10 @@
 """The view room's door: frame sets and an eye in, a novel view out, one slice at a time.
 
 A `ViewSynthesizer` belongs to one stream. Each pair that a view needs (`arrange`) it rectifies, matches both ways and
-makes two `Source`s of; those that show the view are splatted into it together and blended. With fewer than two
-usable cameras the picture passes through. State is a cache of rectification maps per pair, picture size and rung, and
-the estimated depth ranges; it is guarded, so slices of one stream's jobs may run on different threads.
+makes two `Source`s of; those that show the view are splatted into it together and blended. Without a usable pair the
+nearest usable camera's picture is shown as a plane through the subject; without a rig it passes through. State is a
+cache of rectification maps per pair, picture size and rung, the estimated depth ranges, and the cameras' health; it is
+guarded, so slices of one stream's jobs may run on different threads.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ from streamsvc.view.depthrange import estimate_depth_range
 from streamsvc.view.errors import ViewError
 from streamsvc.view.fuse import fuse
 from streamsvc.view.geometry import Source
+from streamsvc.view.health import Finding
+from streamsvc.view.health_rig import Health
 from streamsvc.view.learned import learned_sources
 from streamsvc.view.modes import EYES_APART_M, NEAREST_M, Shot, covered, shoot
 from streamsvc.view.net.pairs import MAX_DISPARITY, NetPair, net_pair
-from streamsvc.view.passthrough import MIN_SIDE, check_frame, pass_through
+from streamsvc.view.passthrough import MIN_SIDE, as_plane, check_frame, pass_through
 from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk
 from streamsvc.view.rungs import LEVELS, NET_LEVELS, SPLAT_SIDE, Level, rung_for, worthwhile
 from streamsvc.view.steady import Steady
@@ -100,6 +103,7 @@ class ViewSynthesizer:
         self._pairs: dict[tuple[object, ...], RectifiedPair] = {}
         self._ranges: dict[tuple[str, str], tuple[float, float]] = {}
         self.net = net
+        self._health = Health(rig)
         self._steady = {c.name: Steady() for c in rig.cameras} if steady and rig is not None else {}
         self._colours = Colours() if alike else None
         self._prepared_pairs: dict[tuple[int, int], tuple[RectifiedPair, NetPair]] = {}
@@ -137,6 +141,16 @@ class ViewSynthesizer:
         if self.rig is None:
             return None
         return self.rig.screen or default_screen(self.rig, self._subject_distance(), self.width / self.height)
+
+    @property
+    def troubles(self) -> tuple[Finding, ...]:
+        """What is wrong with cameras and rig now, as far as the pictures so far show it."""
+        return self._health.findings()
+
+    def examine(self, frames: FrameSet) -> tuple[Finding, ...]:
+        """Return what one set by itself says is wrong, for pictures that nothing follows; raises ViewError."""
+        pictures = {frame.camera: check_frame(frame) for frame in frames.frames}
+        return self._health.examine(self._health.usable(frames, pictures))
 
     def view_camera(self, viewpoint: Viewpoint | None) -> Camera:
         """Return the off-axis view from between the viewer's eyes through the rig's screen, `width` x `height`.
@@ -203,22 +217,21 @@ class ViewSynthesizer:
         """Make `views` (any size, no distortion) from `frames` on the named rung; yields each slice's stage.
 
         Per pair that is needed: "rectify", "disparity" (a slice a direction, or a level of the net); then per view
-        "splat" and "blend"; or "pass" alone when no pair of the rig is complete. Pictures may have other sizes than the
-        rig's cameras, and the sizes may change between sets. Raises ViewError for an unknown rung, a set without
-        pictures, or a picture that is none.
+        "splat" and "blend"; or "pass" alone when no pair of the rig is complete and well; now and then "check" at the
+        end. Pictures may have other sizes than the rig's cameras, and the sizes may change between sets. Raises
+        ViewError for an unknown rung, a set without pictures, or a picture that is none.
         """
         level = self._levels.get(rung)
         if level is None:
             raise ViewError(f"unknown rung {rung!r}; there are {', '.join(self._levels)}")
         for view in views:
             check_view(view)
-        pictures = {frame.camera: check_frame(frame) for frame in frames.frames}
+        pictures = self._health.usable(frames, {frame.camera: check_frame(frame) for frame in frames.frames})
         if not pictures:
             raise ViewError("a frame set without pictures shows nothing")
         pairs = [p for p in self.rig.pairs if p[0] in pictures and p[1] in pictures] if self.rig else []
         if not pairs:
-            nearest = [pictures[self._nearest(list(pictures), view)] for view in views]
-            passed = [pass_through(p, view.width, view.height) for p, view in zip(nearest, views, strict=True)]
+            passed = [self._from_one(pictures, view) for view in views]
             yield "pass"
             return passed
         shown = [self._about(pairs, view) for view in views]
@@ -254,6 +267,7 @@ class ViewSynthesizer:
             sources = [fuse(own, [s for q in helping[p] for s in found[q]]) for p in chosen for own in found[p]]
             fade = float(np.mean([fades[p] for p in chosen]))
             results.append((yield from compose(sources, view, SPLAT_SIDE, fade)))
+        yield from self._health.check(frames, pictures)
         return results
 
     def _about(self, pairs: Sequence[Pair], view: Camera) -> list[Pair]:
@@ -267,12 +281,17 @@ class ViewSynthesizer:
         camera = self.rig.camera(name)
         return camera.resized(pixels.shape[1], pixels.shape[0])
 
-    def _nearest(self, names: list[str], view: Camera) -> str:
-        """The camera whose direction and place are most like the view's; the first one where there is no rig."""
-        cameras = [c for c in self.rig.cameras if c.name in names] if self.rig else []
-        if not cameras:
-            return names[0]
-        return min(cameras, key=lambda c: float(np.linalg.norm(c.centre - view.centre) - c.R[2] @ view.R[2])).name
+    def _from_one(self, pictures: dict[str, Pixels], view: Camera) -> View:
+        """The view from the camera whose direction and place are most like its own; the first one as it is where there
+        is no rig."""
+        cameras = [c for c in self.rig.cameras if c.name in pictures] if self.rig else []
+        if self.rig is None or not cameras:
+            return pass_through(next(iter(pictures.values())), view.width, view.height)
+        nearest = min(cameras, key=lambda c: float(np.linalg.norm(c.centre - view.centre) - c.R[2] @ view.R[2]))
+        axis = np.mean([c.R[2] for c in self.rig.cameras], axis=0)
+        axis /= np.linalg.norm(axis)
+        subject = np.mean([c.centre for c in self.rig.cameras], axis=0) + self._subject_distance() * axis
+        return as_plane(pictures[nearest.name], nearest, view, subject, axis)
 
     def _rectified(self, a: Camera, b: Camera, pictures: dict[str, Pixels], side: int) -> RectifiedPair:
         """The pair's maps; a range that nothing states is first looked for in these pictures."""

@@ -1,0 +1,107 @@
+"""Sparse matches between the pictures of two cameras, found without believing in their calibration.
+
+Corners (Shi and Tomasi 1994) are described by BRIEF's comparisons (Calonder et al. 2010) turned by each camera's roll,
+and matched where both pictures choose each other and the second best is clearly worse (Lowe 2004). What calibration
+makes of the matches is computed after: `Triangulated`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streamsvc.frames import Camera, Pixels
+from streamsvc.frames.rig import Matrix
+from streamsvc.view.rectify import RectifiedPair, shrunk
+
+SIDE = 320
+CORNERS = 400
+CORNER_QUALITY = 0.005
+CORNERS_APART_PX = 4
+PATCH_PX = 31
+RATIO = 0.85
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Corners:
+    """Corners of one picture: `points` (n, 2) in pixels of it, (-0.5, -0.5) its upper left edge; `words` (n, 32) uint8;
+    `size` (width, height) of the picture."""
+
+    points: Matrix
+    words: NDArray[np.uint8]
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Triangulated:
+    """Matches as a pair's calibration sees them, each (n,): `x` and `y` are the mean direction along and across the
+    baseline in rectified axes (tangents), `across` by how much the two directions miss each other across it, `along`
+    their parallax, which times 1 / baseline is inverse depth."""
+
+    x: Matrix
+    y: Matrix
+    across: Matrix
+    along: Matrix
+
+
+def small_grey(camera: Camera, pixels: Pixels) -> NDArray[np.uint8]:
+    """Return the picture in grey, of as many pixels as 320 x 240 or fewer."""
+    height, width = pixels.shape[:2]
+    small = shrunk(camera.resized(width, height), SIDE)
+    if (small.width, small.height) != (width, height):
+        pixels = np.asarray(cv2.resize(pixels, (small.width, small.height), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def corners(grey: NDArray[np.uint8], roll_degrees: float) -> Corners:
+    """Return the corners of (h, w) uint8 `grey`; its camera is rolled by `roll_degrees` against the axes in which they
+    are compared."""
+    found = cv2.goodFeaturesToTrack(grey, CORNERS, CORNER_QUALITY, CORNERS_APART_PX)
+    points = np.zeros((0, 2)) if found is None else found.reshape(-1, 2)
+    keypoints = [cv2.KeyPoint(float(x), float(y), PATCH_PX, roll_degrees) for x, y in points]
+    smooth = cv2.GaussianBlur(grey, (0, 0), 1.0)
+    described, words = cv2.ORB.create().compute(smooth, keypoints)
+    size = (grey.shape[1], grey.shape[0])
+    if words is None:
+        return Corners(np.zeros((0, 2)), np.zeros((0, 32), np.uint8), size)
+    return Corners(np.array([k.pt for k in described]), np.asarray(words, np.uint8), size)
+
+
+def match(a: Corners, b: Corners) -> tuple[Matrix, Matrix]:
+    """Return the matched points of both, (n, 2) each."""
+    if min(len(a.words), len(b.words)) < 2:
+        return np.zeros((0, 2)), np.zeros((0, 2))
+    distance, chosen = cv2.batchDistance(a.words, b.words, cv2.CV_32S, normType=cv2.NORM_HAMMING, K=2)
+    _, back = cv2.batchDistance(b.words, a.words, cv2.CV_32S, normType=cv2.NORM_HAMMING, K=1)
+    best = chosen[:, 0]
+    kept = (back[best, 0] == np.arange(len(best))) & (distance[:, 0] < RATIO * distance[:, 1])
+    return a.points[kept], b.points[best[kept]]
+
+
+def roll_degrees(camera: Camera, pair: RectifiedPair) -> float:
+    """Return how far the picture of `camera` is turned against the rectified axes of `pair`."""
+    right = camera.R @ pair.left.grid.R[0]
+    return float(np.degrees(np.arctan2(right[1], right[0])))
+
+
+def _directions(camera: Camera, points: Matrix, size: tuple[int, int], rotation: Matrix) -> Matrix:
+    camera = camera.resized(*size)
+    ideal = cv2.undistortPoints(points.reshape(-1, 1, 2), camera.K, camera.dist).reshape(-1, 2)
+    rays = np.concatenate([ideal, np.ones((len(ideal), 1))], 1) @ (rotation @ camera.R.T).T
+    return np.asarray(rays[:, :2] / np.maximum(rays[:, 2:], 1e-3), np.float64)
+
+
+def triangulate(
+    pair: RectifiedPair, left: Matrix, left_size: tuple[int, int], right: Matrix, right_size: tuple[int, int]
+) -> Triangulated:
+    """Return what `pair` makes of matches: `left` (n, 2), n > 0, are pixels of the left camera's picture of
+    `left_size`, `right` those of the right one's."""
+    rotation = pair.left.grid.R
+    a = _directions(pair.left.source, left, left_size, rotation)
+    b = _directions(pair.right.source, right, right_size, rotation)
+    x, y = (a + b).T / 2
+    along, across = (a - b).T
+    return Triangulated(x, y, across, along)

@@ -1,0 +1,195 @@
+"""Whether a pair's pictures fit its calibration, and if not why: swapped, mirrored, out of the depth range, or off.
+
+Matches are found without the calibration; then it is asked under which reading of the pictures (as they are,
+exchanged, one of them mirrored) most of them agree on how far they miss their epipolar lines. That miss is modelled as
+a plane over the picture and depth, what small errors of rotation, place and focal length amount to, fitted by random
+samples (Fischler and Bolles 1981; seeded, so that the same pictures get the same answer). Few matches, no verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamsvc.budget.slices import Slices
+from streamsvc.frames import Pixels
+from streamsvc.frames.rig import Matrix
+from streamsvc.view.health import Finding
+from streamsvc.view.health_matches import (
+    Corners,
+    Triangulated,
+    corners,
+    match,
+    roll_degrees,
+    small_grey,
+    triangulate,
+)
+from streamsvc.view.rectify import RectifiedPair
+
+ENOUGH = 20
+"""Matches that must agree for a verdict."""
+
+SHARE = 0.5
+"""Part of all matches that must, before the calibration is blamed."""
+
+SURE, SURE_SHARE = 50, 0.65
+"""So many fitting matches, and such a part of all, and no picture is flipped to see."""
+
+BETTER_SWAPPED, BETTER_MIRRORED = 1.1, 1.25
+"""So many times as many matches must fit another reading of the pictures as fit them as they are. Cameras that hardly
+turn against each other almost fit when they are exchanged, and a face almost fits its mirror image."""
+
+WINDOW_PX = 1.2
+OFF_PX = 3.0
+"""Miss of the epipolar lines, in pixels of a picture 320 wide, from which the calibration is called wrong. 1 mm and 0.2
+degrees of error in both cameras, all against each other, make 2.7 of it."""
+
+DEPTH_SLACK = 0.012
+"""Parallax (tangent) by which a match may lie behind infinity: what such an error turns sideways, and a pixel."""
+
+NEAREST_M = 0.15
+OUTSIDE_SHARE = 0.3
+"""Part of the matches outside the stated depth range that is worth saying."""
+
+TRIALS = 64
+
+SWAPPED, MIRRORED, OFF, OUTSIDE = "cameras-swapped", "camera-mirrored", "calibration-off", "out-of-depth-range"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """How matches fit a calibration: how many there are; how many agree on the model and lie at possible depths
+    (`agreed`) or at `impossible` ones; what two thirds of these `miss` their epipolar lines by at most (tangent); the
+    inverse depths (n,) in 1/m along the rectified z of the agreed; and the pair's baseline in metres."""
+
+    matches: int
+    agreed: int
+    impossible: int
+    miss: float
+    inverse_depths: Matrix
+    baseline: float
+
+    @property
+    def fits(self) -> bool:
+        """True where enough matches agree and hardly any lie where nothing can be."""
+        return self.agreed >= ENOUGH and self.impossible <= self.agreed / 4
+
+
+def fit(pair: RectifiedPair, found: Triangulated, window: float) -> Fit:
+    """Return how `found` fits `pair`; `window` (tangent) is how far a match may lie from the model of the miss."""
+    n = len(found.x)
+    baseline = float(pair.fb / pair.left.grid.K[0, 0])
+    if n < ENOUGH:
+        return Fit(n, 0, 0, 0.0, np.zeros(0), baseline)
+    terms = np.stack([np.ones(n), found.x, found.y, found.along], 1)
+    picks = np.random.default_rng(0).integers(0, n, (TRIALS, terms.shape[1]))
+    some = terms[picks]
+    # Hardly any ridge: it only keeps samples that lie on a line from being singular.
+    normal = np.swapaxes(some, 1, 2) @ some + 1e-9 * np.eye(terms.shape[1])
+    solved = np.linalg.solve(normal, np.swapaxes(some, 1, 2) @ found.across[picks][..., None])
+    inside = np.abs(terms @ solved[..., 0].T - found.across[:, None]) < window
+    agree = inside[:, int(inside.sum(axis=0).argmax())]
+    possible = (found.along > -DEPTH_SLACK) & (found.along < baseline / NEAREST_M + DEPTH_SLACK)
+    kept = agree & possible
+    miss = float(np.percentile(np.abs(found.across[agree]), 67))
+    return Fit(n, int(kept.sum()), int((agree & ~possible).sum()), miss, found.along[kept] / baseline, baseline)
+
+
+def _fits_exactly(found: Fit, focal: float) -> bool:
+    return found.fits and found.miss * focal <= OFF_PX
+
+
+def examine(
+    pair: RectifiedPair, pictures: Mapping[str, Pixels], depth_range: tuple[float, float] | None = None
+) -> Slices[Finding | bool]:
+    """Check one pair; yields "check" after every few milliseconds.
+
+    `pair` is rectified at any size, `pictures` (h, w, 3) uint8 by camera are of any sizes, `depth_range` is the one
+    that the rig states. Returns what is wrong, True when nothing is, False when the pictures don't say.
+    """
+    left, right = pair.left.source, pair.right.source
+    greys = [small_grey(c, pictures[c.name]) for c in (left, right)]
+    rolls = [roll_degrees(c, pair) for c in (left, right)]
+    a = corners(greys[0], rolls[0])
+    yield "check"
+    b = corners(greys[1], rolls[1])
+    yield "check"
+    focal = float(left.resized(*a.size).K[0, 0])
+
+    def fitted(a: Corners, b: Corners) -> tuple[Fit, Fit]:
+        """As they are, and exchanged."""
+        p, q = match(a, b)
+        return (
+            fit(pair, triangulate(pair, p, a.size, q, b.size), WINDOW_PX / focal),
+            fit(pair, triangulate(pair, q, b.size, p, a.size), WINDOW_PX / focal),
+        )
+
+    as_is, exchanged = fitted(a, b)
+    readings = [(exchanged, BETTER_SWAPPED, _swapped(left.name, right.name))]
+    yield "check"
+    right_way = _fits_exactly(as_is, focal)
+    if not (right_way and as_is.agreed >= max(SURE, SURE_SHARE * as_is.matches)):
+        for camera, grey, roll in ((left, greys[0], rolls[0]), (right, greys[1], rolls[1])):
+            flipped = corners(np.ascontiguousarray(grey[:, ::-1]), roll)
+            yield "check"
+            reading = fitted(flipped, b) if camera is left else fitted(a, flipped)
+            readings.append((reading[0], BETTER_MIRRORED, _mirrored(camera.name)))
+            yield "check"
+    best, better, finding = max(readings, key=lambda r: r[0].agreed if _fits_exactly(r[0], focal) else -1)
+    bar = max(ENOUGH, as_is.agreed * (better if right_way else 1))
+    if _fits_exactly(best, focal) and best.agreed >= bar:
+        return finding
+    if as_is.agreed + as_is.impossible < max(ENOUGH, SHARE * as_is.matches):
+        return False
+    if not right_way:
+        scale = pictures[left.name].shape[1] / a.size[0]
+        return _off(left.name, right.name, as_is, as_is.miss * focal, scale)
+    if depth_range is not None and (outside := _outside(left.name, right.name, as_is, depth_range)) is not None:
+        return outside
+    return True
+
+
+def _fits(cameras: str) -> str:
+    return f"the pictures of {cameras} fit the calibration again"
+
+
+def _swapped(a: str, b: str) -> Finding:
+    text = (
+        f"{a} and {b} look swapped: their pictures fit the calibration when they are exchanged (or both mirrored); "
+        "exchange the two cameras"
+    )
+    return Finding(SWAPPED, (a, b), text, _fits(f"{a} and {b}"))
+
+
+def _mirrored(name: str) -> Finding:
+    text = f"{name} looks mirrored: its picture fits the calibration when it is flipped; switch its mirroring off"
+    return Finding(MIRRORED, (name,), text, f"{name} isn't mirrored any more")
+
+
+def _off(a: str, b: str, found: Fit, off_px: float, scale: float) -> Finding:
+    if off_px > OFF_PX:
+        text = f"the calibration of {a} and {b} is off by {off_px * scale:.1f} px: calibrate again"
+    else:
+        share = found.impossible / (found.agreed + found.impossible)
+        text = (
+            f"the calibration of {a} and {b} is off: {share:.0%} of what both see would lie behind infinity or in the "
+            "cameras; calibrate again"
+        )
+    return Finding(OFF, (a, b), text, _fits(f"{a} and {b}"))
+
+
+def _outside(a: str, b: str, found: Fit, depth_range: tuple[float, float]) -> Finding | None:
+    near, far = depth_range
+    inverse = found.inverse_depths
+    nearer, farther = inverse[inverse > 1.1 / near], inverse[inverse < 0.9 / far - DEPTH_SLACK / found.baseline]
+    some = max(nearer, farther, key=len)
+    if len(some) < OUTSIDE_SHARE * len(inverse):
+        return None
+    at = 1 / max(float(np.median(some)), 1e-2)
+    text = (
+        f"{len(some) / len(inverse):.0%} of what {a} and {b} see is {at:.2f} m away, outside the rig's depth_range of "
+        f"{near:g} to {far:g} m: move, change the range, or calibrate again"
+    )
+    return Finding(OUTSIDE, (a, b), text, f"what {a} and {b} see is within the rig's depth_range again")
