@@ -1,7 +1,8 @@
 """The rows of the tables: every rung there is, and what it is to be compared with.
 
     nearest camera      the picture of the camera that stands nearest to the target, as it is
-    <rung>              every one of `ViewSynthesizer.rungs`; those called sgbm-* are the classical ones
+    <rung>              every one of `ViewSynthesizer.rungs`; those called sgbm-* are the classical ones. Of cameras that
+                        several pairs share, its geometry is fused (`-fused`)
     <rung>, splat only  the splatted colour without the blend, for the top classical and the top learned rung
     <rung>, true depth  that rung's own grid, splat and blend with the true depth: what its resolution alone costs
     oracle              true depth at the full resolution, the same splat and blend
@@ -151,7 +152,10 @@ def views(shot: Shot, rungs: Rungs) -> Iterator[tuple[str, View]]:
     yield NEAREST, View(shown, np.zeros((height, width), np.float32), np.ones((height, width), np.float32))
     tops = {}
     for name in rungs.names:
-        view = run_to_end(rungs.maker(shot.rig, (width, height)).slices(shot.frames, shot.target, name))
+        maker = rungs.maker(shot.rig, (width, height))
+        fused = f"{name}-fused"
+        rung = fused if fused in [r.name for r in maker.rungs] else name
+        view = run_to_end(maker.slices(shot.frames, shot.target, rung))
         if name in rungs.tops:
             tops[name] = view
         yield name, view

@@ -94,7 +94,7 @@ def _geometry(level: Level, pair: RectifiedPair) -> float:
         columns = side.columns[1] - side.columns[0] + pair.disparities
         cells = float(columns * side.grid.height * pair.disparities)
         cost += cells * (_CELL if cells < _CACHED_CELLS else _FAR_CELL) + side.inside.size * _GRID
-    return cost
+    return float(cost)
 
 
 def _splats(level: Level, pair: RectifiedPair) -> float:
