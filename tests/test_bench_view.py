@@ -54,7 +54,7 @@ def test_a_quick_run_fills_every_table_and_sheet(
     assert steps[-1][0] == steps[-1][1] == len(steps)
     rows = {(r["case"], r["row"]): r for r in figures["scores"]}
     reference = figures["reference"]
-    cases = ("between", "beyond left", "beyond right", "four cameras", "calibration noise")
+    cases = ("between", "beyond left", "beyond right", "four cameras", "calibration noise", "unlike cameras")
     for case in cases:
         assert rows[case, reference]["foreground_psnr"] > rows[case, "nearest camera"]["foreground_psnr"]
         for row in figures["rungs"]:

@@ -21,6 +21,7 @@ from streamsvc.bench.view_plot import Plot, Point, cost_plot
 from streamsvc.bench.view_report import report
 from streamsvc.bench.view_rows import (
     ALONE,
+    AS_THEY_ARE,
     CLASSICAL_PREFIX,
     NEAREST,
     ORACLE,
@@ -32,8 +33,10 @@ from streamsvc.bench.view_rows import (
 from streamsvc.bench.view_scenes import (
     BETWEEN,
     CASES,
+    COLOUR,
     FIRST_SEED,
     FOUR,
+    LOOK,
     NOISE,
     SENSOR_SIGMA,
     SHIFT_M,
@@ -48,6 +51,7 @@ from streamsvc.ledger.conditions import conditions
 from streamsvc.scene import open_scene
 from streamsvc.view import ViewError, ViewSynthesizer, warm_up
 from streamsvc.view.net import open_net
+from streamsvc.view.rungs import FUSED
 
 if TYPE_CHECKING:
     from streamsvc.view.net.geometry import NetGeometry
@@ -171,7 +175,7 @@ def _rungs(options: ViewBench, scene: HeldOut, net: NetGeometry | None) -> Rungs
     for size in options.sizes:
         for case in (BETWEEN, FOUR):
             rungs = ViewSynthesizer(scene.scene.rig(case.cameras, *size), *size, net=net).rungs
-            names |= dict.fromkeys(r.name for r in rungs)
+            names |= dict.fromkeys(r.name for r in rungs if not r.name.endswith(FUSED))
     return choose_rungs(list(names), options.rungs, net)
 
 
@@ -181,6 +185,7 @@ def _own_conditions(options: ViewBench, scenes: Sequence[HeldOut]) -> dict[str, 
         "scenes": "; ".join(s.name for s in scenes) + f" (held-out identities, seeds from {FIRST_SEED})",
         "cameras": "two 20 degrees apart, or four 10, 20 and 10 degrees apart; 0.85 m away",
         "calibration noise": f"each camera {1000 * SHIFT_M:g} mm and {TURN_DEGREES:g} degrees off, its own random way",
+        "unlike cameras": f"the left camera's red, green and blue have gains of {', '.join(map(str, LOOK))}",
         "flicker": f"{options.flicker_frames} frames, sensor noise of sigma {SENSOR_SIGMA:g} of 255",
         "milliseconds": f"{options.repeats} views a rung in turn, copies included",
         "LPIPS": "not measured: its weights aren't to be had here",
@@ -197,7 +202,7 @@ def _scored(
         for number, scene in enumerate(scenes):
             shot = scene.shot(case, size)
             shown: dict[str, tuple[Pixels, float]] = {}
-            for name, view in views(shot, rungs):
+            for name, view in views(shot, rungs, unlike=case.unlike):
                 found = measure.scores(view, shot)
                 rows.append({"case": case.name, "row": name, "scene": scene.name, **found})
                 shown[name] = view.pixels, float(found["foreground_psnr"] or 0)
@@ -319,6 +324,7 @@ def _against(tables: dict[str, list[dict[str, Any]]], rungs: Rungs) -> list[dict
                     "blend_db": less(own, decibels(BETWEEN.name, name + SPLAT_ONLY)),
                     "four_cameras_db": less(decibels(FOUR.name, name), own),
                     "noise_loss_db": less(own, decibels(NOISE.name, name)),
+                    "alike_db": less(decibels(COLOUR.name, name), decibels(COLOUR.name, name + AS_THEY_ARE)),
                 }
             )
     return result

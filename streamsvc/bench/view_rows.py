@@ -1,10 +1,11 @@
 """The rows of the tables: every rung there is, and what it is to be compared with.
 
     nearest camera      the picture of the camera that stands nearest to the target, as it is
-    <rung>              every one of `ViewSynthesizer.rungs`; those called sgbm-* are the classical ones. Of cameras that
-                        several pairs share, its geometry is fused (`-fused`)
+    <rung>              every one of `ViewSynthesizer.rungs`; those called sgbm-* are the classical ones; with the help
+                        of a pair's neighbours where the rig has such
     <rung>, splat only  the splatted colour without the blend, for the top classical and the top learned rung
     <rung>, true depth  that rung's own grid, splat and blend with the true depth: what its resolution alone costs
+    <rung>, as they are those rungs with the cameras' colours as they are, where these are unlike
     oracle              true depth at the full resolution, the same splat and blend
 
 Rungs that appear there appear here without a change.
@@ -28,6 +29,7 @@ from streamsvc.view import ViewError, ViewSynthesizer
 from streamsvc.view.compose import View, compose
 from streamsvc.view.geometry import Source
 from streamsvc.view.rectify import pixel_rays
+from streamsvc.view.rungs import FUSED
 from streamsvc.view.synthesize import GIVEN_FADE_PER_M, GIVEN_TOLERANCE
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 NEAREST, ORACLE = "nearest camera", "oracle"
 SPLAT_ONLY, TRUE_DEPTH = ", splat only", ", true depth"
+AS_THEY_ARE = ", as they are"
+"""Added to the name of a rung that leaves the cameras' colours alone."""
+
 ALONE = ", each picture by itself"
 """Added to the name of a rung that runs without the filter over time."""
 
@@ -49,9 +54,9 @@ class Rungs:
     names: tuple[str, ...]
     net: NetGeometry | None = None
 
-    def maker(self, rig: Rig, size: tuple[int, int], *, steady: bool = True) -> ViewSynthesizer:
-        """Return a new view maker, which remembers nothing; not `steady`, it never will."""
-        return ViewSynthesizer(rig, *size, net=self.net, steady=steady)
+    def maker(self, rig: Rig, size: tuple[int, int], *, steady: bool = True, alike: bool = True) -> ViewSynthesizer:
+        """Return a new view maker, which remembers nothing; `steady` and `alike` as in `ViewSynthesizer`."""
+        return ViewSynthesizer(rig, *size, net=self.net, steady=steady, alike=alike)
 
     def at(self, rig: Rig, size: tuple[int, int]) -> Rungs:
         """Return those of the rungs that can match the pairs of `rig`."""
@@ -143,9 +148,15 @@ def with_true_depth(view: View, shot: Shot) -> View | None:
     return run_to_end(compose(sources, shot.target, made.side, made.k))
 
 
-def views(shot: Shot, rungs: Rungs) -> Iterator[tuple[str, View]]:
+def helped(maker: ViewSynthesizer, name: str) -> str:
+    """Return the rung of `maker` that is the rung `name` with the help of a pair's neighbours, where there is one."""
+    fused = name + FUSED
+    return fused if any(r.name == fused for r in maker.rungs) else name
+
+
+def views(shot: Shot, rungs: Rungs, *, unlike: bool = False) -> Iterator[tuple[str, View]]:
     """Yield (row, view) for every row that the shot's rig can have, in order; each rung starts without a memory of
-    earlier frames."""
+    earlier frames. `unlike` adds the rows of the cameras' colours as they are."""
     height, width = shot.truth.rgb.shape[:2]
     rungs = rungs.at(shot.rig, (width, height))
     shown = nearest_camera(shot)
@@ -153,9 +164,7 @@ def views(shot: Shot, rungs: Rungs) -> Iterator[tuple[str, View]]:
     tops = {}
     for name in rungs.names:
         maker = rungs.maker(shot.rig, (width, height))
-        fused = f"{name}-fused"
-        rung = fused if fused in [r.name for r in maker.rungs] else name
-        view = run_to_end(maker.slices(shot.frames, shot.target, rung))
+        view = run_to_end(maker.slices(shot.frames, shot.target, helped(maker, name)))
         if name in rungs.tops:
             tops[name] = view
         yield name, view
@@ -163,4 +172,7 @@ def views(shot: Shot, rungs: Rungs) -> Iterator[tuple[str, View]]:
         for what, made in ((SPLAT_ONLY, splat_only(view, shot.target)), (TRUE_DEPTH, with_true_depth(view, shot))):
             if made is not None:
                 yield name + what, made
+        if unlike:
+            maker = rungs.maker(shot.rig, (width, height), alike=False)
+            yield name + AS_THEY_ARE, run_to_end(maker.slices(shot.frames, shot.target, helped(maker, name)))
     yield ORACLE, oracle(shot)

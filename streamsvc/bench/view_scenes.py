@@ -24,6 +24,9 @@ FIRST_SEED = 900_000
 
 SHIFT_M = 0.001
 TURN_DEGREES = 0.2
+LOOK = (0.92, 0.85, 0.76)
+"""Gains of red, green and blue: an exposure of 0.85 and a warm white balance."""
+
 SENSOR_SIGMA = 2.0
 """Standard deviation of the sensor's noise, of 255."""
 
@@ -39,19 +42,22 @@ class Case:
 
     With `miscalibrated` the rig that the view is made with isn't quite the one that took the pictures. The target is
     then half-way between the cameras as they are believed to stand and the truth half-way between where they do: an
-    error that all cameras share only moves the world, and nobody can see it.
+    error that all cameras share only moves the world, and nobody can see it. With `unlike` the first camera has the
+    gains of `LOOK`, and the truth is what the mean of two such cameras sees.
     """
 
     name: str
     cameras: int
     fraction: float
     miscalibrated: bool = False
+    unlike: bool = False
 
 
 BETWEEN = Case("between", 2, 0.5)
 FOUR = Case("four cameras", 4, 0.5)
 NOISE = Case("calibration noise", 2, 0.5, miscalibrated=True)
-CASES = (BETWEEN, Case("beyond left", 2, -0.25), Case("beyond right", 2, 1.25), FOUR, NOISE)
+COLOUR = Case("unlike cameras", 2, 0.25, unlike=True)
+CASES = (BETWEEN, Case("beyond left", 2, -0.25), Case("beyond right", 2, 1.25), FOUR, NOISE, COLOUR)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,9 +98,17 @@ class HeldOut:
         captured = round(later * 1e9 / FRAMES_PER_SECOND)
         frames = tuple(Frame(name, s.rgb, captured) for name, s in seen.items())
         truth = self.scene.render(stands, t)
+        if case.unlike:
+            gains = np.array(LOOK)
+            frames = (replace(frames[0], pixels=_toned(frames[0].pixels, gains)), *frames[1:])
+            truth = replace(truth, rgb=_toned(truth.rgb, (1 + gains) / 2))
         visible = seen_by_any(stands, truth, rig, seen)
         target = between(told, *names, case.fraction)
         return Shot(FrameSet("bench", later, captured, 0, frames), told, target, truth, seen, visible)
+
+
+def _toned(pixels: Pixels, gains: NDArray[np.float64]) -> Pixels:
+    return np.asarray(np.clip(pixels * gains + 0.5, 0, 255), np.uint8)
 
 
 def held_out_scenes(count: int) -> list[HeldOut]:

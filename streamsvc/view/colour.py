@@ -168,10 +168,11 @@ def solve(pairs: Mapping[tuple[str, str], Points]) -> dict[str, Affine]:
 
 
 def corrected(pixels: Pixels, affine: Affine) -> Pixels:
-    """Return `pixels` (h, w, 3) uint8 with gain and offset applied; as they are where that changes nothing."""
-    levels = np.arange(256)
-    table = np.clip(levels[:, None] * affine[0] + affine[1] + 0.5, 0, 255).astype(np.uint8)
-    if (table == levels[:, None]).all():
+    """Return `pixels` (h, w, 3) uint8 with gain and offset applied; as they are where that changes no level by more
+    than one, which nobody sees."""
+    levels = np.arange(256)[:, None]
+    table = np.clip(levels * affine[0] + affine[1] + 0.5, 0, 255).astype(np.uint8)
+    if (np.abs(table - levels) <= 1).all():
         return pixels
     return np.asarray(cv2.LUT(pixels, table[None]), np.uint8)
 

@@ -14,10 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from streamsvc.budget.rung import Rung
-from streamsvc.view.rectify import RectifiedPair, cropped_pair
+from streamsvc.view.net.pairs import NetPair
+from streamsvc.view.rectify import RectifiedPair
 
 SPLAT_SIDE = 160
 """Splats make pictures of as many pixels as this x 3/4 of it; more isn't seen, the blend has the cameras' depths."""
+
+FUSED = "-fused"
+"""Ends the name of a rung that a pair's neighbours help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Level:
     def name(self) -> str:
         """The rung's name."""
         kind = f"net-{self.side}-{self.levels}" if self.levels else f"sgbm-{self.side}"
-        return kind + "-fused" * self.fused
+        return kind + FUSED * self.fused
 
     def helped(self) -> Level:
         """Return the level with the help of other pairs."""
@@ -67,28 +71,27 @@ _NET_CALL = 5e6
 
 def rung_for(
     level: Level,
-    shown: Sequence[RectifiedPair],
-    helping: Sequence[RectifiedPair],
+    shown: Sequence[RectifiedPair | NetPair],
+    helping: Sequence[RectifiedPair | NetPair],
     width: int,
     height: int,
     views: int = 1,
 ) -> Rung:
-    """Return the rung for `views` views of `width` x `height` of the pairs `shown`, with the help of others; all are
-    rectified at this level's size.
+    """Return the rung for `views` views of `width` x `height` of the pairs `shown`, with the help of others; all are as
+    this level takes them.
 
     Geometry is paid once, splat and blend for every view.
     """
     cost = _SET + views * width * height * _BLEND * (1 + len(shown))
-    cost += sum(_geometry(level, pair) for pair in (*shown, *helping))
-    cost += views * _SPLAT * sum(_splats(level, pair) for pair in shown)
+    cost += sum(_geometry(pair) for pair in (*shown, *helping))
+    cost += views * _SPLAT * sum(_splats(pair) for pair in shown)
     return Rung(level.name, round(cost), level.quality)
 
 
-def _geometry(level: Level, pair: RectifiedPair) -> float:
+def _geometry(pair: RectifiedPair | NetPair) -> float:
     """Nanoseconds for the geometry of both cameras of a pair."""
-    if level.levels:
-        pixels = cropped_pair(pair)[0].left.inside.size
-        return _NET_CALL + pixels * (_NET_PIXEL[level.levels] + 2 * _RECTIFY)
+    if isinstance(pair, NetPair):
+        return _NET_CALL + pair.left.side.inside.size * (_NET_PIXEL[pair.levels] + 2 * _RECTIFY)
     cost = 0.0
     for side in (pair.left, pair.right):
         columns = side.columns[1] - side.columns[0] + pair.disparities
@@ -97,10 +100,8 @@ def _geometry(level: Level, pair: RectifiedPair) -> float:
     return float(cost)
 
 
-def _splats(level: Level, pair: RectifiedPair) -> float:
-    if level.levels:
-        return 2 * cropped_pair(pair)[0].left.inside.size / 4 ** (3 - level.levels)
-    return float(sum(np.count_nonzero(side.inside) for side in (pair.left, pair.right)))
+def _splats(pair: RectifiedPair | NetPair) -> int:
+    return sum(int(np.count_nonzero(side.inside)) for side in (pair.left, pair.right))
 
 
 def worthwhile(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
