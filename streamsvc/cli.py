@@ -105,7 +105,7 @@ def peer(arguments: argparse.Namespace) -> int:
     """Take part in a call without a browser."""
     from streamsvc.frames import load_rig
     from streamsvc.peer import HeadlessPeer, PeerOptions
-    from streamsvc.signalling.messages import SpeechSettings, ViewSettings
+    from streamsvc.signalling.messages import AppearanceSettings, SpeechSettings, ViewSettings
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     options = PeerOptions(
@@ -126,6 +126,7 @@ def peer(arguments: argparse.Namespace) -> int:
         view=ViewSettings(
             width=arguments.size[0], height=arguments.size[1], budget_ms=arguments.budget, mode=arguments.view_mode
         ),
+        appearance=AppearanceSettings(backdrop=arguments.backdrop),
         save=arguments.save,
         insecure=arguments.insecure,
     )
@@ -168,6 +169,7 @@ def synthesize(arguments: argparse.Namespace) -> int:
         truth=arguments.truth,
         mode=arguments.mode,
         eyes_apart_mm=arguments.ipd,
+        backdrop=arguments.backdrop,
         progress=_progress("frame"),
     )
     _write_json(arguments.json, figures)
@@ -376,6 +378,7 @@ def _add_peer_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--eye", default="still", help="still, sway, or x,y,z in world metres (%(default)s)")
     p.add_argument("--budget", type=float, metavar="MS", help="latency budget from capture to display")
     p.add_argument("--view-mode", metavar="MODE", help=MODES)
+    p.add_argument("--backdrop", help="what others see behind you: room, blur or #rrggbb (room)")
     p.add_argument("--policy", help="speak policy")
     p.add_argument("--set", action="append", metavar="K=V", help="parameter of the policy; repeatable")
     p.add_argument("--source", help="spoken language, or auto")
@@ -394,6 +397,11 @@ def _add_synthesize_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--geometry", type=Path, metavar="DIR", help="<camera>.npy: depth in metres, used for disparity")
     p.add_argument("--mode", default="window", metavar="MODE", help=MODES)
     p.add_argument("--ipd", type=float, default=63.0, metavar="MM", help="between the eyes of a pair (%(default)s)")
+    p.add_argument(
+        "--backdrop",
+        default="room",
+        help="behind the person: room, blur, #rrggbb, a picture's file, or transparent (%(default)s)",
+    )
     p.add_argument(
         "--truth", type=Path, metavar="PNG", help="what a camera there took (opaque: foreground); scores the view"
     )

@@ -1,9 +1,12 @@
 """Settings of a call: what the wire may change, checked against the worker's tables."""
 
+import numpy as np
 import pytest
 
-from streamsvc.session.settings import CallSettings, changed
-from streamsvc.signalling.messages import SignallingError, SpeechSettings, ViewSettings
+from streamsvc.frames import Camera, Rig
+from streamsvc.frames.link import Ready
+from streamsvc.session.settings import CallSettings, can_hide_room, changed
+from streamsvc.signalling.messages import AppearanceSettings, SignallingError, SpeechSettings, ViewSettings
 
 BASE = CallSettings(
     speech=True,
@@ -23,7 +26,12 @@ RUNGS = [{"name": "half"}, {"name": "full"}]
 
 
 def change(speech: SpeechSettings = SpeechSettings(), view: ViewSettings = ViewSettings()) -> CallSettings:  # noqa: B008
-    return changed(BASE, speech, view, POLICIES, RUNGS)
+    return changed(BASE, speech, view, AppearanceSettings(), POLICIES, RUNGS, False)
+
+
+def change_backdrop(backdrop: str, possible: bool) -> CallSettings:
+    appearance = AppearanceSettings(backdrop=backdrop)
+    return changed(BASE, SpeechSettings(), ViewSettings(), appearance, POLICIES, RUNGS, possible)
 
 
 def test_what_is_not_named_stays() -> None:
@@ -64,3 +72,39 @@ def test_what_is_not_accepted_is_refused_with_what_is(speech: SpeechSettings, vi
     with pytest.raises(SignallingError, match=message) as caught:
         change(speech, view)
     assert caught.value.code == "bad-settings"
+
+
+def test_a_backdrop_is_taken_where_the_person_can_be_told_from_the_room() -> None:
+    assert BASE.backdrop == "room"
+    assert change_backdrop("#10a0FF", possible=True).backdrop == "#10a0FF"
+    assert change_backdrop("blur", possible=True).backdrop == "blur"
+    assert change_backdrop("room", possible=False) == BASE
+
+
+@pytest.mark.parametrize(
+    ("backdrop", "possible", "message"),
+    [
+        ("blur", False, "needs a rig with a pair of cameras, and the learned rungs"),
+        ("beach", True, "there are room, blur or #rrggbb"),
+        ("transparent", True, "there are room, blur or #rrggbb"),
+        ("/etc/passwd", True, "there are room, blur or #rrggbb"),
+    ],
+)
+def test_a_backdrop_that_cannot_be_kept_is_refused(backdrop: str, possible: bool, message: str) -> None:
+    with pytest.raises(SignallingError, match=message) as caught:
+        change_backdrop(backdrop, possible)
+    assert caught.value.code == "bad-settings"
+
+
+def test_the_room_can_be_hidden_with_the_learned_rungs_and_a_pair() -> None:
+    cameras = tuple(
+        Camera(n, 64, 48, np.diag([60.0, 60.0, 1.0]), np.zeros(5), np.eye(3), np.array([x, 0.0, 0.0]))
+        for n, x in (("a", 0.1), ("b", -0.1))
+    )
+    pair = Rig(cameras, (("a", "b"),))
+    ready = Ready(device="cpu", rungs=[], policies=[], notes=[], backdrops=True)
+    assert can_hide_room(ready, pair)
+    assert not can_hide_room(ready, Rig(cameras[:1], ()))
+    assert not can_hide_room(ready, None)
+    assert not can_hide_room(None, pair)
+    assert not can_hide_room(Ready(device="cpu", rungs=[], policies=[], notes=[]), pair)

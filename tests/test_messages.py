@@ -225,7 +225,12 @@ def test_every_message_fits_the_exported_schema_and_others_do_not() -> None:
         value = json.loads(m.encode(message))
         assert _valid(schema["properties"][union], value, defs), (union, value)
         assert not _valid(schema["properties"][union], {**value, "type": "dance"}, defs) or union == "viewpoint"
-    covered = {type(x).__name__ for _, x in rows} | {"CameraTrack", "SpeechSettings", "ViewSettings"}
+    covered = {type(x).__name__ for _, x in rows} | {
+        "CameraTrack",
+        "SpeechSettings",
+        "ViewSettings",
+        "AppearanceSettings",
+    }
     assert set(defs) == covered
 
 

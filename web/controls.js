@@ -1,4 +1,5 @@
-// The settings panel: policy, its parameters as sliders made from the declared table, language, budget, picture.
+// The settings panel: policy, its parameters as sliders made from the declared table, language, what others see behind
+// me, budget, picture.
 //
 // `joined.policies` is [{name, meaning, parameters: [{name, default, minimum, maximum, meaning, integer}]}]. Every change
 // is sent 150 ms after the last touch, as one `configure`.
@@ -15,6 +16,11 @@ const MODES = [
   ["anaglyph", "Anaglyph for red/cyan glasses"],
   ["quilt", "Quilt for a light-field display"],
 ];
+const BACKDROPS = [
+  ["room", "My room"],
+  ["blur", "My room, blurred"],
+  ["colour", "A colour"],
+];
 const SIZES = ["320×240", "640×480", "960×720", "1280×720", "1024×1024", "1920×1080", "2048×2048"];
 
 export class Controls {
@@ -25,7 +31,7 @@ export class Controls {
   #pending = {};
   #timer = null;
 
-  // `configure` takes {speech?, view?}.
+  // `configure` takes {speech?, view?, appearance?}.
   constructor(root, configure) {
     this.#configure = configure;
     this.#ui = Object.fromEntries([...root.querySelectorAll("[data-set]")].map((e) => [e.dataset.set, e]));
@@ -36,6 +42,12 @@ export class Controls {
     ui.policy.onchange = () => {
       this.#makeSliders(ui.policy.value, {});
       this.#change("speech", { policy: ui.policy.value, parameters: { ...this.#parameters } });
+    };
+    fillSelect(ui.backdrop, BACKDROPS, "room");
+    ui.backdrop.onchange = ui.colour.oninput = () => {
+      this.#drawColour();
+      const chosen = ui.backdrop.value;
+      this.#change("appearance", { backdrop: chosen === "colour" ? ui.colour.value : chosen });
     };
     ui.budget.oninput = () => {
       this.#sayBudget();
@@ -51,7 +63,7 @@ export class Controls {
   }
 
   // Take the tables of a `joined` and show the settings in force.
-  fill({ policies, rungs, settings }) {
+  fill({ policies, rungs, settings, backdrops }) {
     const ui = this.#ui;
     this.#policies = policies;
     fillSelect(ui.policy, policies.map((p) => [p.name, p.name]), policies[0]?.name ?? "");
@@ -60,11 +72,13 @@ export class Controls {
     const levels = named.map((r) => [r.name, r.quality ? `${r.name} (${r.quality.toFixed(1)} dB)` : r.name]);
     fillSelect(ui.rung, [["", "Automatic"], ...levels], "");
     ui.rung.disabled = !named.length;
+    ui.backdrop.disabled = !backdrops;
+    ui.nobackdrop.hidden = Boolean(backdrops);
     this.show(settings);
   }
 
-  // Show `settings` ({speech: {...}, view: {...}}); what they leave out stays as it is.
-  show({ speech = {}, view = {} } = {}) {
+  // Show `settings` ({speech: {...}, view: {...}, appearance: {...}}); what they leave out stays as it is.
+  show({ speech = {}, view = {}, appearance = {} } = {}) {
     const ui = this.#ui;
     const busy = this.#timer !== null; // a slider under the finger is newer than what the service says
     if (speech.enabled != null) ui.enabled.checked = speech.enabled;
@@ -74,6 +88,12 @@ export class Controls {
     if (view.budget_ms != null && !busy) {
       ui.budget.max = Math.max(ui.budget.max, view.budget_ms); // the service may have been set up with more
       ui.budget.value = view.budget_ms;
+    }
+    if (appearance.backdrop && !busy) {
+      const colour = appearance.backdrop.startsWith("#");
+      ui.backdrop.value = colour ? "colour" : appearance.backdrop;
+      if (colour) ui.colour.value = appearance.backdrop;
+      this.#drawColour();
     }
     if ("rung" in view) ui.rung.value = view.rung ?? "";
     if (view.mode) {
@@ -87,6 +107,10 @@ export class Controls {
       fillSelect(ui.size, [["", "As the service likes"], ...SIZES.map((s) => [s, s])], "");
     }
     this.#sayBudget();
+  }
+
+  #drawColour() {
+    this.#ui.colour.hidden = this.#ui.backdrop.value !== "colour";
   }
 
   #sayBudget() {

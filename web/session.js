@@ -16,7 +16,7 @@ const PASSING = new Set([
 
 export class Session extends EventTarget {
   state = "idle";
-  #wish; // {room, name, token, mirror, rig, speech, view}: what join says, kept up to date for the next join
+  #wish; // {room, name, token, mirror, rig, speech, view, appearance}: what join says, kept up to date for the next join
   #media;
   #signalling = null;
   #call = null;
@@ -32,7 +32,7 @@ export class Session extends EventTarget {
 
   // Join and resolve when media flows; throws the Problem that stood in the way.
   async join(wish) {
-    this.#wish = { speech: {}, view: {}, ...wish };
+    this.#wish = { speech: {}, view: {}, appearance: {}, ...wish };
     this.#enter("joining");
     try {
       await this.#connect();
@@ -45,7 +45,7 @@ export class Session extends EventTarget {
   }
 
   configure(change) {
-    for (const part of ["speech", "view"]) if (change[part]) Object.assign(this.#wish[part], change[part]);
+    for (const part of ["speech", "view", "appearance"]) if (change[part]) Object.assign(this.#wish[part], change[part]);
     this.#signalling?.send("configure", change);
   }
 

@@ -35,13 +35,15 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 class OpenView(Message, frozen=True, kw_only=True):
     """A stream of views of one participant for one viewer. `rig` is a rig.json document; None: the picture passes.
-    `mode` as in `outputmode.parse_mode`; `width` and `height` are those of one view."""
+    `mode` as in `outputmode.parse_mode`, `backdrop` as in `backdrop.parse_backdrop`; `width` and `height` are those of
+    one view."""
 
     stream: str
     rig: dict[str, Any] | None
     width: int
     height: int
     mode: str = "window"
+    backdrop: str = "room"
 
 
 class PictureIn(msgspec.Struct, frozen=True, array_like=True):
@@ -109,12 +111,14 @@ class GiveOut(Message, frozen=True, kw_only=True):
 
 
 class Ready(Message, frozen=True, kw_only=True):
-    """The worker is warm. `rungs` and `policies` are tables for the clients; `notes` say what is missing and why."""
+    """The worker is warm. `rungs` and `policies` are tables for the clients; `notes` say what is missing and why; with
+    `backdrops` it can tell a person whom a pair of cameras sees from the room."""
 
     device: str
     rungs: list[dict[str, Any]]
     policies: list[dict[str, Any]]
     notes: list[str]
+    backdrops: bool = False
 
 
 class GiveIn(Message, frozen=True, kw_only=True):

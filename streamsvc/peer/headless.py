@@ -68,6 +68,7 @@ class PeerOptions:
     eye: str = "still"
     speech: wire.SpeechSettings = field(default_factory=wire.SpeechSettings)
     view: wire.ViewSettings = field(default_factory=wire.ViewSettings)
+    appearance: wire.AppearanceSettings = field(default_factory=wire.AppearanceSettings)
     save: Path | None = None
     insecure: bool = False
 
@@ -139,6 +140,7 @@ class HeadlessPeer:
                     rig=None if self._rig is None else self._rig.to_json(),
                     speech=options.speech,
                     view=options.view,
+                    appearance=options.appearance,
                 )
             )
             connection = self._connect(

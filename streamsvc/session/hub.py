@@ -20,7 +20,7 @@ from streamsvc.frames import parse_rig
 from streamsvc.ledger import Ledger
 from streamsvc.ledger.live import LiveBoard
 from streamsvc.session.participant import Participant
-from streamsvc.session.settings import CallSettings, changed
+from streamsvc.session.settings import CallSettings, can_hide_room, changed
 from streamsvc.session.worker_link import WorkerLink
 from streamsvc.signalling import messages as wire
 from streamsvc.signalling import turn
@@ -48,7 +48,9 @@ class CallHub:
     async def join(self, message: wire.Join, send: Send) -> tuple[Participant, wire.Joined]:
         """Admit a client; raises RigError or SignallingError and then leaves nothing behind."""
         rig = None if message.rig is None else parse_rig(message.rig)
-        settings = changed(self._defaults(), message.speech, message.view, self._policies, self._rungs)
+        backdrops = can_hide_room(self._worker.ready, rig)
+        changes = message.speech, message.view, message.appearance
+        settings = changed(self._defaults(), *changes, self._policies, self._rungs, backdrops)
         session = secrets.token_hex(8)
         room = self.rooms.join(message.room, Member(session, message.name), mirror=message.mirror)
         ice_servers = turn.issue(self._settings.server.ice_servers, session, time.time())
@@ -75,6 +77,7 @@ class CallHub:
             policies=self._policies,
             rungs=self._rungs,
             settings=participant.describe(),
+            backdrops=backdrops,
         )
         for other in room.others(session):
             self._tell_peers(room, other.session)

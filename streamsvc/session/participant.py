@@ -15,11 +15,12 @@ from typing import Any
 from streamsvc.budget import Clock
 from streamsvc.edge import AudioIn, AudioOut, Connection, IceServer, Received, VideoIn, VideoOut
 from streamsvc.frames import SPEECH_RATE, ClockMap, Rig, Samples
+from streamsvc.frames.backdrop import BackdropError
 from streamsvc.ledger import Ledger
 from streamsvc.ledger.live import LiveBoard
 from streamsvc.session.clocks import SenderTime
 from streamsvc.session.mixer import VoiceMixer
-from streamsvc.session.settings import CallSettings, changed
+from streamsvc.session.settings import CallSettings, can_hide_room, changed
 from streamsvc.session.speaking import Speaking
 from streamsvc.session.watching import Watching
 from streamsvc.session.worker_link import WorkerLink
@@ -126,10 +127,13 @@ class Participant:
         """Change settings in mid-call; raises SignallingError and changes nothing when they aren't accepted."""
         ready = self._worker.ready
         policies, rungs = (ready.policies, ready.rungs) if ready is not None else ([], [])
-        self.settings = changed(self.settings, message.speech, message.view, policies, rungs)
+        changes = message.speech, message.view, message.appearance
+        self.settings = changed(self.settings, *changes, policies, rungs, can_hide_room(ready, self.rig))
         self.speaking.configure(self.settings)
         if self.watching is not None:
             self.watching.configure(self.settings)
+        if self.watcher is not None:
+            self.watcher.show_before(self.settings.backdrop)
         return wire.Configured(settings=self.describe())
 
     async def leave(self) -> None:
@@ -162,6 +166,12 @@ class Participant:
     def watch(self, owner: Participant, windowed: Callable[[], None]) -> None:
         """See `owner` from now on; `windowed` is called when it is known through which window."""
         assert self._video is not None
+
+        def tell(code: str, text: str) -> None:
+            self.notice(code, text)
+            if code == BackdropError.code:
+                owner.notice(code, text)
+
         self.stop_watching()
         self.watching = Watching(
             session=self.session,
@@ -169,11 +179,12 @@ class Participant:
             cameras=owner.cameras,
             rig=None if owner.rig is None else owner.rig.to_json(),
             settings=self.settings,
+            backdrop=owner.settings.backdrop,
             worker=self._worker,
             ledger=self._ledger,
             clock=self._clock,
             video=self._video,
-            tell=self.notice,
+            tell=tell,
             windowed=windowed,
             packed=self._tell_packed,
         )
@@ -217,6 +228,7 @@ class Participant:
                 "target": s.target,
             },
             "view": {"width": s.width, "height": s.height, "budget_ms": s.budget_ms, "rung": s.rung, "mode": s.mode},
+            "appearance": {"backdrop": s.backdrop},
         }
 
     # What comes from the connection.

@@ -10,15 +10,18 @@ from typing import Any
 
 import msgspec
 
+from streamsvc.frames import Rig
+from streamsvc.frames.backdrop import BackdropError, parse_backdrop
+from streamsvc.frames.link import Ready
 from streamsvc.frames.outputmode import ModeError, parse_mode
 from streamsvc.frames.rig import MAX_SIDE
 from streamsvc.frames.ring import SLOT_BYTES
-from streamsvc.signalling.messages import SignallingError, SpeechSettings, ViewSettings
+from streamsvc.signalling.messages import AppearanceSettings, SignallingError, SpeechSettings, ViewSettings
 
 
 class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in force for one participant: their voice, and the picture that they see (`width` and `height` are those
-    of one view of the output mode)."""
+    """What is in force for one participant: their voice, the picture that they see (`width` and `height` are those of
+    one view of the output mode), and what others see behind them."""
 
     speech: bool
     policy: str
@@ -30,6 +33,7 @@ class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
     budget_ms: float
     rung: str | None = None
     mode: str = "window"
+    backdrop: str = "room"
 
 
 MAX_PICTURE = SLOT_BYTES // 3
@@ -40,12 +44,15 @@ def changed(
     settings: CallSettings,
     speech: SpeechSettings,
     view: ViewSettings,
+    appearance: AppearanceSettings,
     policies: Sequence[dict[str, Any]],
     rungs: Sequence[dict[str, Any]],
+    backdrops: bool,
 ) -> CallSettings:
     """Return the settings with the changes applied.
 
-    Changing the policy without parameters takes that policy's defaults. Raises SignallingError("bad-settings") that
+    Changing the policy without parameters takes that policy's defaults. `backdrops` says whether the room behind the
+    participant can be hidden. Raises SignallingError("bad-settings") that
     names what is accepted; nothing is changed then.
     """
     changes: dict[str, Any] = {}
@@ -69,10 +76,30 @@ def changed(
         changes["rung"] = view.rung or None
     if view.mode is not None:
         changes["mode"] = view.mode
+    if appearance.backdrop is not None:
+        changes["backdrop"] = _checked_backdrop(appearance.backdrop, backdrops)
     result = msgspec.structs.replace(settings, **changes)
     if {"mode", "width", "height"} & set(changes):
         _check_picture(result)
     return result
+
+
+def can_hide_room(ready: Ready | None, rig: Rig | None) -> bool:
+    """Return whether the worker can tell from the room whoever stands before the cameras of `rig`."""
+    return ready is not None and ready.backdrops and rig is not None and bool(rig.pairs)
+
+
+def _checked_backdrop(backdrop: str, possible: bool) -> str:
+    try:
+        hides = parse_backdrop(backdrop).hides
+    except BackdropError as e:
+        raise SignallingError("bad-settings", str(e)) from None
+    if hides and not possible:
+        raise SignallingError(
+            "bad-settings",
+            "the room can't be hidden: that needs a rig with a pair of cameras, and the learned rungs on this service",
+        )
+    return backdrop
 
 
 def _check_picture(settings: CallSettings) -> None:

@@ -65,6 +65,7 @@ class Watching:
         cameras: Sequence[str],
         rig: dict[str, Any] | None,
         settings: CallSettings,
+        backdrop: str,
         worker: WorkerLink,
         ledger: Ledger,
         clock: Clock,
@@ -78,6 +79,7 @@ class Watching:
         self.eyes: list[tuple[float, float, float]] | None = None
         self._session, self._cameras, self._rig = session, tuple(cameras), rig
         self._settings, self._worker, self._ledger, self._clock = settings, worker, ledger, clock
+        self._backdrop = backdrop
         self._video, self._tell, self._windowed, self._packed = video, tell, windowed, packed
         self._sets: FrameSets[Received] = FrameSets(
             cameras, FIRST_PERIOD_NS, round(settings.budget_ms * 1e6) // WAIT_SHARE
@@ -96,7 +98,15 @@ class Watching:
 
     def _open_message(self) -> link.OpenView:
         s = self._settings
-        return link.OpenView(stream=self.stream, rig=self._rig, width=s.width, height=s.height, mode=s.mode)
+        return link.OpenView(
+            stream=self.stream, rig=self._rig, width=s.width, height=s.height, mode=s.mode, backdrop=self._backdrop
+        )
+
+    def show_before(self, backdrop: str) -> None:
+        """Take what the owner wants to be seen in place of their room."""
+        if backdrop != self._backdrop:
+            self._backdrop = backdrop
+            self._worker.open(self._open_message(), self._on_worker)
 
     def configure(self, settings: CallSettings) -> None:
         """Take the viewer's new settings; another size or output mode opens the stream anew at the worker."""

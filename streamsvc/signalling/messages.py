@@ -71,6 +71,13 @@ class ViewSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     mode: Annotated[str, msgspec.Meta(max_length=32)] | None = None
 
 
+class AppearanceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How others see the participant: `backdrop` is what they see in place of the room: "room" (as it is), "blur" or
+    "#rrggbb"; None leaves it."""
+
+    backdrop: Annotated[str, msgspec.Meta(max_length=32)] | None = None
+
+
 class Join(Wire, frozen=True, kw_only=True, tag="join"):
     """Enter a room. `rig` is a rig.json document and belongs to this participant; without one the picture of the
     first camera passes through. A `mirror` room shows one participant to themselves."""
@@ -82,11 +89,12 @@ class Join(Wire, frozen=True, kw_only=True, tag="join"):
     rig: dict[str, Any] | None = None
     speech: SpeechSettings = SpeechSettings()
     view: ViewSettings = ViewSettings()
+    appearance: AppearanceSettings = AppearanceSettings()
 
 
 class Joined(Wire, frozen=True, kw_only=True, tag="joined"):
     """Accepted. `policies` is the declared parameter table (name -> parameters with default, range, meaning), `rungs`
-    the ladder, `screen` the viewer's window in the *shown* person's rig, or null until one is known."""
+    the ladder; with `backdrops` the room behind this participant can be hidden."""
 
     session: str
     room: str
@@ -95,6 +103,7 @@ class Joined(Wire, frozen=True, kw_only=True, tag="joined"):
     policies: list[dict[str, Any]]
     rungs: list[dict[str, Any]]
     settings: dict[str, Any]
+    backdrops: bool = False
 
 
 class Offer(Wire, frozen=True, kw_only=True, tag="offer"):
@@ -122,6 +131,7 @@ class Configure(Wire, frozen=True, kw_only=True, tag="configure"):
 
     speech: SpeechSettings = SpeechSettings()
     view: ViewSettings = ViewSettings()
+    appearance: AppearanceSettings = AppearanceSettings()
 
 
 class Configured(Wire, frozen=True, kw_only=True, tag="configured"):

@@ -81,10 +81,10 @@ class PictureOut:
         self._path = path
 
     def write(self, pixels: Pixels) -> None:
-        """Write `pixels`, RGB."""
+        """Write `pixels`, RGB or RGBA."""
         suffix = self._path.suffix or ".png"
         try:
-            done, data = cv2.imencode(suffix, pixels[:, :, ::-1])
+            done, data = cv2.imencode(suffix, pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]])
         except cv2.error:
             done = False
         if not done:

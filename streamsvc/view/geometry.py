@@ -34,7 +34,8 @@ class Source:
     `camera` matches `pixels` (H, W, 3) uint8; `grid` is the camera of the grid (same centre), `rays` (h, w, 2) float32
     are x/z and y/z of its pixels with distortion undone; `inverse_depth` (h, w) float32 is 1/z along the grid's z in
     1/m, 0 where unknown; `confidence` (h, w) float32 in [0, 1]; `colour` (h, w, 3) uint8 is the picture on the grid.
-    Two inverse depths within `tolerance` + `relative_tolerance` times either are one surface.
+    Two inverse depths within `tolerance` + `relative_tolerance` times either are one surface. `matte` (h, w) float32 in
+    [0, 1] is how much of each grid pixel is the person, None where nothing says so.
     """
 
     camera: Camera
@@ -46,6 +47,7 @@ class Source:
     colour: Pixels
     tolerance: float
     relative_tolerance: float
+    matte: Plane | None = None
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -53,6 +55,7 @@ def _points(  # type: ignore[no-untyped-def]
     rays, inverse_depth, confidence, colour, M, b, K, width, height, ratio, tolerance, relative, geometry, features
 ):
     h, w = inverse_depth.shape
+    channels = colour.shape[2]
     n = 0
     for v in range(h):
         for u in range(w):
@@ -91,23 +94,24 @@ def _points(  # type: ignore[no-untyped-def]
             geometry[n, 4] = 0
             geometry[n, 5] = inverse_variance
             geometry[n, 6] = np.float32(OPACITY) * confidence[v, u]
-            features[n, 0] = colour[v, u, 0]
-            features[n, 1] = colour[v, u, 1]
-            features[n, 2] = colour[v, u, 2]
-            features[n, 3] = q / z
+            for c in range(channels):
+                features[n, c] = colour[v, u, c]
+            features[n, channels] = q / z
             n += 1
     return n
 
 
-def project(source: Source, view: Camera) -> Splats:
-    """Return the source's grid pixels as splats in `view`: features are R, G, B (0..255) and inverse depth (1/m).
+def project(source: Source, view: Camera, matte: Pixels | None = None) -> Splats:
+    """Return the source's grid pixels as splats in `view`: features are R, G, B (0..255), `matte` (h, w) where it is
+    given, and inverse depth (1/m).
 
     Each becomes a round Gaussian of 0.7 source pixels as seen from the view. Left out are pixels without depth, behind
     the view or outside it, and the outermost of a surface that ends before a farther one: the Gaussians' skirts reach
     over its end anyway, and where depth is blurred across a jump the slope that joins the two goes with them.
     """
     size = source.inverse_depth.size
-    geometry, features = np.empty((size, 7), np.float32), np.empty((size, 4), np.float32)
+    colour = source.colour if matte is None else np.dstack([source.colour, matte])
+    geometry, features = np.empty((size, 7), np.float32), np.empty((size, colour.shape[2] + 1), np.float32)
     M = view.R @ source.grid.R.T
     b = view.R @ source.grid.centre + view.t
     ratio = np.sqrt(view.K[0, 0] * view.K[1, 1] / (source.grid.K[0, 0] * source.grid.K[1, 1]))
@@ -115,7 +119,7 @@ def project(source: Source, view: Camera) -> Splats:
         source.rays,
         source.inverse_depth,
         source.confidence,
-        source.colour,
+        colour,
         M.astype(np.float32),
         b.astype(np.float32),
         view.K.astype(np.float32),

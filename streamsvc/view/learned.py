@@ -45,6 +45,7 @@ def learned_sources(
             ),
             tolerance=TOLERANCE_PX / pair.fb,
             relative_tolerance=0.0,
+            matte=geometry.matte,
         )
         for side, picture, geometry in zip(sides, rectified, found, strict=True)
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,12 +20,14 @@ import numpy as np
 from streamsvc.budget.rung import Rung
 from streamsvc.budget.slices import Slices
 from streamsvc.frames import Camera, FrameSet, Pixels, Rig, Screen, Viewpoint, default_screen
+from streamsvc.frames.backdrop import ROOM, Backdrop, BackdropError
 from streamsvc.frames.outputmode import WINDOW, OutputMode
 from streamsvc.frames.rig import MAX_SIDE
 from streamsvc.view.arrange import Pair, about, groups, helpers
+from streamsvc.view.backdrop import COST_NS_PER_PIXEL, compose_before
 from streamsvc.view.classical import classical_sources
 from streamsvc.view.colour import IDENTITY, Colours, corrected, recoloured
-from streamsvc.view.compose import View, compose
+from streamsvc.view.compose import View
 from streamsvc.view.depthrange import estimate_depth_range
 from streamsvc.view.errors import ViewError
 from streamsvc.view.fuse import fuse
@@ -78,7 +81,9 @@ class ViewSynthesizer:
     is what `shot` makes them for and what the costs are those of. `rungs` are all that may be asked for, `ladder` those
     of them that are worth their cost, better ones later. `net` adds its rungs to the ladder; streams
     may share it. `steady` averages sensor noise away where nothing moves, `alike` brings the cameras to one exposure
-    and white balance. `device` is "cpu". Raises ViewError for a device or a pair of the rig that can't be used.
+    and white balance. With a `backdrop` there are only rungs that tell the person from the room. `device` is "cpu".
+    Raises ViewError for a device or a pair of the rig that can't be used, BackdropError where no rung can do what
+    `backdrop` needs.
     """
 
     def __init__(
@@ -92,13 +97,14 @@ class ViewSynthesizer:
         net: NetGeometry | None = None,
         steady: bool = True,
         alike: bool = True,
+        backdrop: Backdrop = ROOM,
     ) -> None:
         if device != "cpu":
             raise ViewError(f"device {device!r}: the classical view runs on 'cpu' only")
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in (width, height)):
             raise ViewError(f"a view must be {MIN_SIDE} to {MAX_SIDE} pixels a side, got {width} x {height}")
         self.rig = rig
-        self.width, self.height, self.mode = width, height, mode
+        self.width, self.height, self.mode, self.backdrop = width, height, mode, backdrop
         self._lock = threading.Lock()
         self._pairs: dict[tuple[object, ...], RectifiedPair] = {}
         self._ranges: dict[tuple[str, str], tuple[float, float]] = {}
@@ -109,10 +115,12 @@ class ViewSynthesizer:
         self._prepared_pairs: dict[tuple[int, int], tuple[RectifiedPair, NetPair]] = {}
         self._levels: dict[str, Level] = {}
         pairs = rig.pairs if rig else ()
-        levels = [*LEVELS, *(NET_LEVELS if net is not None and pairs else ())]
+        levels = [*(() if backdrop.hides else LEVELS), *(NET_LEVELS if net is not None and pairs else ())]
         if any(helpers(pair, pairs) for pair in pairs):
             levels += [level.helped() for level in levels]
         self.rungs: tuple[Rung, ...] = tuple(rung for rung in map(self._rung, levels) if rung is not None)
+        if not self.rungs:
+            raise BackdropError("a backdrop needs the learned rungs, and a pair whose depth they can tell")
         self.ladder = worthwhile(self.rungs)
 
     def _rung(self, level: Level) -> Rung | None:
@@ -129,7 +137,9 @@ class ViewSynthesizer:
             return rung_for(level, [maps[pair]], helping[pair], *size, views).cost_ns
 
         shown = [max(group, key=alone) for group in groups(pairs)]
-        return rung_for(level, [maps[p] for p in shown], [h for p in shown for h in helping[p]], *size, views)
+        rung = rung_for(level, [maps[p] for p in shown], [h for p in shown for h in helping[p]], *size, views)
+        more = COST_NS_PER_PIXEL * size[0] * size[1] * views if self.backdrop.hides else 0
+        return replace(rung, cost_ns=rung.cost_ns + more)
 
     @property
     def screen(self) -> Screen | None:
@@ -217,9 +227,10 @@ class ViewSynthesizer:
         """Make `views` (any size, no distortion) from `frames` on the named rung; yields each slice's stage.
 
         Per pair that is needed: "rectify", "disparity" (a slice a direction, or a level of the net); then per view
-        "splat" and "blend"; or "pass" alone when no pair of the rig is complete and well; now and then "check" at the
-        end. Pictures may have other sizes than the rig's cameras, and the sizes may change between sets. Raises
-        ViewError for an unknown rung, a set without pictures, or a picture that is none.
+        "splat" and "blend", with a backdrop "matte" and "backdrop"; or "pass" alone when no pair of the rig is complete
+        and well; now and then "check" at the end. Pictures may have other sizes than the rig's cameras, and the sizes
+        may change between sets. Raises ViewError for an unknown rung, a set without pictures, or a picture that is
+        none, BackdropError where the room is to be hidden and no pair is complete and well.
         """
         level = self._levels.get(rung)
         if level is None:
@@ -230,6 +241,8 @@ class ViewSynthesizer:
         if not pictures:
             raise ViewError("a frame set without pictures shows nothing")
         pairs = [p for p in self.rig.pairs if p[0] in pictures and p[1] in pictures] if self.rig else []
+        if not pairs and self.backdrop.hides:
+            raise BackdropError("one camera can't tell the person from the room: the backdrop needs both of a pair")
         if not pairs:
             passed = [self._from_one(pictures, view) for view in views]
             yield "pass"
@@ -266,7 +279,7 @@ class ViewSynthesizer:
         for view, chosen in zip(views, shown, strict=True):
             sources = [fuse(own, [s for q in helping[p] for s in found[q]]) for p in chosen for own in found[p]]
             fade = float(np.mean([fades[p] for p in chosen]))
-            results.append((yield from compose(sources, view, SPLAT_SIDE, fade)))
+            results.append((yield from compose_before(sources, view, SPLAT_SIDE, fade, self.backdrop)))
         yield from self._health.check(frames, pictures)
         return results
 

@@ -17,8 +17,10 @@ import numpy as np
 
 from streamsvc.budget.slices import Slices, run_timed
 from streamsvc.frames import Camera, Frame, FrameSet, Rig, load_rig, load_views
-from streamsvc.frames.outputmode import parse_mode
+from streamsvc.frames.backdrop import Backdrop, BackdropError
+from streamsvc.frames.outputmode import OutputMode, parse_mode
 from streamsvc.frames.rig import MAX_SIDE
+from streamsvc.view.backdrop import open_backdrop
 from streamsvc.view.compose import View, compose
 from streamsvc.view.errors import ViewError
 from streamsvc.view.files import PictureOut, VideoOut, read_depth, read_picture
@@ -168,6 +170,18 @@ def _check_device(device: str) -> None:
         raise ViewError("device 'cuda': the classical rungs run on the CPU; use --device cpu")
 
 
+def _check_backdrop(backdrop: Backdrop, mode: OutputMode, out: Path, geometry: Path | None, truth: Path | None) -> None:
+    if geometry is not None:
+        raise BackdropError("given depth doesn't say what is the person: a backdrop needs the learned rungs")
+    if truth is not None:
+        raise BackdropError("a true picture scores a view of the room: leave out the backdrop")
+    if backdrop.kind == "transparent":
+        if mode.kind in ("anaglyph", "packed"):
+            raise BackdropError(f"a picture of mode {mode.kind!r} can't be transparent")
+        if out.suffix.lower() != ".png":
+            raise BackdropError(f"{out}: only a picture called .png can be transparent")
+
+
 def synthesize(
     rig: Path,
     images: Path,
@@ -179,6 +193,7 @@ def synthesize(
     geometry: Path | None = None,
     truth: Path | None = None,
     mode: str = "window",
+    backdrop: str = "room",
     eyes_apart_mm: float = 1000 * EYES_APART_M,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, object]:
@@ -186,13 +201,15 @@ def synthesize(
 
     `rung` "best" is the top of the ladder, with the net where it can be had; "classical" the best rung without nets.
     `mode` as in `outputmode.parse_mode`: the view's place is the eye, or the middle of two eyes `eyes_apart_mm` apart,
-    and the plane through the rig's screen centre, square to the view's axis, has no parallax. `progress(done, total)`
+    and the plane through the rig's screen centre, square to the view's axis, has no parallax. `backdrop` as in
+    `open_backdrop`; one that is transparent is written to a PNG. `progress(done, total)`
     is called after each frame. The result: {"frames", "width", "height", "mode", "rung", "device", "milliseconds":
     {stage: mean per frame}, "coverage": mean, 0 to 1}, with `truth`, what a camera at the view took, "truth": the
     view's scores and the nearest camera's (`truth.Truth.figures`), and in mode "packed" "packed", the list per frame
     of {"eye", "screen", "inverse_far", "inverse_near"} that the depth reads by.
-    Raises RigError or ViewError: a file that is missing or damaged, a picture of another size than the rig says, a
-    matrix that is singular, a camera that is missing, an unknown rung or mode, a device that isn't there.
+    Raises RigError, ViewError or BackdropError: a file that is missing or damaged, a picture of another size than the
+    rig says, a matrix that is singular, a camera that is missing, an unknown rung, mode or backdrop, a device that
+    isn't there.
     """
     _check_device(device)
     cameras = load_rig(rig)
@@ -203,7 +220,12 @@ def synthesize(
         raise ViewError(f"a true picture scores one view; mode {mode!r} makes another picture of it")
     if not 0 < eyes_apart_mm <= 1000:
         raise ViewError(f"eyes are more than 0 and at most 1000 mm apart, got {eyes_apart_mm:g}")
-    synthesizer = ViewSynthesizer(cameras, views[0].width, views[0].height, mode=layout, net=_net_for(rung))
+    behind = open_backdrop(backdrop)
+    if behind.hides:
+        _check_backdrop(behind, layout, out, geometry, truth)
+    synthesizer = ViewSynthesizer(
+        cameras, views[0].width, views[0].height, mode=layout, net=_net_for(rung), backdrop=behind
+    )
     width, height = layout.picture_size(views[0].width, views[0].height)
     if max(width, height) > MAX_SIDE:
         raise ViewError(f"mode {mode!r} makes a picture of {width} x {height}; at most {MAX_SIDE} a side are possible")

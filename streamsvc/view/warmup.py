@@ -9,6 +9,7 @@ import numpy as np
 
 from streamsvc.budget.slices import run_to_end
 from streamsvc.frames import Camera, Frame, FrameSet, Rig, Viewpoint
+from streamsvc.frames.backdrop import Backdrop
 from streamsvc.view.rungs import LEVELS
 from streamsvc.view.synth import ViewSynthesizer
 
@@ -21,8 +22,8 @@ _ASIDE = Viewpoint(0, ((3.0, 0.0, 0.0),))
 
 
 def warm_up(net: NetGeometry | None = None) -> float:
-    """Make one small view on the best classical rung and on each of the net's, if there is one, and return the seconds
-    it took; call it before the first deadline."""
+    """Make one small view on the best classical rung and on each of the net's, if there is one, one of them before a
+    backdrop, and return the seconds it took; call it before the first deadline."""
     started = time.perf_counter()
     K = np.array([[100.0, 0, (_WIDTH - 1) / 2], [0, 100.0, (_HEIGHT - 1) / 2], [0, 0, 1]])
     cameras = tuple(
@@ -39,4 +40,7 @@ def warm_up(net: NetGeometry | None = None) -> float:
     names = [LEVELS[-1].name, *(r.name for r in synthesizer.rungs if r.name.startswith("net-"))]
     for name in names:
         run_to_end(synthesizer.slices(frames, synthesizer.view_camera(_ASIDE), name))
+    if net is not None:
+        hidden = ViewSynthesizer(rig, _WIDTH, _HEIGHT, net=net, backdrop=Backdrop("blur"))
+        run_to_end(hidden.slices(frames, hidden.view_camera(None), hidden.rungs[0].name))
     return time.perf_counter() - started

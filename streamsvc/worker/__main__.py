@@ -109,7 +109,15 @@ def serve(channel: Channel, ring: Ring, settings: link.WorkerSettings) -> None:
     speakers = Speakers(speech.translator, speech.voice, lanes, clock, channel.send)
     lanes.start()
     notes = warm.notes + speech.notes
-    channel.send(link.Ready(device=settings.device, rungs=warm.rungs, policies=speech.policies, notes=notes))
+    channel.send(
+        link.Ready(
+            device=settings.device,
+            rungs=warm.rungs,
+            policies=speech.policies,
+            notes=notes,
+            backdrops=warm.net is not None,
+        )
+    )
     threading.Thread(target=beat, args=(channel, lanes), name="beat", daemon=True).start()
     unframer = link.Unframer()
     while data := channel.receive():

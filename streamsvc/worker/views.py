@@ -13,6 +13,7 @@ import numpy as np
 from streamsvc.budget import Class, Clock, CostTracker, Job, Rung, RungChooser, Slices
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import Frame, FrameSet, Viewpoint, parse_rig
+from streamsvc.frames.backdrop import parse_backdrop
 from streamsvc.frames.link import (
     FromWorker,
     GiveIn,
@@ -72,14 +73,19 @@ class Views:
         self._streams: dict[str, ViewStream] = {}
 
     def open(self, message: OpenView) -> None:
-        """Start or restart a stream; a rig that can't be used is reported and the picture passes through."""
-        mode = parse_mode(message.mode)
+        """Start or restart a stream. A rig that can't be used is reported and the picture passes through, except where
+        the room is to be hidden: then nothing is shown."""
+        mode, backdrop = parse_mode(message.mode), parse_backdrop(message.backdrop)
         try:
             rig = None if message.rig is None else parse_rig(message.rig)
             synthesizer = ViewSynthesizer(
-                rig, message.width, message.height, mode=mode, device=self._device, net=self._net
+                rig, message.width, message.height, mode=mode, device=self._device, net=self._net, backdrop=backdrop
             )
         except StreamsvcError as e:
+            if backdrop.hides:
+                self._send(Trouble(stream=message.stream, code="bad-backdrop", message=str(e)))
+                self._streams.pop(message.stream, None)
+                return
             self._send(Trouble(stream=message.stream, code="bad-rig", message=str(e)))
             synthesizer = ViewSynthesizer(None, message.width, message.height, mode=mode, device=self._device)
         self._streams[message.stream] = ViewStream(message, synthesizer)
@@ -139,7 +145,7 @@ class Views:
                 picture = stop.value
                 break
             except StreamsvcError as e:
-                self._tell_once(stream, "view-failed", str(e))
+                self._tell_once(stream, getattr(e, "code", "view-failed"), str(e))
                 raise
             now = self._clock.now_ns()
             spans.append(StageSpan(name, start, now))

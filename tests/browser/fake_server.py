@@ -115,7 +115,7 @@ class Guest:
             height=240,
             budget_ms=400,
         )
-        self.settings = changed(defaults, join.speech, join.view, POLICIES, RUNGS)
+        self.settings = changed(defaults, join.speech, join.view, join.appearance, POLICIES, RUNGS, True)
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.tasks: list[asyncio.Task[None]] = []
         self.pictures = 0
@@ -215,7 +215,8 @@ class Guest:
 
     def configure(self, message: m.Configure) -> m.Configured:
         """Take settings as the service does, and refuse what it refuses."""
-        self.settings = changed(self.settings, message.speech, message.view, POLICIES, RUNGS)
+        changes = message.speech, message.view, message.appearance
+        self.settings = changed(self.settings, *changes, POLICIES, RUNGS, True)
         return m.Configured(settings=self.describe())
 
     def describe(self) -> dict[str, dict[str, object]]:
@@ -307,6 +308,7 @@ class Fake:
             ice_servers=[],
             policies=POLICIES,
             rungs=RUNGS,
+            backdrops=True,
             settings=guest.describe(),
         )
 
