@@ -126,9 +126,13 @@ class ViewSynthesizer:
     def _rung(self, level: Level) -> Rung | None:
         """The rung of `level` with the dearest pair of each group; None where disparities are too large for the net."""
         pairs = self.rig.pairs if self.rig else ()
-        maps = {(a, b): self._maps(self.rig.camera(a), self.rig.camera(b), level.side) for a, b in pairs if self.rig}
-        if level.levels and any(p.disparities > MAX_DISPARITY for p in maps.values()):
-            return None
+        maps: dict[Pair, RectifiedPair | NetPair] = {}
+        for a, b in pairs:
+            assert self.rig is not None
+            pair = self._maps(self.rig.camera(a), self.rig.camera(b), level.side)
+            if level.levels and pair.disparities > MAX_DISPARITY:
+                return None
+            maps[a, b] = self._prepared(pair, level.levels) if level.levels else pair
         self._levels[level.name] = level
         size, views = self.mode.view_size(self.width, self.height), self.mode.views
         helping = {p: [maps[h] for h in helpers(p, pairs)] if level.fused else [] for p in pairs}

@@ -62,6 +62,9 @@ def net_pair(pair: RectifiedPair, levels: int) -> NetPair:
     step = 8 >> levels
     sides = []
     for side in (cut.left, cut.right):
+        if step == 1:
+            sides.append(NetSide(side, side.grid, side.rays, side.inside))
+            continue
         grid = side.grid.resized(side.grid.width // step, side.grid.height // step)
         inside = np.ascontiguousarray(
             cv2.resize(side.inside.astype(np.uint8), (grid.width, grid.height), interpolation=cv2.INTER_AREA) == 1
