@@ -27,6 +27,9 @@ moved, and at which it has moved altogether. Squares, because where an edge move
 LEAST_NOISE, MOST_NOISE = 0.4, 6.0
 """Bounds of the mean absolute difference (0..255) between two pictures that is put down to noise."""
 
+NOISE_ROWS = 60
+"""It's estimated from about so many rows of pixels as far apart as the rows."""
+
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 def _differ(row, mean, difference, squares):  # type: ignore[no-untyped-def]
@@ -105,7 +108,9 @@ class Steady:
             if capture_ns <= self._capture_ns:
                 return pixels
             self._capture_ns = capture_ns
-            sigma = self._sigma(np.abs(pixels[1::4, 1::4] - mean[1::4, 1::4]))
+            step = max(pixels.shape[0] // NOISE_ROWS, 1)
+            some = np.s_[step // 2 :: step, step // 2 :: step]
+            sigma = self._sigma(np.abs(pixels[some] - mean[some]))
             out = np.empty_like(pixels)
             flat = pixels.shape[0], -1
             _steady(pixels.reshape(flat), mean.reshape(flat), self._age, np.float32(sigma**2), out.reshape(flat))
@@ -115,7 +120,7 @@ class Steady:
         """The standard deviation of what is put down to noise, from `some` pixels' absolute differences (h, w, 3)."""
         # The lower quartile is of what stands still, even when much moves; of Gaussian noise it lies at 0.7 of the
         # mean absolute difference.
-        means = some.mean(-1).ravel()
+        means = ((some[..., 0] + some[..., 1] + some[..., 2]) / 3).ravel()
         seen = float(np.partition(means, means.size // 4)[means.size // 4]) / 0.7
         seen = min(max(seen, LEAST_NOISE), MOST_NOISE)
         self._noise = seen if self._noise is None else self._noise + 0.2 * (seen - self._noise)
