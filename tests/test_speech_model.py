@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from streamsvc.speech.errors import SpeechError
 from streamsvc.speech.events import Commit, InterpretSettings
 from streamsvc.speech.interpret import Said, run_asap
 from streamsvc.speech.interpreter import Interpreter
+from streamsvc.speech.metrics import laal
 from streamsvc.speech.model import Whisper, token_cap
 from streamsvc.speech.policies import resolve
 from streamsvc.speech.soundfile import read_speech
@@ -67,13 +69,9 @@ def long_prompts() -> list[tuple[np.ndarray, str]]:
     return [(read_speech(asset(f"speech/es/{name}.wav")), english[name].strip()) for name in LONG]
 
 
-def laal(said: Said, sound: np.ndarray, reference: str) -> float:
-    """Length-adaptive average lagging in ms: how far the words come behind an even reading of the source."""
+def lag(said: Said, sound: np.ndarray, reference: str) -> float:
     delays = [wall for c, wall in said.commits for _ in c.text.split()]
-    source_ms = len(sound) * 1000 / RATE
-    step = source_ms / max(len(delays), len(reference.split()))
-    count = next((i + 1 for i, d in enumerate(delays) if d >= source_ms), len(delays))
-    return float(np.mean([d - i * step for i, d in enumerate(delays[:count])]))
+    return laal(delays, len(sound) * 1000 / RATE, len(reference.split()))
 
 
 def interpret(whisper: Whisper, sound: np.ndarray, **settings) -> Said:
@@ -129,7 +127,7 @@ def test_offline_is_within_two_chrf_of_plain_faster_whisper(whisper: Whisper, pr
 
 
 def test_the_papers_policies_keep_their_order_in_quality_and_in_lag(whisper: Whisper, long_prompts) -> None:
-    quality, lag = [], []
+    quality, lags = [], []
     # 0.5 is the lower of the paper's two thresholds (table 2): far enough from both ends for five prompts to tell.
     for policy, given in (("greedy", {}), ("consensus", {"threshold": 0.5}), ("offline", {})):
         values = resolve(policy, given, preset="paper")
@@ -137,19 +135,16 @@ def test_the_papers_policies_keep_their_order_in_quality_and_in_lag(whisper: Whi
         for said in runs:
             check_order(said)
         quality.append(chrf([text(said) for said in runs], [reference for _, reference in long_prompts]))
-        lag.append(
-            np.mean(
-                [laal(said, sound, reference) for said, (sound, reference) in zip(runs, long_prompts, strict=False)]
-            )
-        )
+        lags.append(np.mean([lag(said, *prompt) for said, prompt in zip(runs, long_prompts, strict=True)]))
     assert quality[0] < quality[1] < quality[2], quality
-    assert lag[0] < lag[1] < lag[2], lag
+    assert lags[0] < lags[1] < lags[2], lags
 
 
 def test_a_policy_changed_in_mid_call_loses_and_repeats_nothing(whisper: Whisper, prompts) -> None:
     sound, reference = max(prompts, key=lambda p: len(p[0]))
     interpreter = Interpreter(whisper, InterpretSettings(source="es"))
-    changes = {1: {"policy": "confidence"}, 2: {"policy": "offline"}, 3: {"policy": "consensus"}, 4: {"source": "auto"}}
+    policies = ("confidence", "attention", "offline", "certain", "consensus")
+    changes = {i: {"policy": policy} for i, policy in enumerate(policies, 1)} | {6: {"source": "auto"}}
     said: list[str] = []
 
     def turn() -> None:
@@ -199,9 +194,24 @@ def test_a_decode_continues_after_its_prefix_and_keeps_under_its_cap(whisper: Wh
     assert [w.text for w in rest] == [w.text for w in words[3:]]
     assert sum(len(w.tokens) for w in words) <= token_cap(encoded.seconds)
     timed = whisper.align(encoded, "es", words[3:], prefix=words[:3])
-    assert all(0 <= w.start_s <= w.end_s <= encoded.seconds for w in timed)
+    assert all(0 <= w.start_s <= w.attended_s <= w.end_s <= encoded.seconds for w in timed)
     assert all(a.end_s <= b.start_s + 1e-6 for a, b in pairwise(timed))
     assert all(w.probability is not None and 0 < w.probability <= 1 for w in timed)
+
+
+def test_nothing_is_invented_after_a_prefix_that_says_everything(whisper: Whisper, prompts) -> None:
+    for sound, _ in prompts[:3]:
+        encoded = whisper.encode(sound)
+        words = whisper.decode(encoded, "es", timestamps=False).words
+        assert whisper.decode(encoded, "es", prefix=words, timestamps=False).words == ()
+
+
+def test_a_point_after_the_last_committed_word_is_no_word(whisper: Whisper, prompts) -> None:
+    encoded = whisper.encode(prompts[0][0])
+    words = whisper.decode(encoded, "es", timestamps=False).words
+    assert words[-1].text.endswith(".")
+    bare = replace(words[-1], text=words[-1].text.rstrip("."), tokens=words[-1].tokens[:-1])
+    assert whisper.decode(encoded, "es", prefix=(*words[:-1], bare), timestamps=False).words == ()
 
 
 def test_segments_lie_one_after_another_within_the_sound(whisper: Whisper, spanish: Talk) -> None:

@@ -123,7 +123,8 @@ class Whisper:
         timestamps: bool = True,
     ) -> Hypothesis:
         """Translate, continuing after `prefix`; see Translator.decode."""
-        forced = [t for word in prefix for t in ((*word.lead, *word.tokens) if timestamps else word.tokens)]
+        said = [t for word in prefix for t in (*word.lead, *word.tokens)]
+        forced = said if timestamps else [t for t in said if t < self._first_mark]
         head = ([self._previous, *prompt] if prompt else []) + self._task(language)
         if not timestamps:
             head.append(self._no_marks)
@@ -139,14 +140,18 @@ class Whisper:
             no_repeat_ngram_size=4,
             # CTranslate2 allows min(max_length / 2, max_length - prompt), the forced prefix counted as output.
             max_length=min(max(2 * wanted, len(head) + wanted), 2 * CONTEXT),
+            # It forbids the end of text as the first token decoded: after a prefix that says everything the decoder
+            # would have to say it all again.
+            suppress_blank=not forced,
             return_scores=True,
             return_no_speech_prob=True,
         )[0]
         tokens = [t for t in result.sequences_ids[0] if t != self._end][len(forced) :]
-        segments = self._segments(tokens, encoded.seconds, prefix[-1].end_s if prefix else 0.0)
+        segments = self._segments(tokens, encoded.seconds, prefix)
         return Hypothesis(segments, float(result.no_speech_prob), float(result.scores[0]))
 
-    def _segments(self, tokens: Sequence[int], seconds: float, start_s: float) -> tuple[Segment, ...]:
+    def _segments(self, tokens: Sequence[int], seconds: float, prefix: Sequence[Word]) -> tuple[Segment, ...]:
+        start_s = prefix[-1].end_s if prefix else 0.0
         segments: list[Segment] = []
         lead: list[int] = []
         groups: list[list[int]] = []
@@ -176,8 +181,12 @@ class Whisper:
                 start_s = max(start_s, min(at_s, seconds))
                 lead.append(token)
             elif token < self._end:
-                piece = self._tokens.id_to_token(token)
-                if not groups or piece.startswith("Ġ"):
+                begins = self._tokens.id_to_token(token).startswith("Ġ")
+                if prefix and not segments and not groups and not begins:
+                    # It goes on with the last word of the prefix, which can't be changed any more.
+                    lead.append(token)
+                    continue
+                if not groups or begins:
                     groups.append([])
                     leads.append(tuple(lead))
                     lead.clear()

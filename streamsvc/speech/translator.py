@@ -17,9 +17,10 @@ from streamsvc.frames.audio import Samples
 class Word:
     """One word of a hypothesis, without the space before it.
 
-    `tokens` are its text tokens, `lead` the timestamp tokens that stand before it: together they are what continues a
-    decode after this word. Times are seconds from the start of the encoded audio. `probability` is the mean of its
-    tokens' probabilities and `attended_s` the moment that it attends to, both None until it is aligned.
+    `tokens` are its text tokens, `lead` what stands before it and isn't said (timestamps, a point that the word before
+    was committed without): together they are what continues a decode after this word. Times are seconds from the start
+    of the encoded audio. `probability` is the mean of its tokens' probabilities and `attended_s` the moment that it
+    attends to, both None until it is aligned.
     """
 
     text: str
