@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import streamsvc
 from streamsvc import config
@@ -174,6 +174,8 @@ def synthesize(arguments: argparse.Namespace) -> int:
     )
     _write_json(arguments.json, figures)
     print(json.dumps(figures, indent=2))
+    for trouble in cast("list[str]", figures["troubles"]):
+        print(f"warning: {trouble}", file=sys.stderr)
     print(f"wrote {arguments.out}", file=sys.stderr)
     return 0
 

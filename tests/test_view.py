@@ -15,7 +15,7 @@ from view_scene import PERSON, Card, Sphere, arc, frame_set, looking_at, pair_ri
 
 from streamsvc.budget.slices import run_to_end
 from streamsvc.frames import Camera, Frame, FrameSet, Rig, Screen, Viewpoint, off_axis_camera
-from streamsvc.view import View, ViewError, ViewSynthesizer, blend, disparity, geometry, splat, warm_up
+from streamsvc.view import View, ViewError, ViewSynthesizer, blend, disparity, geometry, splat, steady, warm_up
 from streamsvc.view.compose import compose
 from streamsvc.view.geometry import Source
 from streamsvc.view.quality import psnr
@@ -291,7 +291,7 @@ def test_after_the_warm_up_nothing_is_left_to_compile(three: tuple[list[Camera],
     assert warm_up() > 0
     kernels = [
         kernel
-        for module in (disparity, splat, geometry, blend)
+        for module in (disparity, splat, geometry, blend, steady)
         for kernel in vars(module).values()
         if isinstance(kernel, Dispatcher) and kernel.signatures
     ]

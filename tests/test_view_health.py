@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from view_scene import PERSON, Card, Sphere, arc, frame_set, pair_rig, render
 
 from streamsvc.bench.view_scenes import miscalibrated
 from streamsvc.budget import run_to_end
+from streamsvc.cli import main
 from streamsvc.frames import Frame, FrameSet, Pixels, Rig, Viewpoint
 from streamsvc.scene import Scene, open_scene
 from streamsvc.scene.rigs import between, rotation
 from streamsvc.view import ViewSynthesizer
-from streamsvc.view.health import COVERED, FROZEN, WASHED_OUT, CamerasHealth, ailment
+from streamsvc.view.health import COVERED, FROZEN, WASHED_OUT, CamerasHealth, Finding, ailment, lasting, news
 from streamsvc.view.health_pairs import MIRRORED, OFF, OUTSIDE, SWAPPED
 from streamsvc.view.health_rig import CHECK_NS, Health
 from streamsvc.view.quality import psnr
@@ -299,3 +303,36 @@ def test_the_window_moves_with_the_eye_when_one_camera_is_left(body: Scene) -> N
     frames = FrameSet("s", 0, 0, 0, (picture,))
     left, right = (run_to_end(synthesizer.slices(frames, eye, FLOOR)).pixels.astype(int) for eye in eyes)
     assert np.abs(left - right).mean() > 5
+
+
+def test_what_begins_and_what_is_over_is_told_once_whatever_the_figures() -> None:
+    off, more = (Finding("off", ("a", "b"), f"off by {n} px", "fits again") for n in (4, 5))
+    dark = Finding("dark", ("a",), "a is dark", "a is well")
+    assert news((), (off,)) == [("off", "off by 4 px")]
+    assert news((off,), (more, dark)) == [("dark", "a is dark")]
+    assert news((more, dark), (dark,)) == [("off-over", "fits again")]
+    assert lasting([(off, dark), (more,)]) == ["off by 5 px"] and lasting([]) == []
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_synthesize_warns_of_a_rig_that_does_not_fit_and_of_a_covered_camera(
+    seen: tuple[Rig, Pictures], tmp_path: Path, capsys: pytest.CaptureFixture[str], frames: int
+) -> None:
+    rig, pictures = seen
+    (tmp_path / "rig.json").write_text(json.dumps(rig.to_json()))
+    (tmp_path / "view.json").write_text(json.dumps(between(rig, "cam0", "cam1", 0.5).to_json()))
+    wanted = {"rig": tmp_path / "rig.json", "images": tmp_path, "view": tmp_path / "view.json", "rung": FLOOR}
+    wanted["out"] = tmp_path / ("out.png" if frames == 1 else "out.mp4")
+
+    def said(left: Pixels, right: Pixels) -> str:
+        for name, pixels in (("cam0", left), ("cam1", right)):
+            for path in [f"{name}.png"] if frames == 1 else [f"{name}/{n:06d}.png" for n in range(frames)]:
+                (tmp_path / path).parent.mkdir(exist_ok=True)
+                cv2.imwrite(str(tmp_path / path), pixels[:, :, ::-1])
+        with pytest.raises(SystemExit, match="0"):
+            main(["synthesize", *(f"--{flag}={value}" for flag, value in wanted.items())])
+        return "".join(line for line in capsys.readouterr().err.splitlines() if line.startswith("warning"))
+
+    assert said(pictures["cam0"], pictures["cam1"]) == ""
+    assert "warning: cam0 and cam1 look swapped" in said(pictures["cam1"], pictures["cam0"])
+    assert "warning: cam1 shows nothing" in said(pictures["cam0"], np.full_like(pictures["cam1"], 4))

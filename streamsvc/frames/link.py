@@ -154,7 +154,8 @@ class PackedDepth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ViewOut(Message, frozen=True, kw_only=True):
-    """A finished picture in an outward slot; `packed` where depth lies below it."""
+    """A finished picture in an outward slot, made from so many `cameras`; `packed` where depth lies below it. `rung` is
+    "pass" and `quality` unknown where one camera's picture had to do."""
 
     stream: str
     id: int
@@ -162,8 +163,9 @@ class ViewOut(Message, frozen=True, kw_only=True):
     width: int
     height: int
     rung: str
-    quality: float
+    quality: float | None
     predicted_ns: int
+    cameras: int
     stages: list[StageSpan]
     packed: PackedDepth | None = None
 
@@ -216,11 +218,12 @@ class PassDone(Message, frozen=True, kw_only=True):
 
 
 class Trouble(Message, frozen=True, kw_only=True):
-    """Something the participant should be told."""
+    """Something the participant should be told: the viewer or the speaker, or the `owner` of the cameras of a view."""
 
     stream: str
     code: str
     message: str
+    owner: bool = False
 
 
 class Beat(Message, frozen=True, kw_only=True):

@@ -185,6 +185,7 @@ class Participant:
             clock=self._clock,
             video=self._video,
             tell=tell,
+            tell_owner=lambda code, text: owner.send(wire.Notice(code=code, message=text)),
             windowed=windowed,
             packed=self._tell_packed,
         )

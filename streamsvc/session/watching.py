@@ -71,6 +71,7 @@ class Watching:
         clock: Clock,
         video: VideoOut,
         tell: Callable[[str, str], None],
+        tell_owner: Callable[[str, str], None],
         windowed: Callable[[], None],
         packed: Callable[[wire.PackedView], None],
     ) -> None:
@@ -80,7 +81,8 @@ class Watching:
         self._session, self._cameras, self._rig = session, tuple(cameras), rig
         self._settings, self._worker, self._ledger, self._clock = settings, worker, ledger, clock
         self._backdrop = backdrop
-        self._video, self._tell, self._windowed, self._packed = video, tell, windowed, packed
+        self._video, self._windowed, self._packed = video, windowed, packed
+        self._tell, self._tell_owner = tell, tell_owner
         self._sets: FrameSets[Received] = FrameSets(
             cameras, FIRST_PERIOD_NS, round(settings.budget_ms * 1e6) // WAIT_SHARE
         )
@@ -252,7 +254,7 @@ class Watching:
                 self.screen = screen
                 self._windowed()
             case link.Trouble():
-                self._tell(message.code, message.message)
+                (self._tell_owner if message.owner else self._tell)(message.code, message.message)
             case _:
                 log.warning("a view stream was sent %s", type(message).__name__)
 
@@ -263,7 +265,13 @@ class Watching:
             self._worker.send(link.GiveOut(slots=[message.slot]))
             return
         key, capture_ns, ring = opened
-        self._ledger.plan(key, rung=message.rung, quality=message.quality, predicted_ns=message.predicted_ns)
+        self._ledger.plan(
+            key,
+            rung=message.rung,
+            quality=message.quality,
+            predicted_ns=message.predicted_ns,
+            cameras=message.cameras,
+        )
         pixels = ring.pixels(message.slot, message.width, message.height)
         frame = await executors.run(executors.encoding(), colour.to_yuv, pixels)
         if ring is self._worker.ring:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -75,6 +75,27 @@ class Finding:
     cameras: tuple[str, ...]
     text: str
     mended: str
+
+    @property
+    def unusable(self) -> bool:
+        """True where the camera's pictures aren't used."""
+        return self.code in _TEXTS
+
+
+def news(before: Sequence[Finding], now: Sequence[Finding]) -> list[tuple[str, str]]:
+    """Return (code, words) of what is over, its code with "-over" after it, and of what is new.
+
+    What only has other figures is neither.
+    """
+    said, wrong = {(f.code, f.cameras) for f in before}, {(f.code, f.cameras) for f in now}
+    over = [(f"{f.code}-over", f.mended) for f in before if (f.code, f.cameras) not in wrong]
+    return over + [(f.code, f.text) for f in now if (f.code, f.cameras) not in said]
+
+
+def lasting(checks: Sequence[Sequence[Finding]]) -> list[str]:
+    """Return, in the words of the last, what every one of several checks found; nothing where there was none."""
+    everywhere = [{(f.code, f.cameras) for f in check} for check in checks]
+    return [f.text for f in checks[-1] if all((f.code, f.cameras) in found for found in everywhere)] if checks else []
 
 
 def ailment(pixels: Pixels) -> str | None:

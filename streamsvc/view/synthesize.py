@@ -25,6 +25,7 @@ from streamsvc.view.compose import View, compose
 from streamsvc.view.errors import ViewError
 from streamsvc.view.files import PictureOut, VideoOut, read_depth, read_picture
 from streamsvc.view.geometry import Source
+from streamsvc.view.health import Finding, lasting
 from streamsvc.view.modes import EYES_APART_M, DepthCode, Picture, take
 from streamsvc.view.net import open_net
 from streamsvc.view.rectify import pixel_rays
@@ -204,7 +205,8 @@ def synthesize(
     and the plane through the rig's screen centre, square to the view's axis, has no parallax. `backdrop` as in
     `open_backdrop`; one that is transparent is written to a PNG. `progress(done, total)`
     is called after each frame. The result: {"frames", "width", "height", "mode", "rung", "device", "milliseconds":
-    {stage: mean per frame}, "coverage": mean, 0 to 1}, with `truth`, what a camera at the view took, "truth": the
+    {stage: mean per frame}, "coverage": mean, 0 to 1, "troubles": what is wrong with cameras and rig in the first and
+    the last frame, in words}, with `truth`, what a camera at the view took, "truth": the
     view's scores and the nearest camera's (`truth.Truth.figures`), and in mode "packed" "packed", the list per frame
     of {"eye", "screen", "inverse_far", "inverse_near"} that the depth reads by.
     Raises RigError, ViewError or BackdropError: a file that is missing or damaged, a picture of another size than the
@@ -235,6 +237,7 @@ def synthesize(
     writer = VideoOut(out, width, height) if video else PictureOut(out)
     spent: Counter[str] = Counter()
     covered = []
+    troubles: list[tuple[Finding, ...]] = []
     packed: list[dict[str, object]] = []
     try:
         for number, (paths, camera) in enumerate(zip(moments, views, strict=True)):
@@ -244,6 +247,8 @@ def synthesize(
             result, stages = run_timed(take(shot, job), time.perf_counter_ns)
             spent.update(stages)
             covered.append(result.coverage)
+            if given is None and number in (0, len(moments) - 1):
+                troubles.append(synthesizer.examine(frames))
             if result.depth is not None:
                 packed.append(_packed(result, result.depth))
             writer.write(result.pixels)
@@ -265,6 +270,7 @@ def synthesize(
         "device": device,
         "milliseconds": {stage: round(ns / 1e6 / len(moments), 3) for stage, ns in spent.items()},
         "coverage": round(float(np.mean(covered)), 4),
+        "troubles": lasting(troubles),
     }
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from streamsvc.view.net.geometry import NetGeometry
 
 _WIDTH, _HEIGHT = 96, 72
+_FRAME_NS = 33_333_333
 _ASIDE = Viewpoint(0, ((3.0, 0.0, 0.0),))
 """An eye that sees beyond what the cameras saw: fading that out takes a kernel too."""
 
@@ -33,12 +34,13 @@ def warm_up(net: NetGeometry | None = None) -> float:
     rig = Rig(cameras, (("left", "right"),), (0.6, 2.0))
     noise = np.random.default_rng(0).integers(0, 256, (_HEIGHT, _WIDTH, 3), np.uint8)
     # The same noise 20 columns apart is a wall a metre away: something to match, to fill and to blend.
-    frames = FrameSet(
-        "warm-up", 0, 0, 0, (Frame("left", noise, 0), Frame("right", np.ascontiguousarray(np.roll(noise, -20, 1)), 0))
-    )
+    moved = np.ascontiguousarray(np.roll(noise, -20, 1))
     synthesizer = ViewSynthesizer(rig, _WIDTH, _HEIGHT, net=net)
-    names = [LEVELS[-1].name, *(r.name for r in synthesizer.rungs if r.name.startswith("net-"))]
-    for name in names:
+    # Twice on the first rung: sensor noise is told from the second picture on.
+    names = [*[LEVELS[-1].name] * 2, *(r.name for r in synthesizer.rungs if r.name.startswith("net-"))]
+    for number, name in enumerate(names):
+        at = number * _FRAME_NS
+        frames = FrameSet("warm-up", number, at, at, (Frame("left", noise, at), Frame("right", moved, at)))
         run_to_end(synthesizer.slices(frames, synthesizer.view_camera(_ASIDE), name))
     if net is not None:
         hidden = ViewSynthesizer(rig, _WIDTH, _HEIGHT, net=net, backdrop=Backdrop("blur"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +29,7 @@ from streamsvc.frames.link import (
 from streamsvc.frames.outputmode import parse_mode
 from streamsvc.frames.ring import Ring, Slots
 from streamsvc.view import ViewSynthesizer
+from streamsvc.view.health import Finding, news
 from streamsvc.view.modes import Picture, take
 from streamsvc.worker.lanes import Lanes
 
@@ -49,6 +50,13 @@ class ViewStream:
         self.tracker = CostTracker(synthesizer.ladder)
         self.chooser = RungChooser(synthesizer.ladder, self.tracker)
         self.told: set[str] = set()
+        self.troubles: tuple[Finding, ...] = ()
+        self.telling = threading.Lock()
+
+    def used(self, cameras: Sequence[str]) -> int:
+        """How many of these cameras show something."""
+        ill = {name for trouble in self.troubles if trouble.unusable for name in trouble.cameras}
+        return sum(camera not in ill for camera in cameras)
 
 
 class Views:
@@ -145,6 +153,7 @@ class Views:
                 picture = stop.value
                 break
             except StreamsvcError as e:
+                self._tell_troubles(stream)
                 self._tell_once(stream, getattr(e, "code", "view-failed"), str(e))
                 raise
             now = self._clock.now_ns()
@@ -156,9 +165,18 @@ class Views:
             spans.append(StageSpan("extra", start, self._clock.now_ns()))
             yield "extra"
         stream.tracker.observe(rung.name, sum(s.end_ns - s.start_ns for s in spans))
-        self._deliver(message, rung, predicted, spans, picture)
+        self._tell_troubles(stream)
+        self._deliver(stream, message, rung, predicted, spans, picture)
 
-    def _deliver(self, message: SetIn, rung: Rung, predicted: int, spans: list[StageSpan], picture: Picture) -> None:
+    def _deliver(
+        self,
+        stream: ViewStream,
+        message: SetIn,
+        rung: Rung,
+        predicted: int,
+        spans: list[StageSpan],
+        picture: Picture,
+    ) -> None:
         height, width = picture.pixels.shape[:2]
         with self._out_lock:
             slots = self._out.take()
@@ -169,6 +187,7 @@ class Views:
         np.copyto(self._ring.pixels(slots[0], width, height), picture.pixels)
         spans.append(StageSpan("copy", start, self._clock.now_ns()))
         self._send(GiveIn(slots=[p.slot for p in message.pictures]))
+        passed = any(span.name == "pass" for span in spans)
         self._send(
             ViewOut(
                 stream=message.stream,
@@ -176,13 +195,21 @@ class Views:
                 slot=slots[0],
                 width=width,
                 height=height,
-                rung=rung.name,
-                quality=rung.quality,
+                rung="pass" if passed else rung.name,
+                quality=None if passed else rung.quality,
                 predicted_ns=predicted,
+                cameras=stream.used([p.camera for p in message.pictures]),
                 stages=spans,
                 packed=_packed(picture),
             )
         )
+
+    def _tell_troubles(self, stream: ViewStream) -> None:
+        """Say what has gone wrong with the cameras or the rig since the last set, and what is over."""
+        with stream.telling:
+            before, stream.troubles = stream.troubles, stream.synthesizer.troubles
+            for code, text in news(before, stream.troubles):
+                self._send(Trouble(stream=stream.name, code=code, message=text, owner=True))
 
     def _tell_once(self, stream: ViewStream, code: str, message: str) -> None:
         if message not in stream.told:

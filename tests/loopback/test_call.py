@@ -66,6 +66,28 @@ async def test_a_mirror_shows_the_view_from_where_the_eye_is_and_the_ledger_has_
         assert record.rung is not None and record.cameras == 2
 
 
+def black_video(path: Path) -> str:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=15)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for _ in range(300):
+            frame = av.VideoFrame.from_ndarray(np.full((240, 320, 3), 2, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return str(path)
+
+
+async def test_who_covers_a_camera_is_told_and_the_view_goes_on_from_the_other(tmp_path: Path) -> None:
+    cameras = {"cam0": "synthetic:body", "cam1": black_video(tmp_path / "black.mp4")}
+    async with service(tmp_path) as (_, url), Call(options(url, cameras=cameras)) as call:
+        await until(lambda: any(n.startswith("camera-covered: cam1 ") for n in call.peer.figures.notices), "a notice")
+        await call.sees(10)
+        assert call.peer.latest_frame is not None
+        assert colour.to_rgb(call.peer.latest_frame).std() > 20
+    shown = [r for r in read_ledger(tmp_path / "ledger.jsonl") if r.outcome == "shown"]
+    assert {(r.rung, r.quality, r.cameras) for r in shown[-5:]} == {("pass", None, 1)}
+
+
 async def test_two_people_see_and_hear_each_other_while_another_room_goes_on(tmp_path: Path) -> None:
     async with service(tmp_path) as (running, url):
         a = options(url, mirror=False, name="ana", mic=tone(tmp_path / "a.wav", 440), save=tmp_path / "ana")
