@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -264,6 +264,24 @@ def test_an_abandoned_partial_pass_waits_for_more_sound_and_an_abandoned_flush_s
     assert again is not None and again.final and again.beam == 1
     (commit, *_) = interpreter.finish(again, run_to_end(again.slices()))
     assert isinstance(commit, Commit) and len(commit.text.split()) == 10
+
+
+def test_words_that_the_alignment_leaves_no_sound_are_not_said() -> None:
+    class Babbler(FakeTranslator):
+        babble = 3
+
+        def align(self, encoded, language, words, *, prefix=()):
+            words = super().align(encoded, language, words, prefix=prefix)
+            at = words[-self.babble].attended_s
+            return (*words[: -self.babble], *(replace(w, attended_s=at) for w in words[-self.babble :]))
+
+    audio = phrases((10, 1.0))
+    run = drive(audio, Babbler(), policy="offline")
+    assert run.words == [f"w{i}" for i in range(7)]
+    Babbler.babble = 2
+    assert drive(audio, Babbler(), policy="offline").words == [f"w{i}" for i in range(10)]
+    Babbler.babble = 10
+    assert drive(audio, Babbler(), policy="offline").words == []
 
 
 def test_tentative_text_is_what_the_policy_held_back_and_ends_empty() -> None:

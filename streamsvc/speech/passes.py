@@ -16,6 +16,8 @@ from streamsvc.speech.text import copies, fold
 from streamsvc.speech.translator import Hypothesis, Segment, Translator, Word
 
 FLUSH_BEAM = 5
+MADE_UP = 3
+TOGETHER_S = 0.1
 PROMPT_LENGTHS = (0, 32, 64, 128, 223)
 """A batch whose prompts put the start token at different positions is refused, so lengths are few."""
 
@@ -32,6 +34,18 @@ def quantised_prompt(history: Sequence[Word], limit: int) -> tuple[tuple[int, ..
         words.insert(0, word)
         tokens[:0] = word.tokens
     return tuple(tokens[len(tokens) - length :]), tuple(words)
+
+
+def heard(words: Sequence[Word]) -> int:
+    """Return how many aligned words from the front lie in the sound. For what the model makes up after the end of it
+    the alignment has no sound left: `MADE_UP` words or more then attend to one moment."""
+    count = len(words)
+    last_s = words[-1].attended_s if words else None
+    if last_s is None:
+        return count
+    while count and last_s - (words[count - 1].attended_s or 0.0) < TOGETHER_S:
+        count -= 1
+    return count if len(words) - count >= MADE_UP else len(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +141,8 @@ class Pass:
             units = tuple(Unit(w.text, None, hypothesis.no_speech) for w in words)
             # Words that won't be committed need no times, unless the decision is made from what aligning finds.
             if self.final or self.aligned or self.commits(units):
-                timed = iter(self.translator.align(encoded, language, words, prefix=self.prefix))
-                segments = tuple(Segment(tuple(next(timed) for _ in s.words), s.start_s, s.end_s) for s in segments)
+                words = self.translator.align(encoded, language, words, prefix=self.prefix)
+                words = words[: heard(words)]
+                segments = (Segment(words, words[0].start_s, words[-1].end_s),) if words else ()
                 yield "align"
         return PassResult(segments, hypothesis.no_speech, hypothesis.log_probability, language, state, dropped)
