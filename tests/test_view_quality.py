@@ -14,7 +14,9 @@ from streamsvc.view.quality import (
     disparity_errors,
     edge_error,
     flicker,
+    matte_errors,
     ms_ssim,
+    outline,
     psnr,
     ssim,
 )
@@ -56,6 +58,20 @@ def test_edge_error_looks_only_beside_depth_jumps() -> None:
     b[~band] = 0
     assert edge_error(a, b, depth) == 0
     assert math.isnan(edge_error(a, b, np.ones((40, 50), np.float32)))
+
+
+def test_the_matte_error_is_the_mean_and_that_about_the_outline() -> None:
+    true = np.zeros((40, 40), np.float32)
+    true[10:30, 10:30] = 1
+    band = outline(true)
+    assert band[10, 20] and band[8, 20] and band[11, 20]
+    assert not band[13, 20] and not band[6, 20]
+    found = np.where(band, np.float32(0.5), true)
+    assert matte_errors(true, true) == (0, 0)
+    assert matte_errors(found, true) == (pytest.approx(0.5 * band.mean()), pytest.approx(0.5))
+    assert math.isnan(matte_errors(true * 0, true * 0)[1])
+    with pytest.raises(ValueError, match="one shape"):
+        matte_errors(found[1:], true)
 
 
 def test_unequal_shapes_and_empty_masks_are_refused() -> None:

@@ -15,15 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamsvc.bench.view_disparity import PlainSgbm, found_disparity, true_disparity
-from streamsvc.bench.view_rows import ALONE, NEAREST, ORACLE, Rungs, helped, nearest_camera, oracle
+from streamsvc.bench.view_rows import ALONE, BEFORE_GREY, NEAREST, ORACLE, Rungs, helped, matte, nearest_camera, oracle
 from streamsvc.bench.view_scenes import BETWEEN, Case, HeldOut, Shot, noisy
 from streamsvc.budget.slices import run_timed, run_to_end
 from streamsvc.frames import Camera, Frame, FrameSet, Pixels, Rig
+from streamsvc.frames.backdrop import Backdrop
 from streamsvc.ledger.figures import percentile
 from streamsvc.scene import Scene
 from streamsvc.view import ViewSynthesizer
 from streamsvc.view.compose import View
-from streamsvc.view.quality import MS_SSIM_MIN_SIDE, disparity_errors, edge_error, flicker, ms_ssim, psnr, ssim
+from streamsvc.view.quality import (
+    MS_SSIM_MIN_SIDE,
+    disparity_errors,
+    edge_error,
+    flicker,
+    matte_errors,
+    ms_ssim,
+    outline,
+    psnr,
+    ssim,
+)
 
 Row = dict[str, str | int | float | None]
 Plane = NDArray[np.float32]
@@ -34,11 +45,13 @@ MOTORCYCLE_DISPARITIES = 48
 
 WARM_RUNS = 2
 MOMENTS = 4
+GREY = Backdrop("colour", (128, 128, 128))
 
 
 def scores(view: View, shot: Shot) -> Row:
     """Return how good `view` is: PSNR (dB), SSIM and MS-SSIM of picture and foreground, PSNR of that part of the
-    foreground that some camera sees, the mean error in the band at depth jumps (0..255), and coverage (0..1)."""
+    foreground that some camera sees, the mean error in the band at depth jumps (0..255), coverage (0..1), and the mean
+    absolute error of the matte (0..1), in all and in the band about the person's outline."""
     truth, person = shot.truth.rgb, shot.truth.alpha > 0.5
     result: Row = {}
     for area, mask in (("foreground", person), ("picture", None)):
@@ -50,13 +63,17 @@ def scores(view: View, shot: Shot) -> Row:
     error = edge_error(view.pixels, truth, shot.truth.depth)
     result["edge_error"] = None if math.isnan(error) else error
     result["coverage"] = float(view.coverage.mean())
+    found = matte(view, shot.target)
+    errors = (None, None) if found is None else matte_errors(found, shot.truth.alpha)
+    result["matte_error"], result["matte_edge_error"] = errors
     return result
 
 
 def flickers(shot: Shot, seed: int, rungs: Rungs, frames: int) -> Iterator[Row]:
-    """Yield each row's flicker on the person over `frames` frames of a still scene with sensor noise."""
+    """Yield each row's flicker over `frames` frames of a still scene with sensor noise: on the person, and in the band
+    about the person's outline. The top learned rung is there before a backdrop too."""
     seen = [noisy(shot.frames, seed, n) for n in range(frames)]
-    person = shot.truth.alpha > 0.5
+    person, edge = shot.truth.alpha > 0.5, outline(shot.truth.alpha)
     height, width = shot.truth.rgb.shape[:2]
     shown = {NEAREST: [nearest_camera(replace(shot, frames=s)) for s in seen]}
     for name in rungs.at(shot.rig, (width, height)).names:
@@ -64,9 +81,13 @@ def flickers(shot: Shot, seed: int, rungs: Rungs, frames: int) -> Iterator[Row]:
         shown[name] = [run_to_end(synthesizer.slices(s, shot.target, name)).pixels for s in seen]
     alone = rungs.maker(shot.rig, (width, height), steady=False)
     shown[rungs.classical + ALONE] = [run_to_end(alone.slices(s, shot.target, rungs.classical)).pixels for s in seen]
+    if rungs.learned is not None:
+        hidden = rungs.maker(shot.rig, (width, height), backdrop=GREY)
+        views = [run_to_end(hidden.slices(s, shot.target, rungs.learned)) for s in seen]
+        shown[rungs.learned + BEFORE_GREY] = [v.pixels for v in views]
     shown[ORACLE] = [oracle(replace(shot, frames=s)).pixels for s in seen]
     for name, pictures in shown.items():
-        yield {"row": name, "flicker": flicker(pictures, person)}
+        yield {"row": name, "flicker": flicker(pictures, person), "edge_flicker": flicker(pictures, edge)}
 
 
 def milliseconds(scene: HeldOut, case: Case, size: tuple[int, int], rungs: Rungs, repeats: int) -> list[Row]:

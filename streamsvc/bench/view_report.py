@@ -36,6 +36,8 @@ SCORES: tuple[Column, ...] = (
     ("MS-SSIM", "picture_ms_ssim", _unit),
     ("edge error", "edge_error", _db),
     ("coverage", "coverage", _percent),
+    ("matte error", "matte_error", _unit),
+    ("at the outline", "matte_edge_error", _unit),
     ("worst gain dB", "worst_gain_db", _db),
 )
 AGAINST: tuple[Column, ...] = (
@@ -49,7 +51,7 @@ AGAINST: tuple[Column, ...] = (
     ("calibration noise costs dB", "noise_loss_db", _db),
     ("equal colours add dB", "alike_db", _db),
 )
-FLICKER: tuple[Column, ...] = (("flicker of the person", "flicker", _db),)
+FLICKER: tuple[Column, ...] = (("flicker of the person", "flicker", _db), ("at the outline", "edge_flicker", _db))
 MILLISECONDS: tuple[Column, ...] = (
     ("p50 ms", "p50", _ms),
     ("p95 ms", "p95", _ms),

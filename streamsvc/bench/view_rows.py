@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from streamsvc.bench.view_disparity import on_grid
 from streamsvc.bench.view_scenes import Shot
 from streamsvc.budget.slices import run_to_end
 from streamsvc.frames import Camera, Pixels, Rig
+from streamsvc.frames.backdrop import ROOM, Backdrop
 from streamsvc.view import ViewError, ViewSynthesizer
 from streamsvc.view.compose import View, compose
 from streamsvc.view.geometry import Source
@@ -43,6 +45,9 @@ AS_THEY_ARE = ", as they are"
 ALONE = ", each picture by itself"
 """Added to the name of a rung that runs without the filter over time."""
 
+BEFORE_GREY = ", before grey"
+"""Added to the name of a rung with a backdrop of one colour."""
+
 CLASSICAL_PREFIX = "sgbm-"
 
 
@@ -54,9 +59,17 @@ class Rungs:
     names: tuple[str, ...]
     net: NetGeometry | None = None
 
-    def maker(self, rig: Rig, size: tuple[int, int], *, steady: bool = True, alike: bool = True) -> ViewSynthesizer:
-        """Return a new view maker, which remembers nothing; `steady` and `alike` as in `ViewSynthesizer`."""
-        return ViewSynthesizer(rig, *size, net=self.net, steady=steady, alike=alike)
+    def maker(
+        self,
+        rig: Rig,
+        size: tuple[int, int],
+        *,
+        steady: bool = True,
+        alike: bool = True,
+        backdrop: Backdrop = ROOM,
+    ) -> ViewSynthesizer:
+        """Return a new view maker, which remembers nothing; what is chosen is as in `ViewSynthesizer`."""
+        return ViewSynthesizer(rig, *size, net=self.net, steady=steady, alike=alike, backdrop=backdrop)
 
     def at(self, rig: Rig, size: tuple[int, int]) -> Rungs:
         """Return those of the rungs that can match the pairs of `rig`."""
@@ -134,6 +147,14 @@ def splat_only(view: View, target: Camera) -> View | None:
     """Return the splatted colour of a rung's `view`, None where it wasn't composed of sources."""
     made = view.composed
     return None if made is None else run_to_end(compose(made.sources, target, made.side, made.k, blended=False))
+
+
+def matte(view: View, target: Camera) -> NDArray[np.float32] | None:
+    """Return the matte of a rung's `view`, None where its sources have none."""
+    made = view.composed
+    if made is None or any(source.matte is None for source in made.sources):
+        return None
+    return run_to_end(compose(made.sources, target, made.side, made.k, matted=True)).matte
 
 
 def with_true_depth(view: View, shot: Shot) -> View | None:

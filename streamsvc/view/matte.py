@@ -86,7 +86,10 @@ def view_matte(
     A hole that opens because the view stands elsewhere than the cameras is as wide as the jump in depth beside it
     allows. A wider one between two parts of the person, an arm and the body, shows the room behind both.
     """
-    matte, inverse = np.ascontiguousarray(features[..., 3]), np.ascontiguousarray(features[..., 4])
+    matte, inverse = features[..., 3], np.ascontiguousarray(features[..., 4])
+    # Holes are filled row by row: a row that took the wrong neighbour's isn't like those about it.
+    about = cv2.medianBlur(matte.astype(np.uint8), SPECKLE_PX)
+    matte = np.where(coverage < np.float32(HOLE_COVERAGE), about, matte)
     away = min(float(np.linalg.norm(s.camera.centre - view.centre)) for s in sources)
     reach = np.float32(small.K[0, 0] * away)
     _cut_gaps(inverse, coverage, np.float32(HOLE_COVERAGE), reach, np.float32(GAP_SLACK_PX), matte)

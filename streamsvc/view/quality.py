@@ -98,6 +98,21 @@ def depth_edges(depth: NDArray[np.float32], jump: float = 0.05, band: int = EDGE
     return np.asarray(cv2.dilate(edge, np.ones((band, band), np.uint8)) > 0)
 
 
+def outline(alpha: NDArray[np.float32], band: int = EDGE_BAND_PX) -> Mask:
+    """Return the band of `band` pixels around the edge of where `alpha` (h, w) is over a half."""
+    inside, around = (alpha > 0.5).astype(np.uint8), np.ones((band, band), np.uint8)
+    return np.asarray(cv2.dilate(inside, around) != cv2.erode(inside, around))
+
+
+def matte_errors(found: NDArray[np.float32], true: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the mean absolute error of a matte, both (h, w) in [0, 1], and that in the 5-px `outline` of the true one
+    (nan where it has none)."""
+    if found.shape != true.shape or found.ndim != 2:
+        raise ValueError(f"mattes of one shape (h, w) are compared, got {found.shape} and {true.shape}")
+    error, band = np.abs(found - true), outline(true)
+    return float(error.mean()), float(error[band].mean()) if band.any() else float("nan")
+
+
 def edge_error(a: Pixels, b: Pixels, depth: NDArray[np.float32]) -> float:
     """Return the mean absolute error (0..255) in the 5-px band around the jumps of `depth`; nan when there are none."""
     _checked(a, b, None)

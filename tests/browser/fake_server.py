@@ -232,6 +232,7 @@ class Guest:
                 "rung": s.rung,
                 "mode": s.mode,
             },
+            "appearance": {"backdrop": s.backdrop},
         }
 
     async def close(self) -> None:

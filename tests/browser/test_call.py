@@ -112,6 +112,23 @@ def test_a_touched_setting_alone_is_sent(visit, service):
     assert changes[0]["speech"]["policy"] == "consensus"
 
 
+def test_what_is_behind_me_reaches_the_service(caller):
+    page = caller.page
+    page.click("[data-call=settings]")
+    assert page.locator("[data-set=nobackdrop]").is_hidden()
+    assert page.locator("[data-set=colour]").is_hidden()
+    taken = "window.__heard.filter((m) => m.type === 'configured').at(-1)?.settings.appearance?.backdrop"
+    page.select_option("[data-set=backdrop]", "blur")
+    caller.until(f"{taken} === 'blur'")
+    page.select_option("[data-set=backdrop]", "colour")
+    page.locator("[data-set=colour]").fill("#102030")
+    caller.until(f"{taken} === '#102030'")
+    assert page.locator("[data-set=backdrop]").input_value() == "colour"
+    page.select_option("[data-set=backdrop]", "room")
+    caller.until(f"{taken} === 'room'")
+    assert page.locator("[data-set=colour]").is_hidden()
+
+
 def test_the_pointer_and_the_keys_move_the_eye_and_r_brings_it_home(caller):
     page = caller.page
     caller.until("(window.__sent.viewpoint ?? []).length > 0", "the eye's place is said at the start")

@@ -21,7 +21,7 @@ from streamsvc.peer import PeerOptions
 from streamsvc.scene import open_scene
 from streamsvc.signalling import messages as wire
 from streamsvc.signalling.client import SignallingClient
-from streamsvc.signalling.messages import SignallingError, ViewSettings
+from streamsvc.signalling.messages import AppearanceSettings, SignallingError, ViewSettings
 
 VIEW = ViewSettings(width=320, height=240, budget_ms=2000)
 
@@ -107,6 +107,35 @@ async def test_two_people_see_and_hear_each_other_while_another_room_goes_on(tmp
     assert (
         abs(loudest_hz(tmp_path / "ana" / "speech.wav") - 880) < 5 if (tmp_path / "ana" / "view.mp4").exists() else True
     )
+
+
+async def test_who_is_shown_hides_their_room_from_the_first_view_on_and_changes_what_is_seen_in_mid_call(
+    tmp_path: Path,
+) -> None:
+    blue, green = (10, 20, 220), (20, 180, 40)
+
+    def room_of(call: Call) -> np.ndarray:
+        assert call.peer.latest_frame is not None
+        return colour.to_rgb(call.peer.latest_frame)[20:80, 10:70].astype(float)
+
+    def is_plain(room: np.ndarray, wanted: tuple[int, int, int]) -> bool:
+        return bool(np.abs(room.mean((0, 1)) - wanted).max() < 20 and room.std((0, 1)).max() < 8)
+
+    async with service(tmp_path) as (running, url):
+        hidden = options(url, mirror=False, name="ana", appearance=AppearanceSettings(backdrop="#0a14dc"))
+        viewer = options(url, mirror=False, name="ben", cameras={})
+        async with Call(viewer) as ben, Call(hidden):
+            await ben.sees(1)
+            assert is_plain(room_of(ben), blue)
+            await ben.sees(10)
+            assert is_plain(room_of(ben), blue)
+            people = {p.name: p for p in running.hub.participants}
+            await people["ana"].configure(wire.Configure(appearance=AppearanceSettings(backdrop="#14b428")))
+            await until(lambda: is_plain(room_of(ben), green), "the new colour is seen")
+            with pytest.raises(SignallingError, match="rig with a pair"):
+                await people["ben"].configure(wire.Configure(appearance=AppearanceSettings(backdrop="blur")))
+            await people["ana"].configure(wire.Configure(appearance=AppearanceSettings(backdrop="room")))
+            await until(lambda: room_of(ben).std() > 20, "the room is seen")
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
