@@ -13,7 +13,7 @@ import pytest
 
 from streamsvc.bench.speech import SpeechBench, run_speech
 from streamsvc.bench.speech_data import CHOOSE, PROMPTS, REPORT, STREAMS, Source, join, prompts, sources
-from streamsvc.bench.speech_grid import TARGETS, choose, grid
+from streamsvc.bench.speech_grid import TARGETS, choose, grid, misses
 from streamsvc.bench.speech_plot import Point, curves
 from streamsvc.bench.speech_run import Remembered, Watched, interpret
 from streamsvc.bench.speech_score import Quality, Scored, figures
@@ -145,8 +145,15 @@ def test_the_best_within_the_lag_is_chosen_unless_it_says_too_much() -> None:
         return {"setting": name, "chrf_share": share, "LAAL_CA": lag, "word_ratio": ratio}
 
     rows = [row("late", 1.0, 3001), row("good", 0.97, 2900), row("fast", 0.9, 1500), row("talks", 0.99, 2000, 1.2)]
-    assert [choose(rows, t)["setting"] for t in TARGETS] == ["good", "fast"]
-    assert choose(rows[:1], TARGETS[0]) is None
+    assert [choose(rows, t, 1.05)["setting"] for t in TARGETS] == ["good", "fast"]
+    assert choose(rows[:1], TARGETS[0], 1.05) is None
+    assert choose(rows, TARGETS[0], 1.2)["setting"] == "talks", "offline says as many words"
+
+
+def test_what_a_target_misses_is_said() -> None:
+    row = {"chrf_share": 0.97, "bleu_share": 0.891, "LAAL_CA": 3100, "word_ratio": 1.15}
+    assert misses(row, TARGETS[0]) == ["bleu 89.1 % < 90 %", "lag 3.10 s > 3 s", "words / reference 1.15 > 1.1"]
+    assert misses(row | {"bleu_share": 0.9, "LAAL_CA": 3000, "word_ratio": 1.1}, TARGETS[0]) == []
 
 
 def test_shares_are_of_offline_and_intervals_hold_the_figure() -> None:
@@ -196,7 +203,7 @@ def test_a_run_fills_every_table_and_draws_its_curve(recordings: None, tmp_path:
         assert row["LAAL"] <= row["LAAL_CA"]
         assert ("intervals" in row) == (row["half"] == REPORT)
     assert rows[REPORT, PROMPTS, "offline"]["LAAL"] > rows[REPORT, PROMPTS, "greedy frame_width=1"]["LAAL"]
-    assert [h["met"] for h in found["headlines"]] == [True] * 4
+    assert [h["misses"] for h in found["headlines"]] == [[]] * 4
     table = (out / "table.md").read_text()
     assert "lost, repeated or changed: none" in table and "nrefs:1" in table
     assert (out / "curve.svg").read_text().startswith("<svg")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from streamsvc.bench.speech_data import CHOOSE, LANGUAGES, PROMPTS, REPORT, STREAMS, Source, sources
-from streamsvc.bench.speech_grid import TARGETS, Setting, choose, grid
+from streamsvc.bench.speech_grid import TARGETS, Setting, choose, grid, misses
 from streamsvc.bench.speech_plot import Point, curves
 from streamsvc.bench.speech_report import report
 from streamsvc.bench.speech_run import Remembered, Run, interpret
@@ -175,19 +175,16 @@ def _headlines(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return for each kind and target the row reported of the setting that was chosen on the other half."""
     found = []
     for kind in KINDS:
-        own = [r for r in rows if r["kind"] == kind]
+        own = {(r["half"], r["setting"]): r for r in rows if r["kind"] == kind}
         for target in TARGETS:
-            chosen = choose([r for r in own if r["half"] == CHOOSE], target)
+            first = [r for (half, _), r in own.items() if half == CHOOSE]
+            chosen = choose(first, target, own[CHOOSE, OFFLINE]["word_ratio"])
             if chosen is None:
-                found.append({"kind": kind, "target": target.name, "setting": None, "met": False})
+                found.append({"kind": kind, "target": target.name, "setting": None})
                 continue
-            row = next(r for r in own if r["half"] == REPORT and r["setting"] == chosen["setting"])
-            met = (
-                row["chrf_share"] >= target.chrf_share
-                and row["bleu_share"] >= target.bleu_share
-                and row["LAAL_CA"] <= target.lag_ms
-            )
-            found.append(row | {"target": target.name, "met": met})
+            row = own[REPORT, chosen["setting"]]
+            offline = own[REPORT, OFFLINE]["word_ratio"]
+            found.append(row | {"target": target.name, "misses": misses(row, target), "offline_word_ratio": offline})
     return found
 
 

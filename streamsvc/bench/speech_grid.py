@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 from streamsvc.speech.policies import POLICIES, find_policy, resolve
@@ -34,28 +33,28 @@ class Target:
 
 TARGETS = (Target("97 % at 3 s", 0.97, 0.90, 3000.0), Target("90 % at 2 s", 0.90, 0.75, 2000.0))
 
-_GRID: dict[str, dict[str, Sequence[float]]] = {
-    "offline": {},
-    "greedy": {"frame_width": (1.0,)},
-    "confidence": {"threshold": (0.5, 0.7, 0.9), "frame_width": (1.0,)},
-    "consensus": {"threshold": (0.75, 0.9), "frame_width": (0.5, 1.0)},
-    "agreement": {"n": (2, 3), "frame_width": (0.5, 0.75, 1.0)},
-    "attention": {"frames": (25, 60), "frame_width": (0.5, 1.0)},
-    "certain": {"threshold": (-0.5, -0.2), "frame_width": (1.0,)},
+_GRID: dict[str, tuple[dict[str, float], ...]] = {
+    "offline": ({},),
+    "greedy": ({"frame_width": 1.0},),
+    "confidence": tuple({"threshold": t, "frame_width": 1.0} for t in (0.4, 0.6)),
+    "consensus": tuple({"threshold": t, "frame_width": f} for t, f in ((0.75, 0.5), (0.75, 1.0), (0.9, 1.0))),
+    "agreement": tuple(
+        {"n": n, "frame_width": f} for n, f in ((2, 0.5), (2, 0.75), (2, 1.0), (3, 0.5), (3, 0.75), (4, 0.5))
+    ),
+    "attention": tuple({"frames": n, "frame_width": f} for n, f in ((25, 1.0), (50, 0.5), (75, 0.5), (75, 1.0))),
+    "certain": tuple({"threshold": t, "frame_width": 1.0} for t in (-1.0, -0.5)),
 }
-_PAPER: dict[str, dict[str, Sequence[float]]] = {
-    "greedy": {},
-    "confidence": {"threshold": (0.5, 0.9)},
-    "consensus": {"threshold": (0.5, 0.75)},
+_PAPER: dict[str, tuple[dict[str, float], ...]] = {
+    "greedy": ({},),
+    "confidence": ({"threshold": 0.5}, {"threshold": 0.9}),
+    "consensus": ({"threshold": 0.5}, {"threshold": 0.75}),
 }
 """With the paper's thresholds (its table 2); `offline` is the same in both."""
 
 
-def _settings(policy: str, grid: Mapping[str, Sequence[float]], preset: str) -> Iterable[Setting]:
-    for values in product(*grid.values()):
-        given = dict(zip(grid, values, strict=True))
-        name = " ".join((policy, *(["paper"] if preset == "paper" else []), *(f"{k}={v:g}" for k, v in given.items())))
-        yield Setting(policy, name, resolve(policy, given, preset=preset))
+def _setting(policy: str, given: Mapping[str, float], preset: str) -> Setting:
+    label = " ".join((policy, *(["paper"] if preset == "paper" else []), *(f"{k}={v:g}" for k, v in given.items())))
+    return Setting(policy, label, resolve(policy, given, preset=preset))
 
 
 def grid(policies: Sequence[str] = ()) -> list[Setting]:
@@ -63,20 +62,34 @@ def grid(policies: Sequence[str] = ()) -> list[Setting]:
 
     Raises PolicyError for a name that isn't a policy's.
     """
-    wanted = ["offline", *(find_policy(p).name for p in policies or POLICIES)]
+    wanted = dict.fromkeys(["offline", *(find_policy(p).name for p in policies or POLICIES)])
     return [
-        setting
-        for policy in dict.fromkeys(wanted)
+        _setting(policy, given, preset)
+        for policy in wanted
         for preset, grids in (("default", _GRID), ("paper", _PAPER))
-        if policy in grids
-        for setting in _settings(policy, grids[policy], preset)
+        for given in grids.get(policy, ())
     ]
 
 
-def choose(rows: Sequence[Mapping[str, Any]], target: Target) -> Mapping[str, Any] | None:
+def choose(rows: Sequence[Mapping[str, Any]], target: Target, word_ratio: float) -> Mapping[str, Any] | None:
     """Return the row to use for a target: of those within its lag the best chrF; None where none is.
 
-    Rows hold chrf_share, LAAL_CA, word_ratio; those with too many words aren't considered.
+    Rows hold chrf_share, LAAL_CA, word_ratio. Those that say more words than the target allows aren't considered,
+    unless offline (`word_ratio`) says as many: then the references are terse, and nobody made words up.
     """
-    fit = [r for r in rows if r["LAAL_CA"] <= target.lag_ms and r["word_ratio"] <= MAX_WORD_RATIO]
+    most = max(MAX_WORD_RATIO, word_ratio)
+    fit = [r for r in rows if r["LAAL_CA"] <= target.lag_ms and r["word_ratio"] <= most]
     return max(fit, key=lambda r: float(r["chrf_share"]), default=None)
+
+
+def misses(row: Mapping[str, Any], target: Target) -> list[str]:
+    """Return in what a row misses a target."""
+    found = []
+    for name, least in (("chrf", target.chrf_share), ("bleu", target.bleu_share)):
+        if row[f"{name}_share"] < least:
+            found.append(f"{name} {100 * row[f'{name}_share']:.1f} % < {100 * least:.0f} %")
+    if row["LAAL_CA"] > target.lag_ms:
+        found.append(f"lag {row['LAAL_CA'] / 1000:.2f} s > {target.lag_ms / 1000:g} s")
+    if row["word_ratio"] > MAX_WORD_RATIO:
+        found.append(f"words / reference {row['word_ratio']:.2f} > {MAX_WORD_RATIO}")
+    return found

@@ -62,8 +62,9 @@ def report(figures: dict[str, Any]) -> list[str]:
         if row["setting"] is None:
             out.append(f"- {row['kind']}, {row['target']}: no setting is within the lag")
             continue
-        met = "met" if row["met"] else "NOT met"
-        out.append(f"- {row['kind']}, {row['target']}: {met} by `{row['setting']}`: {_with_intervals(row)}")
+        met = f"missed ({'; '.join(row['misses'])})" if row["misses"] else "met"
+        out.append(f"- {row['kind']}, {row['target']}: `{row['setting']}`, {met}")
+        out.append(f"    - {_with_intervals(row)}; offline {_ratio(row['offline_word_ratio'])}")
     tables: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in figures["rows"]:
         if row["half"] == REPORT:
