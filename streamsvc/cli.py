@@ -322,6 +322,7 @@ def _bench_speech(arguments: argparse.Namespace) -> int:
         arguments.out,
         tuple(filter(None, arguments.languages.split(","))),
         tuple(filter(None, (arguments.policies or "").split(","))),
+        tuple(filter(None, arguments.kinds.split(","))),
         arguments.limit,
         arguments.model,
     )
@@ -491,6 +492,9 @@ def _add_bench_view_flags(p: argparse.ArgumentParser) -> None:
 def _add_bench_speech_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--policies", metavar="NAME,...", help="only these, and offline (all)")
     p.add_argument("--languages", default="es,fr", metavar="XX,...", help="spoken (%(default)s)")
+    p.add_argument(
+        "--kinds", default="prompts,streams", metavar="KIND,...", help="prompts alone, or joined (%(default)s)"
+    )
     p.add_argument("--limit", type=int, metavar="N", help="prompts in each half of each language (all)")
     p.add_argument("--model", help="directory, or name of a model (the installed one)")
     p.add_argument("--out", type=Path, default=Path("out/bench-speech"), help="tables and plot (%(default)s)")

@@ -209,6 +209,14 @@ def test_a_run_fills_every_table_and_draws_its_curve(recordings: None, tmp_path:
     assert (out / "curve.svg").read_text().startswith("<svg")
 
 
+def test_streams_alone_are_still_compared_with_offline_on_prompts(recordings: None, tmp_path: Path) -> None:
+    options = SpeechBench(tmp_path / "bench", ("es",), ("greedy",), (STREAMS,), draws=5)
+    found = run_speech(options, lambda _: None, None, FakeTranslator(), FakeDetector)
+    assert {r["kind"] for r in found["rows"]} == {STREAMS}
+    assert {r["setting"] for r in found["rows"]} == {s.name for s in grid(options.policies)}
+    assert all(r["chrf_share"] == 1 for r in found["rows"])
+
+
 def test_a_curve_has_a_line_for_each_policy_and_rings_what_was_chosen() -> None:
     points = [
         Point(1, 80, "greedy", "a<b", False),
@@ -224,6 +232,7 @@ def test_a_curve_has_a_line_for_each_policy_and_rings_what_was_chosen() -> None:
     ("flags", "says"),
     [
         (["--languages", "xx"], "no recordings in xx; es, fr"),
+        (["--kinds", "songs"], "prompts or streams, not as songs"),
         (["--policies", "wait"], "isn't known"),
         (["--limit", "0"], "at least one prompt"),
     ],

@@ -33,12 +33,13 @@ OFFLINE = "offline"
 
 @dataclass(frozen=True, slots=True)
 class SpeechBench:
-    """What to run: `limit` prompts in each half of each language (None: all), `policies` by name (none: all), `draws`
-    of the bootstrap; `model` as `interpret` takes it."""
+    """What to run: `limit` prompts in each half of each language (None: all), alone, in streams or both (`kinds`),
+    `policies` by name (none: all), `draws` of the bootstrap; `model` as `interpret` takes it."""
 
     out: Path
     languages: tuple[str, ...] = LANGUAGES
     policies: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = KINDS
     limit: int | None = None
     model: str | None = None
     draws: int = DRAWS
@@ -73,6 +74,8 @@ def run_speech(
     unknown = [name for name in options.languages if name not in LANGUAGES]
     if unknown or not options.languages:
         raise SpeechError(f"there are no recordings in {', '.join(unknown) or 'no language'}; {', '.join(LANGUAGES)}")
+    if not options.kinds or set(options.kinds) - set(KINDS):
+        raise SpeechError(f"prompts are heard as {' or '.join(KINDS)}, not as {', '.join(options.kinds) or 'nothing'}")
     if options.limit is not None and options.limit < 1:
         raise SpeechError(f"at least one prompt in each half is needed, got {options.limit}")
     settings = grid(options.policies)
@@ -83,7 +86,10 @@ def run_speech(
 
         translator = Whisper(options.model)
     options.out.mkdir(parents=True, exist_ok=True)
-    cells = _interpret_all(settings, data, translator, quality, tell, progress, detector)
+    wanted = {kind: settings if kind in options.kinds else [] for kind in KINDS}
+    # What everything is compared with.
+    wanted[PROMPTS] = wanted[PROMPTS] or [s for s in settings if s.policy == OFFLINE]
+    cells = _interpret_all(wanted, data, translator, quality, tell, progress, detector)
     result = _figures(options, settings, data, cells, quality)
     (options.out / "figures.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
     (options.out / "curve.svg").write_text(_plot(result), "utf-8")
@@ -96,7 +102,7 @@ def run_speech(
 
 
 def _interpret_all(
-    settings: Sequence[Setting],
+    wanted: dict[str, list[Setting]],
     data: dict[str, dict[tuple[str, str], list[Source]]],
     translator: Translator,
     quality: Quality,
@@ -104,16 +110,18 @@ def _interpret_all(
     progress: Callable[[float, float], None] | None,
     detector: Callable[[], Detector] | None,
 ) -> _Cells:
-    total = sum(s.seconds for found in data.values() for part in found.values() for s in part)
+    total = sum(s.seconds * bool(wanted[k]) for found in data.values() for (_, k), part in found.items() for s in part)
     done = 0.0
     cells: _Cells = {}
     for language, found in data.items():
         for (half, kind), part in found.items():
-            tell(f"{language}, {half}, {kind}: {len(part)} recordings, {len(settings)} settings")
+            if not wanted[kind]:
+                continue
+            tell(f"{language}, {half}, {kind}: {len(part)} recordings, {len(wanted[kind])} settings")
             for source in part:
                 # Another recording shares no sound with this one, so what is remembered can go.
                 memory = Remembered(translator)
-                for setting in settings:
+                for setting in wanted[kind]:
                     own = detector() if detector else None
                     run = interpret(memory, source, setting.policy, setting.parameters, own)
                     cell = cells.setdefault((language, half, kind, setting.name), _Cell())
@@ -146,7 +154,7 @@ def _figures(
     for group, languages in groups.items():
         for half in HALVES:
             whole = _scored(cells, languages, half, PROMPTS, OFFLINE)
-            for kind in KINDS:
+            for kind in options.kinds:
                 for setting in settings:
                     own = [cells[language, half, kind, setting.name] for language in languages]
                     scored = _scored(cells, languages, half, kind, setting.name)
@@ -174,7 +182,7 @@ def _scored(cells: _Cells, languages: Sequence[str], half: str, kind: str, setti
 def _headlines(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return for each kind and target the row reported of the setting that was chosen on the other half."""
     found = []
-    for kind in KINDS:
+    for kind in dict.fromkeys(r["kind"] for r in rows):
         own = {(r["half"], r["setting"]): r for r in rows if r["kind"] == kind}
         for target in TARGETS:
             first = [r for (half, _), r in own.items() if half == CHOOSE]
@@ -209,7 +217,7 @@ def _plot(result: dict[str, Any]) -> str:
     rows = [r for r in result["rows"] if r["language"] == top and r["half"] == REPORT]
     chosen = {(h["kind"], h["setting"]) for h in result["headlines"]}
     panels = {}
-    for kind in KINDS:
+    for kind in dict.fromkeys(r["kind"] for r in rows):
         for lag, name in (("LAAL_CA", "with compute"), ("LAAL", "without")):
             panels[f"{kind}, {name}"] = [
                 Point(
