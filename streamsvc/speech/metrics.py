@@ -3,8 +3,8 @@
 Times in ms. A word's *delay* is the source that had been read when it came out; *elapsed* the wall clock then, input
 arriving at 1x, so that it holds the compute too (the `_CA` metrics). Formulas: AL, Ma et al. (ACL 2019); LAAL, Papi et
 al. (AutoSimTrans 2022); AP, Cho and Esipova (2016); DAL, Arivazhagan et al. (ACL 2019); ATD, Kano et al. (Interspeech
-2023); StreamLAAL, LAAL of the phrases of a stream that was cut at its references (Papi et al., ACL 2024). They agree
-with SimulEval 1.1.4's. Pure.
+2023): what SimulEval 1.1.4 computes. StreamLAAL is LAAL of the phrases of a stream that was cut at its references (Papi
+et al., ACL 2024). Pure.
 """
 
 from __future__ import annotations
