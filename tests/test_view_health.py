@@ -191,6 +191,14 @@ def test_a_healthy_rig_with_noise_motion_and_calibration_noise_is_left_in_peace(
         assert not any(verdicts(told, sets))
 
 
+def test_cameras_swapped_across_pairs_are_said_once(body: Scene) -> None:
+    rig = body.rig(4, 320, 240)
+    pictures = {c.name: grain(body.render(c, 0.5).rgb, i) for i, c in enumerate(rig.cameras)}
+    swapped = pictures | {"cam1": pictures["cam2"], "cam2": pictures["cam1"]}
+    assert [(f.code, f.cameras) for f in Health(rig).examine(swapped)] == [(SWAPPED, ("cam1", "cam2"))]
+    assert not Health(rig).examine(pictures)
+
+
 def test_pictures_of_two_worlds_give_no_verdict_however_often(seen: tuple[Rig, Pictures]) -> None:
     rig, pictures = seen
     other = grain(render(arc(1, 0)[0], PERSON)[0], 3)

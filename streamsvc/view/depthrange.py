@@ -1,4 +1,7 @@
-"""The depth range of a rig that doesn't state one: estimated once, from a coarse match over every depth."""
+"""The depth range of a rig that doesn't state one: estimated once, from a coarse match over every depth.
+
+The match is dense, not that of corners (`health_matches`): a plain wall has no corners, and it must be in the range.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamsvc.frames import Camera, Pixels
 from streamsvc.frames.rig import Matrix
-from streamsvc.view.rectify import RectifiedPair, shrunk
+from streamsvc.view.rectify import common_rotation, shrunk
 
 SIDE = 320
 CORNERS = 400
@@ -23,6 +23,17 @@ CORNER_QUALITY = 0.005
 CORNERS_APART_PX = 4
 PATCH_PX = 31
 RATIO = 0.85
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Axes:
+    """A pair as rectification sees it, without its maps: which camera is the left one, the rectified orientation (3, 3)
+    world to camera, and the baseline in metres."""
+
+    left: Camera
+    right: Camera
+    rotation: Matrix
+    baseline: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,9 +92,16 @@ def match(a: Corners, b: Corners) -> tuple[Matrix, Matrix]:
     return a.points[kept], b.points[best[kept]]
 
 
-def roll_degrees(camera: Camera, pair: RectifiedPair) -> float:
-    """Return how far the picture of `camera` is turned against the rectified axes of `pair`."""
-    right = camera.R @ pair.left.grid.R[0]
+def axes_of(a: Camera, b: Camera) -> Axes:
+    """Return the axes of a pair, in either order; raises ViewError when it is none."""
+    rotation, swapped = common_rotation(a, b)
+    left, right = (b, a) if swapped else (a, b)
+    return Axes(left, right, rotation, float(np.linalg.norm(b.centre - a.centre)))
+
+
+def roll_degrees(camera: Camera, axes: Axes) -> float:
+    """Return how far the picture of `camera` is turned against the rectified axes."""
+    right = camera.R @ axes.rotation[0]
     return float(np.degrees(np.arctan2(right[1], right[0])))
 
 
@@ -95,13 +113,12 @@ def _directions(camera: Camera, points: Matrix, size: tuple[int, int], rotation:
 
 
 def triangulate(
-    pair: RectifiedPair, left: Matrix, left_size: tuple[int, int], right: Matrix, right_size: tuple[int, int]
+    axes: Axes, left: Matrix, left_size: tuple[int, int], right: Matrix, right_size: tuple[int, int]
 ) -> Triangulated:
-    """Return what `pair` makes of matches: `left` (n, 2), n > 0, are pixels of the left camera's picture of
+    """Return what a pair makes of matches: `left` (n, 2), n > 0, are pixels of the left camera's picture of
     `left_size`, `right` those of the right one's."""
-    rotation = pair.left.grid.R
-    a = _directions(pair.left.source, left, left_size, rotation)
-    b = _directions(pair.right.source, right, right_size, rotation)
+    a = _directions(axes.left, left, left_size, axes.rotation)
+    b = _directions(axes.right, right, right_size, axes.rotation)
     x, y = (a + b).T / 2
     along, across = (a - b).T
     return Triangulated(x, y, across, along)

@@ -8,7 +8,7 @@ samples (Fischler and Bolles 1981; seeded, so that the same pictures get the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from streamsvc.frames import Pixels
 from streamsvc.frames.rig import Matrix
 from streamsvc.view.health import Finding
 from streamsvc.view.health_matches import (
+    Axes,
     Corners,
     Triangulated,
     corners,
@@ -26,7 +27,6 @@ from streamsvc.view.health_matches import (
     small_grey,
     triangulate,
 )
-from streamsvc.view.rectify import RectifiedPair
 
 ENOUGH = 20
 """Matches that must agree for a verdict."""
@@ -35,11 +35,15 @@ SHARE = 0.5
 """Part of all matches that must, before the calibration is blamed."""
 
 SURE, SURE_SHARE = 50, 0.65
-"""So many fitting matches, and such a part of all, and no picture is flipped to see."""
+SURE_PX = 1.0
+"""So many fitting matches, such a part of all, and so small a miss, and no other picture is tried in place of one."""
 
-BETTER_SWAPPED, BETTER_MIRRORED = 1.1, 1.25
-"""So many times as many matches must fit another reading of the pictures as fit them as they are. Cameras that hardly
-turn against each other almost fit when they are exchanged, and a face almost fits its mirror image."""
+BETTER = 1.4
+"""So many times better than as they are the pictures must fit under another reading: cameras that hardly turn against
+each other almost fit when they are exchanged, and a face almost fits its mirror image."""
+
+APART = 0.6
+"""So many times as many matches cameras may have that stand farther apart."""
 
 WINDOW_PX = 1.2
 OFF_PX = 3.0
@@ -77,10 +81,10 @@ class Fit:
         return self.agreed >= ENOUGH and self.impossible <= self.agreed / 4
 
 
-def fit(pair: RectifiedPair, found: Triangulated, window: float) -> Fit:
-    """Return how `found` fits `pair`; `window` (tangent) is how far a match may lie from the model of the miss."""
+def fit(axes: Axes, found: Triangulated, window: float) -> Fit:
+    """Return how `found` fits the pair; `window` (tangent) is how far a match may lie from the model of the miss."""
     n = len(found.x)
-    baseline = float(pair.fb / pair.left.grid.K[0, 0])
+    baseline = axes.baseline
     if n < ENOUGH:
         return Fit(n, 0, 0, 0.0, np.zeros(0), baseline)
     terms = np.stack([np.ones(n), found.x, found.y, found.along], 1)
@@ -101,54 +105,73 @@ def _fits_exactly(found: Fit, focal: float) -> bool:
     return found.fits and found.miss * focal <= OFF_PX
 
 
+def _evidence(found: Fit, focal: float) -> float:
+    """How much speaks for a reading: many matches, a large part of all, and a small miss; 0 where it doesn't fit."""
+    return found.agreed**1.5 / found.matches / (1 + found.miss * focal) if _fits_exactly(found, focal) else 0.0
+
+
 def examine(
-    pair: RectifiedPair, pictures: Mapping[str, Pixels], depth_range: tuple[float, float] | None = None
+    axes: Axes, pictures: Mapping[str, Pixels], depth_range: tuple[float, float] | None = None
 ) -> Slices[Finding | bool]:
     """Check one pair; yields "check" after every few milliseconds.
 
-    `pair` is rectified at any size, `pictures` (h, w, 3) uint8 by camera are of any sizes, `depth_range` is the one
-    that the rig states. Returns what is wrong, True when nothing is, False when the pictures don't say.
+    `pictures` (h, w, 3) uint8 by camera, of any sizes, are the pair's, and others that may have been taken for them;
+    `depth_range` is the one that the rig states. Returns what is wrong, True when nothing is, False when the pictures
+    don't say.
     """
-    left, right = pair.left.source, pair.right.source
-    greys = [small_grey(c, pictures[c.name]) for c in (left, right)]
-    rolls = [roll_degrees(c, pair) for c in (left, right)]
-    a = corners(greys[0], rolls[0])
+    left, right = axes.left, axes.right
+    names = left.name, right.name
+    own = [corners(small_grey(left, pictures[left.name]), roll_degrees(left, axes))]
     yield "check"
-    b = corners(greys[1], rolls[1])
+    own.append(corners(small_grey(right, pictures[right.name]), roll_degrees(right, axes)))
     yield "check"
-    focal = float(left.resized(*a.size).K[0, 0])
-
-    def fitted(a: Corners, b: Corners) -> tuple[Fit, Fit]:
-        """As they are, and exchanged."""
-        p, q = match(a, b)
-        return (
-            fit(pair, triangulate(pair, p, a.size, q, b.size), WINDOW_PX / focal),
-            fit(pair, triangulate(pair, q, b.size, p, a.size), WINDOW_PX / focal),
-        )
-
-    as_is, exchanged = fitted(a, b)
-    readings = [(exchanged, BETTER_SWAPPED, _swapped(left.name, right.name))]
+    focal = float(left.resized(*own[0].size).K[0, 0])
+    points = match(*own)
+    as_is = _fitted(axes, *points, own[0].size, own[1].size)
+    exchanged = _fitted(axes, *points[::-1], own[1].size, own[0].size)
     yield "check"
-    right_way = _fits_exactly(as_is, focal)
-    if not (right_way and as_is.agreed >= max(SURE, SURE_SHARE * as_is.matches)):
-        for camera, grey, roll in ((left, greys[0], rolls[0]), (right, greys[1], rolls[1])):
-            flipped = corners(np.ascontiguousarray(grey[:, ::-1]), roll)
-            yield "check"
-            reading = fitted(flipped, b) if camera is left else fitted(a, flipped)
-            readings.append((reading[0], BETTER_MIRRORED, _mirrored(camera.name)))
-            yield "check"
-    best, better, finding = max(readings, key=lambda r: r[0].agreed if _fits_exactly(r[0], focal) else -1)
-    bar = max(ENOUGH, as_is.agreed * (better if right_way else 1))
-    if _fits_exactly(best, focal) and best.agreed >= bar:
+    readings = [(exchanged, _swapped(*names))] if exchanged.agreed >= as_is.agreed else []
+    if not (as_is.agreed >= max(SURE, SURE_SHARE * as_is.matches) and as_is.miss * focal <= SURE_PX):
+        readings += yield from _with_other_pictures(axes, pictures, own, as_is.agreed)
+    speaks, finding = max(
+        ((_evidence(f, focal), said) for f, said in readings), key=lambda r: r[0], default=(0.0, None)
+    )
+    if finding is not None and speaks > BETTER * _evidence(as_is, focal):
         return finding
     if as_is.agreed + as_is.impossible < max(ENOUGH, SHARE * as_is.matches):
         return False
-    if not right_way:
-        scale = pictures[left.name].shape[1] / a.size[0]
-        return _off(left.name, right.name, as_is, as_is.miss * focal, scale)
-    if depth_range is not None and (outside := _outside(left.name, right.name, as_is, depth_range)) is not None:
-        return outside
-    return True
+    if not _fits_exactly(as_is, focal):
+        return _off(*names, as_is, as_is.miss * focal, pictures[left.name].shape[1] / own[0].size[0])
+    return True if depth_range is None else _outside(*names, as_is, depth_range) or True
+
+
+def _fitted(axes: Axes, left: Matrix, right: Matrix, left_size: tuple[int, int], right_size: tuple[int, int]) -> Fit:
+    window = WINDOW_PX / float(axes.left.resized(*left_size).K[0, 0])
+    return fit(axes, triangulate(axes, left, left_size, right, right_size), window)
+
+
+def _with_other_pictures(
+    axes: Axes, pictures: Mapping[str, Pixels], own: Sequence[Corners], agreed: int
+) -> Slices[list[tuple[Fit, Finding]]]:
+    """How the pair fits with either picture flipped, or with another camera's in its place, where not much fewer
+    matches agree than as they are: fewer speak for chance, unless cameras farther apart took them."""
+    readings = []
+    for number, camera in enumerate((axes.left, axes.right)):
+        roll = roll_degrees(camera, axes)
+        flipped = np.ascontiguousarray(small_grey(camera, pictures[camera.name])[:, ::-1])
+        tried = [(flipped, 1.0, _mirrored(camera.name))]
+        for other in pictures:
+            if other not in (axes.left.name, axes.right.name):
+                tried.append((small_grey(camera, pictures[other]), APART, _swapped(*sorted((camera.name, other)))))
+        for grey, share, finding in tried:
+            both = list(own)
+            both[number] = corners(grey, roll)
+            yield "check"
+            found = _fitted(axes, *match(*both), both[0].size, both[1].size)
+            if found.agreed >= share * agreed:
+                readings.append((found, finding))
+            yield "check"
+    return readings
 
 
 def _fits(cameras: str) -> str:

@@ -6,27 +6,21 @@ Cameras are looked at ten times a second (`health`), each pair is checked agains
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from streamsvc.budget.slices import Slices, run_to_end
 from streamsvc.frames import FrameSet, Pixels, Rig
 from streamsvc.view.health import CamerasHealth, Finding
+from streamsvc.view.health_matches import Axes, axes_of
 from streamsvc.view.health_pairs import examine
-from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk
 
 CHECK_NS = 3_000_000_000
 FIRST_NS = 500_000_000
 """A pair is first checked so long after it was first seen: nobody waits longer for a first picture."""
 
 IN_A_ROW = 2
-RECTIFIED_SIDE = 64
-"""Only the axes of the rectified pair are used."""
-
-ANY_DEPTH = (0.3, math.inf)
-
 Pair = tuple[str, str]
 
 
@@ -57,14 +51,11 @@ class Health:
     def __init__(self, rig: Rig | None) -> None:
         self._lock = threading.Lock()
         self._cameras = CamerasHealth()
-        self._pairs: dict[Pair, RectifiedPair] = {}
+        self._depth_range = None if rig is None else rig.depth_range
+        self._pairs: dict[Pair, Axes] = {}
         self._states: dict[Pair, _State] = {}
-        self._depth_range = None
         if rig is not None:
-            self._depth_range = rig.depth_range
-            for pair in rig.pairs:
-                a, b = (shrunk(rig.camera(name), RECTIFIED_SIDE) for name in pair)
-                self._pairs[pair] = rectify_pair(a, b, self._depth_range or ANY_DEPTH)
+            self._pairs = {(a, b): axes_of(rig.camera(a), rig.camera(b)) for a, b in rig.pairs}
 
     def usable(self, frames: FrameSet, pictures: Mapping[str, Pixels]) -> dict[str, Pixels]:
         """Look at a set's pictures (by camera, as they came) and return those that show something; all of them when
@@ -96,10 +87,15 @@ class Health:
         """Return what these pictures by themselves say is wrong with the rig: for pictures that nothing follows."""
         whole = [pair for pair in self._pairs if set(pair) <= set(pictures)]
         verdicts = [run_to_end(examine(self._pairs[p], pictures, self._depth_range)) for p in whole]
-        return self._cameras.findings() + tuple(v for v in verdicts if isinstance(v, Finding))
+        return self._cameras.findings() + _once([v for v in verdicts if isinstance(v, Finding)])
 
     def findings(self) -> tuple[Finding, ...]:
         """Return what is wrong now, cameras first."""
         with self._lock:
-            said = tuple(s.said for s in self._states.values() if s.said is not None)
-        return self._cameras.findings() + said
+            said = [s.said for s in self._states.values() if s.said is not None]
+        return self._cameras.findings() + _once(said)
+
+
+def _once(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """What two pairs say of the same cameras, said once."""
+    return tuple({(f.code, f.cameras): f for f in findings}.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from streamsvc.frames import Camera, Frame, Pixels
 from streamsvc.frames.rig import MAX_SIDE, Matrix
@@ -12,6 +13,7 @@ from streamsvc.view.compose import View
 from streamsvc.view.errors import ViewError
 
 MIN_SIDE = 32
+FADED_SIDE = 320
 
 
 def check_frame(frame: Frame) -> Pixels:
@@ -63,12 +65,25 @@ def as_plane(pixels: Pixels, camera: Camera, view: Camera, centre: Matrix, norma
     met, seen = (np.float32(row[0]) * u + np.float32(row[1]) * v + np.float32(row[2]) for row in (facing, onto[2]))
     covered = (met > 0) & (seen > 0)
     covered &= (map_x >= -0.5) & (map_x <= camera.width - 0.5) & (map_y >= -0.5) & (map_y <= camera.height - 0.5)
-    coverage = covered.astype(np.float32)
-    features = np.empty((view.height, view.width, 4), np.float32)
-    features[..., :3] = cv2.remap(pixels, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    features[..., 3] = np.maximum(met, 0) / np.float32(ahead)
-    fill_holes(features, coverage)
-    return View((features[..., :3] + np.float32(0.5)).astype(np.uint8), features[..., 3].copy(), coverage)
+    shown = np.asarray(
+        cv2.remap(pixels, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8
+    )
+    if not covered.all():
+        shown = np.where(covered[..., None], shown, _faded(shown, covered))
+    inverse = np.asarray(np.maximum(met, 0) / np.float32(ahead), dtype=np.float32)
+    return View(shown, inverse, covered.astype(np.float32))
+
+
+def _faded(pixels: Pixels, covered: NDArray[np.bool_]) -> Pixels:
+    """The picture with what isn't covered filled in, coarsely: it is a blur."""
+    height, width = covered.shape
+    scale = max(max(height, width) / FADED_SIDE, 1)
+    small = max(round(width / scale), 1), max(round(height / scale), 1)
+    features = np.zeros((small[1], small[0], 4), np.float32)
+    features[..., :3] = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA)
+    coverage = np.asarray(cv2.resize(covered.astype(np.float32), small, interpolation=cv2.INTER_AREA), np.float32)
+    fill_holes(features, coverage, 0.99)
+    return np.asarray(cv2.resize(features[..., :3], (width, height)) + np.float32(0.5), dtype=np.uint8)
 
 
 def _averaged(pixels: Pixels, camera: Camera, view: Camera) -> tuple[Pixels, Camera]:

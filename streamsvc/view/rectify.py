@@ -101,8 +101,11 @@ def _border_rays(camera: Camera, steps: int = 24) -> Matrix:
     return np.concatenate([ideal, np.ones((len(ideal), 1))], 1).astype(np.float64)
 
 
-def _common_rotation(a: Camera, b: Camera) -> tuple[Matrix, bool]:
-    """The rectified orientation, world to camera, and whether `b` is the left camera."""
+def common_rotation(a: Camera, b: Camera) -> tuple[Matrix, bool]:
+    """Return the rectified orientation (3, 3), world to camera, and whether `b` is the left camera.
+
+    Raises ViewError when the cameras share a centre or look along their baseline or apart.
+    """
     baseline = b.centre - a.centre
     length = float(np.linalg.norm(baseline))
     if length < MIN_BASELINE_M:
@@ -165,7 +168,7 @@ def rectify_pair(a: Camera, b: Camera, depth_range: tuple[float, float]) -> Rect
 
     Far may be infinite. Raises ViewError when they share a centre, look along the baseline, or hardly overlap.
     """
-    rotation, swapped = _common_rotation(a, b)
+    rotation, swapped = common_rotation(a, b)
     left, right = (b, a) if swapped else (a, b)
     focal = float(np.mean([a.K[0, 0], a.K[1, 1], b.K[0, 0], b.K[1, 1]]))
     fb = focal * float(np.linalg.norm(b.centre - a.centre))
