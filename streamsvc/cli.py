@@ -76,6 +76,7 @@ def _settings(arguments: argparse.Namespace) -> config.Settings:
         "server.tls_cert": arguments.tls_cert,
         "server.tls_key": arguments.tls_key,
         "ledger.path": arguments.ledger,
+        "view.device": arguments.device,
         "speech.enabled": False if arguments.no_speech else None,
         "log.level": arguments.log_level,
     }
@@ -354,6 +355,7 @@ def _add_serve_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--tls-cert", type=Path, metavar="F", help="certificate chain, PEM: serves HTTPS")
     p.add_argument("--tls-key", type=Path, metavar="F", help="private key of the certificate, PEM")
     p.add_argument("--ledger", type=Path, metavar="F", help="append a JSON line for every frame set and speech pass")
+    p.add_argument("--device", choices=("cpu", "cuda"), help="where views are computed (cpu)")
     p.add_argument("--no-speech", action="store_true", help="do not translate; voices pass through")
     p.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="least severe message told")
     _add_extra_stage(p)

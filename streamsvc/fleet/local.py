@@ -66,6 +66,7 @@ class LocalWorker:
         self._beat: link.Beat | None = None
         self._beat_ns = 0
         self._restarts = 0
+        self._unable: str | None = None
         self._up = asyncio.Event()
         self.ready: link.Ready | None = None
         self.ring: Ring | None = None
@@ -205,7 +206,9 @@ class LocalWorker:
             writer.close()
         if not self.up:
             code = await self._process.wait()
-            raise WorkerError(f"the worker process ended with status {code} before it was ready; its log says why")
+            raise WorkerError(
+                self._unable or f"the worker process ended with status {code} before it was ready; its log says why"
+            )
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         unframer = link.Unframer()
@@ -218,6 +221,8 @@ class LocalWorker:
         match message:
             case link.GiveIn(slots=slots):
                 self.slots.give(slots)
+            case link.Unable(reason=reason):
+                self._unable = reason
             case link.Beat():
                 self._beat, self._beat_ns = message, self._clock.now_ns()
             case link.Ready():

@@ -121,6 +121,12 @@ class Ready(Message, frozen=True, kw_only=True):
     backdrops: bool = False
 
 
+class Unable(Message, frozen=True, kw_only=True):
+    """The worker ends before it is ready: what it was to run on, or with, isn't there."""
+
+    reason: str
+
+
 class GiveIn(Message, frozen=True, kw_only=True):
     """Inward slots that the worker has read."""
 
@@ -236,7 +242,7 @@ class Beat(Message, frozen=True, kw_only=True):
 
 
 ToWorker = OpenView | SetIn | OpenSpeech | ConfigureSpeech | SoundIn | Close | GiveOut
-FromWorker = Ready | GiveIn | Window | ViewOut | ViewLost | Said | Maybe | SoundOut | PassDone | Trouble | Beat
+FromWorker = Ready | Unable | GiveIn | Window | ViewOut | ViewLost | Said | Maybe | SoundOut | PassDone | Trouble | Beat
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker = msgspec.msgpack.Decoder(ToWorker)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamsvc.frames import Camera, Pixels
-from streamsvc.view.geometry import Source
+from streamsvc.view.geometry import Placed, Source
 
 Plane = NDArray[np.float32]
 
@@ -380,7 +380,7 @@ def _intrinsics(camera: Camera) -> list[float]:
     return [K[0, 0], K[0, 1], K[0, 2], K[1, 1], K[1, 2], *d, float(d.any())]
 
 
-def source_row(source: Source, view: Camera) -> NDArray[np.float32]:
+def source_row(source: Placed, view: Camera) -> NDArray[np.float32]:
     """Return the kernel's row (48,) float32 of a source: view to grid (12), grid intrinsics (11), rotation from grid to
     camera (9), camera intrinsics (11), minus the source's centre in view axes (3), tolerances (2)."""
     M = source.grid.R @ view.R.T

@@ -30,9 +30,9 @@ class Composed:
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
     """A novel view: `pixels` (H, W, 3) uint8 RGB; `inverse_depth` (H, W) float32 along the view's z in 1/m, 0 where
-    unknown; `coverage` (H, W) float32 in [0, 1], how much of a pixel the cameras saw (the rest was filled in);
-    `matte` (H, W) float32 in [0, 1], how much of a pixel is the person, where it was asked for; `composed` says what
-    from, None where a picture passed through."""
+    unknown; `coverage` (H, W), or coarser, float32 in [0, 1], how much of a pixel the cameras saw (the rest was filled
+    in); `matte` (H, W) float32 in [0, 1], how much of a pixel is the person, where it was asked for; `composed` says
+    what from, None where a picture passed through and on a GPU."""
 
     pixels: Pixels
     inverse_depth: NDArray[np.float32]

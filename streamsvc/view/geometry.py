@@ -8,6 +8,7 @@ deep each grid pixel is, how much to believe it, and the picture to take colour 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numba
 import numpy as np
@@ -25,6 +26,21 @@ SCALE_PX = 0.7
 OPACITY = 0.9
 MIN_SCALE_PX = 0.5
 MAX_SCALE_PX = 4.0
+
+
+class Placed(Protocol):
+    """What of a `Source` doesn't change from picture to picture."""
+
+    @property
+    def camera(self) -> Camera: ...
+    @property
+    def grid(self) -> Camera: ...
+    @property
+    def rays(self) -> Plane: ...
+    @property
+    def tolerance(self) -> float: ...
+    @property
+    def relative_tolerance(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

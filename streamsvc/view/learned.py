@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from streamsvc.budget.slices import Slices
 from streamsvc.frames import Camera, Pixels
 from streamsvc.view.geometry import TOLERANCE_PX, Source
-from streamsvc.view.net.pairs import Found, NetPair
+from streamsvc.view.net.pairs import NetPair
 
 if TYPE_CHECKING:
     from streamsvc.view.net.geometry import NetGeometry
+
+A = TypeVar("A", bound=Any)
 
 LEAST_CONFIDENCE = 0.8
 """What the net isn't sure of is most often right all the same, and better than what would fill the hole."""
@@ -39,7 +40,7 @@ def learned_sources(
             grid=side.grid,
             rays=side.rays,
             inverse_depth=geometry.inverse_depth,
-            confidence=_trusted(geometry),
+            confidence=trusted(geometry.inverse_depth, geometry.confidence),
             colour=np.asarray(
                 cv2.resize(picture, (side.grid.width, side.grid.height), interpolation=cv2.INTER_AREA), np.uint8
             ),
@@ -53,6 +54,7 @@ def learned_sources(
     return first, second
 
 
-def _trusted(found: Found) -> NDArray[np.float32]:
-    scaled = np.float32(LEAST_CONFIDENCE) + np.float32(1 - LEAST_CONFIDENCE) * found.confidence
-    return np.where(found.inverse_depth > 0, scaled, np.float32(0))
+def trusted(inverse_depth: A, confidence: A) -> A:
+    """Return how much to believe what the net found (float32, of arrays as of tensors), nothing where it found none."""
+    believed: A = (LEAST_CONFIDENCE + (1 - LEAST_CONFIDENCE) * confidence) * (inverse_depth > 0)
+    return believed

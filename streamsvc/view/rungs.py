@@ -18,7 +18,8 @@ from streamsvc.view.net.pairs import NetPair
 from streamsvc.view.rectify import RectifiedPair
 
 SPLAT_SIDE = 160
-"""Splats make pictures of as many pixels as this x 3/4 of it; more isn't seen, the blend has the cameras' depths."""
+"""Splats make pictures of as many pixels as this x 3/4 of it, or as half the matched side where that is more; more
+isn't seen, the blend has the cameras' depths."""
 
 FUSED = "-fused"
 """Ends the name of a rung that a pair's neighbours help."""
@@ -41,6 +42,11 @@ class Level:
         kind = f"net-{self.side}-{self.levels}" if self.levels else f"sgbm-{self.side}"
         return kind + FUSED * self.fused
 
+    @property
+    def splat_side(self) -> int:
+        """The side that bounds the splat's resolution."""
+        return max(SPLAT_SIDE, self.side // 2)
+
     def helped(self) -> Level:
         """Return the level with the help of other pairs."""
         return replace(self, fused=True, quality=self.fused_quality)
@@ -57,12 +63,23 @@ NET_LEVELS = (
     Level(240, 3, 27.2, 27.9),
     Level(280, 3, 27.6, 28.0),
 )
+DEVICE_LEVELS = (
+    Level(400, 3, 27.9, 28.2),
+    Level(560, 3, 28.1, 28.4),
+    Level(800, 3, 28.2, 28.5),
+    Level(1182, 3, 28.3, 28.6),
+)
+"""What a GPU adds for pictures that are large enough; 1182 x 3/4 of that is 1024 x 1024."""
+
 # Nanoseconds, measured on one core: a frame set; a pixel x disparity of one direction while the cost volume fits the
 # cache, and beyond it; a grid pixel rectified, checked and filled; a splat; an output pixel, and
 # as much again for each pair that shows it.
 _SET, _CELL, _FAR_CELL, _GRID, _SPLAT, _BLEND = 0.5e6, 1.4, 2.5, 75.0, 80.0, 50.0
 _CACHED_CELLS = 10e6
 _RECTIFY = 12.0
+
+# A frame set on a GPU, and by how much that does the rest faster than a core: guesses.
+_DEVICE_SET, _DEVICE_FASTER = 2e6, 100.0
 
 # Nanoseconds a pixel of the net's input, both pictures, by levels; and a call.
 _NET_PIXEL = {1: 250.0, 2: 400.0, 3: 620.0}
@@ -102,6 +119,11 @@ def _geometry(pair: RectifiedPair | NetPair) -> float:
 
 def _splats(pair: RectifiedPair | NetPair) -> int:
     return sum(int(np.count_nonzero(side.inside)) for side in (pair.left, pair.right))
+
+
+def on_device(rung: Rung) -> Rung:
+    """Return `rung` of the net with what it may cost on a GPU, until that is measured."""
+    return replace(rung, cost_ns=round(_DEVICE_SET + rung.cost_ns / _DEVICE_FASTER))
 
 
 def worthwhile(rungs: Sequence[Rung]) -> tuple[Rung, ...]:

@@ -2,16 +2,15 @@
 
 A `ViewSynthesizer` belongs to one stream. Each pair that a view needs (`arrange`) it rectifies, matches both ways and
 makes two `Source`s of; those that show the view are splatted into it together and blended. Without a usable pair the
-nearest usable camera's picture is shown as a plane through the subject; without a rig it passes through. State is a
-cache of rectification maps per pair, picture size and rung, the estimated depth ranges, and the cameras' health; it is
-guarded, so slices of one stream's jobs may run on different threads.
+nearest usable camera's picture is shown as a plane through the subject; without a rig it passes through. State is the
+rectification maps (`maps`), the noise filters, the corrections of colour, and the cameras' health; it is guarded, so
+slices of one stream's jobs may run on different threads.
 """
 
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,30 +25,29 @@ from streamsvc.frames.rig import MAX_SIDE
 from streamsvc.view.arrange import Pair, about, groups, helpers
 from streamsvc.view.backdrop import COST_NS_PER_PIXEL, compose_before
 from streamsvc.view.classical import classical_sources
-from streamsvc.view.colour import IDENTITY, Colours, corrected, recoloured
+from streamsvc.view.colour import IDENTITY, Affine, Colours, corrected, recoloured
 from streamsvc.view.compose import View
-from streamsvc.view.depthrange import estimate_depth_range
 from streamsvc.view.errors import ViewError
 from streamsvc.view.fuse import fuse
 from streamsvc.view.geometry import Source
+from streamsvc.view.gpu import check_device
 from streamsvc.view.health import Finding
 from streamsvc.view.health_rig import Health
 from streamsvc.view.learned import learned_sources
+from streamsvc.view.maps import DEFAULT_RANGE, PairMaps, fade_per_m
 from streamsvc.view.modes import EYES_APART_M, NEAREST_M, Shot, covered, shoot
-from streamsvc.view.net.pairs import MAX_DISPARITY, NetPair, net_pair
+from streamsvc.view.net.pairs import MAX_DISPARITY, NetPair
 from streamsvc.view.passthrough import MIN_SIDE, as_plane, check_frame, pass_through
-from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk
-from streamsvc.view.rungs import LEVELS, NET_LEVELS, SPLAT_SIDE, Level, rung_for, worthwhile
+from streamsvc.view.rectify import RectifiedPair
+from streamsvc.view.rungs import DEVICE_LEVELS, LEVELS, NET_LEVELS, Level, on_device, rung_for, worthwhile
 from streamsvc.view.steady import Steady
 
 if TYPE_CHECKING:
+    from streamsvc.view.gpu.paths import Paths
     from streamsvc.view.net.geometry import NetGeometry
 
-DEFAULT_RANGE = (0.3, math.inf)
-FADE_PX = 5.0
-"""Depth behind the nearest surface, as disparity in grid pixels, at which a splat's weight is down to 1/e."""
-
-CACHED_PAIRS = 32
+STEADY_PIXELS = 640 * 480
+"""Larger pictures for a GPU aren't steadied: that is done on the host, and takes longer there than the rest."""
 
 
 def convergence(cameras: Sequence[Camera]) -> float | None:
@@ -81,9 +79,10 @@ class ViewSynthesizer:
     is what `shot` makes them for and what the costs are those of. `rungs` are all that may be asked for, `ladder` those
     of them that are worth their cost, better ones later. `net` adds its rungs to the ladder; streams
     may share it. `steady` averages sensor noise away where nothing moves, `alike` brings the cameras to one exposure
-    and white balance. With a `backdrop` there are only rungs that tell the person from the room. `device` is "cpu".
-    Raises ViewError for a device or a pair of the rig that can't be used, BackdropError where no rung can do what
-    `backdrop` needs.
+    and white balance. With a `backdrop` there are only rungs that tell the person from the room. With `device` "cuda",
+    where `net` must be too, the net's rungs run there and there are more of them, but none that other pairs help.
+    Before a backdrop the net alone runs there. Raises ViewError for a device or a pair of the rig that can't be used,
+    BackdropError where no rung can do what `backdrop` needs.
     """
 
     def __init__(
@@ -99,40 +98,63 @@ class ViewSynthesizer:
         alike: bool = True,
         backdrop: Backdrop = ROOM,
     ) -> None:
-        if device != "cpu":
-            raise ViewError(f"device {device!r}: the classical view runs on 'cpu' only")
+        if device != "cpu" and net is not None and net.device.type != check_device(device):
+            raise ViewError(f"the net is on {net.device.type!r}, not on device {device!r}")
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in (width, height)):
             raise ViewError(f"a view must be {MIN_SIDE} to {MAX_SIDE} pixels a side, got {width} x {height}")
         self.rig = rig
         self.width, self.height, self.mode, self.backdrop = width, height, mode, backdrop
-        self._lock = threading.Lock()
-        self._pairs: dict[tuple[object, ...], RectifiedPair] = {}
-        self._ranges: dict[tuple[str, str], tuple[float, float]] = {}
+        self._maps = None if rig is None else PairMaps(rig)
         self.net = net
         self._health = Health(rig)
         self._steady = {c.name: Steady() for c in rig.cameras} if steady and rig is not None else {}
         self._colours = Colours() if alike else None
-        self._prepared_pairs: dict[tuple[int, int], tuple[RectifiedPair, NetPair]] = {}
         self._levels: dict[str, Level] = {}
+        self._paths: Paths | None = None
         pairs = rig.pairs if rig else ()
-        levels = [*(() if backdrop.hides else LEVELS), *(NET_LEVELS if net is not None and pairs else ())]
+        learned: tuple[Level, ...] = NET_LEVELS if net is not None and pairs else ()
+        if device != "cpu":
+            check_device(device)
+            if learned and net is not None and not backdrop.hides:
+                from streamsvc.view.gpu.paths import Paths
+
+                learned += tuple(level for level in DEVICE_LEVELS if level.side <= self._smallest_side())
+                assert self._maps is not None
+                self._paths = Paths(net, self._maps, depth=mode.kind == "packed")
+        levels = [*(() if backdrop.hides else LEVELS), *learned]
         if any(helpers(pair, pairs) for pair in pairs):
-            levels += [level.helped() for level in levels]
+            levels += [level.helped() for level in levels if not (self._paths and level.levels)]
         self.rungs: tuple[Rung, ...] = tuple(rung for rung in map(self._rung, levels) if rung is not None)
         if not self.rungs:
             raise BackdropError("a backdrop needs the learned rungs, and a pair whose depth they can tell")
         self.ladder = worthwhile(self.rungs)
+        if self._paths is not None:
+            self._prepare_paths(self._paths)
+
+    def _smallest_side(self) -> float:
+        """The side of a 4:3 picture of as many pixels as the smallest of the cameras' has."""
+        assert self.rig is not None
+        return min(math.sqrt(c.width * c.height * 4 / 3) for c in self.rig.cameras)
+
+    def _prepare_paths(self, paths: Paths) -> None:
+        """Have ready what the ladder's rungs need on the device, for pictures of the cameras' sizes."""
+        assert self.rig is not None
+        views, cameras = self.shot(None).cameras, {c.name: c for c in self.rig.cameras}
+        shown = [self._about(self.rig.pairs, view) for view in views]
+        for level in (self._levels[rung.name] for rung in self.ladder):
+            if level.levels:
+                paths.prepare(level, views, shown, cameras)
 
     def _rung(self, level: Level) -> Rung | None:
         """The rung of `level` with the dearest pair of each group; None where disparities are too large for the net."""
         pairs = self.rig.pairs if self.rig else ()
         maps: dict[Pair, RectifiedPair | NetPair] = {}
         for a, b in pairs:
-            assert self.rig is not None
-            pair = self._maps(self.rig.camera(a), self.rig.camera(b), level.side)
+            assert self.rig is not None and self._maps is not None
+            pair = self._maps.rectified(self.rig.camera(a), self.rig.camera(b), level.side)
             if level.levels and pair.disparities > MAX_DISPARITY:
                 return None
-            maps[a, b] = self._prepared(pair, level.levels) if level.levels else pair
+            maps[a, b] = self._maps.prepared(pair, level.levels) if level.levels else pair
         self._levels[level.name] = level
         size, views = self.mode.view_size(self.width, self.height), self.mode.views
         helping = {p: [maps[h] for h in helpers(p, pairs)] if level.fused else [] for p in pairs}
@@ -142,6 +164,8 @@ class ViewSynthesizer:
 
         shown = [max(group, key=alone) for group in groups(pairs)]
         rung = rung_for(level, [maps[p] for p in shown], [h for p in shown for h in helping[p]], *size, views)
+        if self._paths is not None and level.levels:
+            return on_device(rung)
         more = COST_NS_PER_PIXEL * size[0] * size[1] * views if self.backdrop.hides else 0
         return replace(rung, cost_ns=rung.cost_ns + more)
 
@@ -196,7 +220,7 @@ class ViewSynthesizer:
         """The scene's depth range in metres behind the screen's plane, a tenth wider: cameras stand askew to it."""
         if self.rig is None:
             return 0.0, math.inf
-        near, far = self.rig.depth_range or next(iter(self._ranges.values()), DEFAULT_RANGE)
+        near, far = (self._maps.depth_range if self._maps else None) or DEFAULT_RANGE
         ahead = float(np.mean([c.R[2] @ screen.centre + c.t[2] for c in self.rig.cameras]))
         return 0.9 * near - ahead, 1.1 * far - ahead
 
@@ -219,7 +243,7 @@ class ViewSynthesizer:
         met = convergence(self.rig.cameras)
         if met is not None:
             return met
-        near, far = self.rig.depth_range or next(iter(self._ranges.values()), (1.0, 1.0))
+        near, far = (self._maps.depth_range if self._maps else None) or (1.0, 1.0)
         return 2 / (1 / near + 1 / far)
 
     def slices(self, frames: FrameSet, view: Camera, rung: str) -> Slices[View]:
@@ -231,10 +255,11 @@ class ViewSynthesizer:
         """Make `views` (any size, no distortion) from `frames` on the named rung; yields each slice's stage.
 
         Per pair that is needed: "rectify", "disparity" (a slice a direction, or a level of the net); then per view
-        "splat" and "blend", with a backdrop "matte" and "backdrop"; or "pass" alone when no pair of the rig is complete
-        and well; now and then "check" at the end. Pictures may have other sizes than the rig's cameras, and the sizes
-        may change between sets. Raises ViewError for an unknown rung, a set without pictures, or a picture that is
-        none, BackdropError where the room is to be hidden and no pair is complete and well.
+        "splat" and "blend", with a backdrop "matte" and "backdrop"; on a GPU "upload" and "view" for all of these; or
+        "pass" alone when no pair of the rig is complete and well; now and then "check" at the end. Pictures may have
+        other sizes than the rig's cameras, and the sizes may change between sets. Raises ViewError for an unknown rung,
+        a set without pictures, or a picture that is none, BackdropError where the room is to be hidden and no pair is
+        complete and well.
         """
         level = self._levels.get(rung)
         if level is None:
@@ -255,26 +280,33 @@ class ViewSynthesizer:
         helping = {p: helpers(p, pairs) if level.fused else [] for chosen in shown for p in chosen}
         needed = dict.fromkeys(q for p, others in helping.items() for q in (p, *others))
         used = self._colours.at(frames.capture_ns) if self._colours else {}
+        device = self._paths if level.levels else None
         for frame in frames.frames:
             if any(frame.camera in pair for pair in needed):
                 picture = pictures[frame.camera]
-                if frame.camera in self._steady:
+                if frame.camera in self._steady and not (device and picture.size > 3 * STEADY_PIXELS):
                     picture = self._steady[frame.camera](picture, frame.capture_ns)
-                pictures[frame.camera] = corrected(picture, used.get(frame.camera, IDENTITY))
+                pictures[frame.camera] = picture if device else corrected(picture, used.get(frame.camera, IDENTITY))
+        assert self._maps is not None
+        for first, second in needed:
+            self._maps.estimate(self._camera(first, pictures[first]), self._camera(second, pictures[second]), pictures)
+        if device:
+            results = yield from self._on_device(device, level, views, shown, pictures, used, frames.capture_ns)
+            yield from self._health.check(frames, pictures)
+            return results
         found: dict[Pair, tuple[Source, Source]] = {}
         fades = {}
         for names in needed:
             a, b = (self._camera(name, pictures[name]) for name in names)
-            pair = self._rectified(a, b, pictures, level.side)
+            pair = self._maps.rectified(a, b, level.side)
             cameras = {a.name: a, b.name: b}
             if level.levels:
                 assert self.net is not None
-                prepared = self._prepared(pair, level.levels)
+                prepared = self._maps.prepared(pair, level.levels)
                 found[names] = yield from learned_sources(self.net, prepared, cameras, pictures)
             else:
                 found[names] = yield from classical_sources(pair, cameras, pictures)
-            middle = (pair.shift + pair.disparities / 2) / pair.fb
-            fades[names] = pair.fb * middle**2 / FADE_PX
+            fades[names] = fade_per_m(pair)
         if self._colours and (
             more := self._colours.learn([s for both in found.values() for s in both], used, frames.capture_ns)
         ):
@@ -283,9 +315,27 @@ class ViewSynthesizer:
         for view, chosen in zip(views, shown, strict=True):
             sources = [fuse(own, [s for q in helping[p] for s in found[q]]) for p in chosen for own in found[p]]
             fade = float(np.mean([fades[p] for p in chosen]))
-            results.append((yield from compose_before(sources, view, SPLAT_SIDE, fade, self.backdrop)))
+            results.append((yield from compose_before(sources, view, level.splat_side, fade, self.backdrop)))
         yield from self._health.check(frames, pictures)
         return results
+
+    def _on_device(
+        self,
+        paths: Paths,
+        level: Level,
+        views: Sequence[Camera],
+        shown: Sequence[Sequence[Pair]],
+        pictures: Mapping[str, Pixels],
+        used: Mapping[str, Affine],
+        capture_ns: int,
+    ) -> Slices[list[View]]:
+        """The views, made on the device."""
+        cameras = {name: self._camera(name, pixels) for name, pixels in pictures.items()}
+
+        def learn(sources: Iterable[Source]) -> Mapping[str, Affine]:
+            return self._colours.learn(sources, used, capture_ns) if self._colours else {}
+
+        return (yield from paths.views(level, views, shown, cameras, pictures, used, learn))
 
     def _about(self, pairs: Sequence[Pair], view: Camera) -> list[Pair]:
         """Of each group of pairs the one that shows `view`."""
@@ -309,42 +359,3 @@ class ViewSynthesizer:
         axis /= np.linalg.norm(axis)
         subject = np.mean([c.centre for c in self.rig.cameras], axis=0) + self._subject_distance() * axis
         return as_plane(pictures[nearest.name], nearest, view, subject, axis)
-
-    def _rectified(self, a: Camera, b: Camera, pictures: dict[str, Pixels], side: int) -> RectifiedPair:
-        """The pair's maps; a range that nothing states is first looked for in these pictures."""
-        assert self.rig is not None
-        if self.rig.depth_range is None and (a.name, b.name) not in self._ranges:
-            found = estimate_depth_range(a, pictures[a.name], b, pictures[b.name])
-            if found is not None:
-                with self._lock:
-                    self._ranges[a.name, b.name] = found
-        return self._maps(a, b, side)
-
-    def _prepared(self, pair: RectifiedPair, levels: int) -> NetPair:
-        """The pair as the net sees it, from the cache where it is there."""
-        key = (id(pair), levels)
-        with self._lock:
-            kept = self._prepared_pairs.get(key)
-        if kept is None or kept[0] is not pair:
-            kept = pair, net_pair(pair, levels)
-            with self._lock:
-                while len(self._prepared_pairs) >= CACHED_PAIRS:
-                    self._prepared_pairs.pop(next(iter(self._prepared_pairs)))
-                self._prepared_pairs[key] = kept
-        return kept[1]
-
-    def _maps(self, a: Camera, b: Camera, side: int) -> RectifiedPair:
-        """The pair rectified for pictures of these sizes on a rung, from the cache where it is there."""
-        assert self.rig is not None
-        names = a.name, b.name
-        depth_range = self.rig.depth_range or self._ranges.get(names, DEFAULT_RANGE)
-        key = (*names, a.width, a.height, b.width, b.height, side, *depth_range)
-        with self._lock:
-            pair = self._pairs.get(key)
-        if pair is None:
-            pair = rectify_pair(shrunk(a, side), shrunk(b, side), depth_range)
-            with self._lock:
-                while len(self._pairs) >= CACHED_PAIRS:
-                    self._pairs.pop(next(iter(self._pairs)))
-                self._pairs[key] = pair
-        return pair

@@ -25,11 +25,12 @@ from streamsvc.view.compose import View, compose
 from streamsvc.view.errors import ViewError
 from streamsvc.view.files import PictureOut, VideoOut, read_depth, read_picture
 from streamsvc.view.geometry import Source
+from streamsvc.view.gpu import check_device
 from streamsvc.view.health import Finding, lasting
 from streamsvc.view.modes import EYES_APART_M, DepthCode, Picture, take
 from streamsvc.view.net import open_net
 from streamsvc.view.rectify import pixel_rays
-from streamsvc.view.rungs import LEVELS, NET_LEVELS
+from streamsvc.view.rungs import DEVICE_LEVELS, LEVELS, NET_LEVELS
 from streamsvc.view.synth import ViewSynthesizer, check_view
 from streamsvc.view.truth import Truth
 
@@ -135,16 +136,17 @@ def _checked_views(path: Path, count: int, video: bool) -> list[Camera]:
     return views * count if len(views) == 1 else views
 
 
-def _net_for(rung: str) -> NetGeometry | None:
+def _net_for(rung: str, device: str) -> NetGeometry | None:
     """The net, where `rung` may need it; raises ViewError for an unknown rung, and when it needs a net and there is
     none."""
     names = [name for level in (*LEVELS, *NET_LEVELS) for name in (level.name, level.helped().name)]
+    names += [level.name for level in DEVICE_LEVELS]
     if rung not in (BEST, CLASSICAL, *names):
         raise ViewError(f"unknown rung {rung!r}; there are {BEST}, {CLASSICAL}, {', '.join(names)}")
     if rung == CLASSICAL or rung.startswith("sgbm-"):
         return None
     try:
-        return open_net()
+        return open_net(device=device)
     except ViewError:
         if rung == BEST:
             return None
@@ -158,17 +160,18 @@ def _rung_of(synthesizer: ViewSynthesizer, rung: str) -> str:
         return [r.name for r in synthesizer.rungs if r.name.startswith("sgbm-")][-1]
     if rung not in [r.name for r in synthesizer.rungs]:
         raise ViewError(
-            f"rung {rung!r} can't be had with this rig: its disparities are too large for the net, or no pairs share a "
-            "camera to be fused"
+            f"rung {rung!r} can't be had here: the rig's disparities are too large for the net, its pictures are too "
+            "small, or no pairs share a camera to be fused"
         )
     return rung
 
 
-def _check_device(device: str) -> None:
-    if device not in ("cpu", "cuda"):
-        raise ViewError(f"unknown device {device!r}; there are cpu and cuda")
-    if device == "cuda":
-        raise ViewError("device 'cuda': the classical rungs run on the CPU; use --device cpu")
+def _check_device(device: str, rung: str, geometry: Path | None) -> None:
+    if device == "cpu":
+        return
+    check_device(device)
+    if geometry is not None or rung == CLASSICAL or rung.startswith("sgbm-"):
+        raise ViewError(f"device {device!r}: only the net's rungs run there; use --device cpu")
 
 
 def _check_backdrop(backdrop: Backdrop, mode: OutputMode, out: Path, geometry: Path | None, truth: Path | None) -> None:
@@ -213,7 +216,7 @@ def synthesize(
     rig says, a matrix that is singular, a camera that is missing, an unknown rung, mode or backdrop, a device that
     isn't there.
     """
-    _check_device(device)
+    _check_device(device, rung, geometry)
     cameras = load_rig(rig)
     moments, video = _moments(cameras, images, geometry)
     views = _checked_views(view, len(moments), video)
@@ -226,7 +229,13 @@ def synthesize(
     if behind.hides:
         _check_backdrop(behind, layout, out, geometry, truth)
     synthesizer = ViewSynthesizer(
-        cameras, views[0].width, views[0].height, mode=layout, net=_net_for(rung), backdrop=behind
+        cameras,
+        views[0].width,
+        views[0].height,
+        mode=layout,
+        device=device,
+        net=_net_for(rung, device),
+        backdrop=behind,
     )
     width, height = layout.picture_size(views[0].width, views[0].height)
     if max(width, height) > MAX_SIDE:

@@ -140,7 +140,11 @@ def main() -> None:
     settings = msgspec.json.decode(arguments.settings, type=link.WorkerSettings)
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     channel = Channel(socket.socket(fileno=arguments.control_fd))
-    serve(channel, Ring(arguments.ring_fd), settings)
+    try:
+        serve(channel, Ring(arguments.ring_fd), settings)
+    except StreamsvcError as e:
+        channel.send(link.Unable(reason=str(e)))
+        os._exit(2)
     os._exit(0)  # a hung lane is a daemon thread that must not hold the process
 
 

@@ -19,6 +19,7 @@ from streamsvc.speech.model import Whisper
 from streamsvc.speech.policies import describe
 from streamsvc.speech.voice import SpeechChunk, Voice, open_voice
 from streamsvc.view import ViewSynthesizer, warm_up
+from streamsvc.view.gpu import check_device
 from streamsvc.view.net import open_net
 
 if TYPE_CHECKING:
@@ -49,14 +50,19 @@ class ViewParts:
 
 
 def warm_views(settings: link.WorkerSettings) -> ViewParts:
-    """Load the net, compile every kernel of the view, and describe the ladder for two cameras and a view of 320x240."""
+    """Load the net, compile every kernel of the view, and describe the ladder for two cameras and a view of 320x240.
+
+    Raises ViewError when the device isn't there.
+    """
     net, notes = None, []
+    if settings.device != "cpu":
+        check_device(settings.device)
     try:
-        net = open_net()
+        net = open_net(device=settings.device)
     except StreamsvcError as e:
         log.warning("%s", e)
         notes.append(str(e))
-    log.info("the view is warm after %.1f s", warm_up(net))
+    log.info("the view is warm after %.1f s", warm_up(net, settings.device))
     K = np.array([[300.0, 0, 159.5], [0, 300.0, 119.5], [0, 0, 1]])
     cameras = [
         Camera(n, 320, 240, K, np.zeros(5), np.eye(3), np.array([x, 0.0, 0.0])) for n, x in (("a", 0), ("b", -0.1))

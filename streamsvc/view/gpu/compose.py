@@ -1,8 +1,9 @@
 """Sources to views on the GPU: `view.compose` for fixed shapes, one or several views (eyes) of the same sources.
 
 A `Compositor` owns every buffer of a frame, on the GPU and pinned on the host, at fixed addresses. `load` and `aim`
-fill them, `run` launches the kernels or replays the CUDA graph that `capture` made, `download` brings the pictures
-back. A net on the GPU writes `inverse_depth`, `confidence` and `colour` itself. Not for several threads at once.
+fill them, `run` launches the kernels, `download` brings the pictures back. With a net on the GPU (`frame.FramePath`)
+only the pictures are loaded; it writes `inverse_depth`, `confidence` and `colour` itself. Not for several threads at
+once.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from streamsvc.frames import Camera, Pixels
 from streamsvc.view.blend import source_row
 from streamsvc.view.errors import ViewError
-from streamsvc.view.geometry import Source
+from streamsvc.view.geometry import Placed, Source
 from streamsvc.view.gpu import blend as blending
 from streamsvc.view.gpu import check_device
 from streamsvc.view.gpu.fill import Filler
@@ -63,25 +64,24 @@ class Compositor:
     """
 
     def __init__(self, shapes: Shapes, device: str = "cuda", tuning: Tuning | None = None) -> None:
-        check_device(device)
         self.shapes = shapes
-        self.device = torch.device(device)
+        self.device = torch.device(check_device(device))
         self._pinned = self.device.type == "cuda"
         s, v = shapes.sources, shapes.views
         if s < 1 or v < 1 or min(*shapes.picture, *shapes.grid, *shapes.splat, *shapes.output) < 2:
             raise ViewError(f"a view needs a source, and at least 2 pixels a side everywhere; got {shapes}")
         (pw, ph), (gw, gh), (sw, sh), (ow, oh) = shapes.picture, shapes.grid, shapes.splat, shapes.output
         self._host: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self.pictures = self._input(s, ph, pw, 3, dtype=torch.uint8)
-        self.colour = self._input(s, gh, gw, 3, dtype=torch.uint8)
-        self.inverse_depth = self._input(s, gh, gw)
-        self.confidence = self._input(s, gh, gw)
-        self.rays = self._input(s, gh, gw, 2)
-        self._sizes = self._input(s, 4, dtype=torch.int32)
-        self._projections = self._input(v, s, PROJECTION_ROW)
-        self._blends = self._input(v, s, blending.ROW)
-        self._views = self._input(v, 8)
-        self._fade = self._input(1)
+        self.pictures = self.buffer(s, ph, pw, 3, dtype=torch.uint8)
+        self.colour = self.buffer(s, gh, gw, 3, dtype=torch.uint8)
+        self.inverse_depth = self.buffer(s, gh, gw)
+        self.confidence = self.buffer(s, gh, gw)
+        self.rays = self.buffer(s, gh, gw, 2)
+        self._sizes = self.buffer(s, 4, dtype=torch.int32)
+        self._projections = self.buffer(v, s, PROJECTION_ROW)
+        self._blends = self.buffer(v, s, blending.ROW)
+        self._views = self.buffer(v, 8)
+        self._fade = self.buffer(1)
         self._geometry = torch.empty(7, s * gh * gw, device=self.device)
         self._filler = Filler(sw, sh, self.device)
         splatter = [
@@ -94,12 +94,12 @@ class Compositor:
         self._outputs = [(t, self._staging(t)) for t in outputs]
         self._colours = self.colour.reshape(-1, 3) if shapes.half else torch.empty(s * gh * gw, 3, device=self.device)
         self._known_rays: list[object] = [None] * s
-        self._graph: torch.cuda.CUDAGraph | None = None
 
     def _staging(self, tensor: torch.Tensor) -> torch.Tensor:
         return torch.zeros(tensor.shape, dtype=tensor.dtype, pin_memory=self._pinned)
 
-    def _input(self, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    def buffer(self, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """Return a new input tensor of zeros on the device, with a pinned `host` array behind it."""
         tensor = torch.zeros(shape, dtype=dtype, device=self.device)
         self._host.append((tensor, self._staging(tensor)))
         return tensor
@@ -120,29 +120,44 @@ class Compositor:
         The previous frame's `download` has to be over. Raises ViewError when there are fewer or more, or larger ones,
         than the shapes say.
         """
-        self._check(sources)
-        sizes, pictures, colour = self.host(self._sizes), self.host(self.pictures), self.host(self.colour)
-        inverse, confidence, rays = self.host(self.inverse_depth), self.host(self.confidence), self.host(self.rays)
+        self.place(sources)
+        colour, inverse = self.host(self.colour), self.host(self.inverse_depth)
+        confidence = self.host(self.confidence)
         for i, source in enumerate(sources):
-            (h, w), (H, W) = source.inverse_depth.shape, source.pixels.shape[:2]
-            sizes[i] = W, H, w, h
-            pictures[i, :H, :W] = source.pixels
+            h, w = source.inverse_depth.shape
             colour[i, :h, :w] = source.colour
             inverse[i, :h, :w] = source.inverse_depth
             confidence[i, :h, :w] = source.confidence
+        self.load_pictures([source.pixels for source in sources])
+        self.upload(self.colour, self.inverse_depth, self.confidence)
+
+    def load_pictures(self, pictures: Sequence[Pixels]) -> None:
+        """Copy the sources' pictures to the GPU, as `load` does."""
+        host = self.host(self.pictures)
+        for i, pixels in enumerate(pictures):
+            host[i, : pixels.shape[0], : pixels.shape[1]] = pixels
+        self.upload(self.pictures)
+
+    def place(self, sources: Sequence[Placed]) -> None:
+        """Set where the sources' cameras and grids look and how large they are; raises ViewError as `load` does."""
+        self._check(sources)
+        sizes, rays = self.host(self._sizes), self.host(self.rays)
+        for i, source in enumerate(sources):
+            w, h = source.grid.width, source.grid.height
+            sizes[i] = source.camera.width, source.camera.height, w, h
             if self._known_rays[i] is not source.rays:
                 rays[i, :h, :w] = source.rays
+        self.upload(self._sizes)
         if any(known is not source.rays for known, source in zip(self._known_rays, sources, strict=True)):
             self._known_rays = [source.rays for source in sources]
             self.upload(self.rays)
-        self.upload(self._sizes, self.pictures, self.colour, self.inverse_depth, self.confidence)
 
-    def _check(self, sources: Sequence[Source]) -> None:
+    def _check(self, sources: Sequence[Placed]) -> None:
         shapes = self.shapes
         if len(sources) != shapes.sources:
             raise ViewError(f"this compositor takes {shapes.sources} sources, got {len(sources)}")
         for source in sources:
-            (h, w), (H, W) = source.inverse_depth.shape, source.pixels.shape[:2]
+            w, h, W, H = source.grid.width, source.grid.height, source.camera.width, source.camera.height
             if (
                 w > shapes.grid[0]
                 or h > shapes.grid[1]
@@ -153,8 +168,8 @@ class Compositor:
                     f"up to {shapes.picture} and {shapes.grid} fit here"
                 )
 
-    def aim(self, sources: Sequence[Source], views: Sequence[Camera], k: float) -> None:
-        """Set the views and the splat's fade `k` in 1/m; only the sources' calibration is read. Raises ViewError."""
+    def aim(self, sources: Sequence[Placed], views: Sequence[Camera], k: float) -> None:
+        """Set the views of the sources and the splat's fade `k` in 1/m. Raises ViewError."""
         self._check(sources)
         if len(views) != self.shapes.views or any((v.width, v.height) != self.shapes.output for v in views):
             raise ViewError(f"this compositor makes {self.shapes.views} views of {self.shapes.output}")
@@ -202,28 +217,9 @@ class Compositor:
         )
 
     def run(self) -> None:
-        """Make the views of what is loaded, from the graph where there is one; doesn't wait for the GPU."""
-        if self._graph is not None:
-            self._graph.replay()
-            return
+        """Make the views of what is loaded; doesn't wait for the GPU."""
         for _, step in self.stages():
             step()
-
-    def capture(self) -> None:
-        """Record the frame as a CUDA graph, which `run` replays from then on. Raises ViewError off the GPU."""
-        if self.device.type != "cuda":
-            raise ViewError("only a frame on device 'cuda' can be captured as a CUDA graph")
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            self.run()
-        torch.cuda.current_stream().wait_stream(side)
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            for _, step in self.stages():
-                step()
-        self._graph = graph
 
     def receive(self, *, depth: bool = True) -> None:
         """Start copying the views to pinned memory, inverse depth only with `depth`; doesn't wait."""
@@ -236,6 +232,10 @@ class Compositor:
         self.receive(depth=depth)
         if self.device.type == "cuda":
             torch.cuda.current_stream().synchronize()
+        return self.received(depth=depth)
+
+    def received(self, *, depth: bool = True) -> list[Rendered]:
+        """Return the views that `receive` brought, once its copies are over, in arrays of their own."""
         pixels, inverse, *rest = (host.numpy() for _, host in self._outputs)
         coverage, lists = rest[: len(self.splatters)], rest[len(self.splatters) :]
         return [

@@ -14,7 +14,7 @@ import triton.language as tl
 from numpy.typing import NDArray
 
 from streamsvc.frames import Camera
-from streamsvc.view.geometry import MAX_SCALE_PX, MIN_SCALE_PX, OPACITY, SCALE_PX, Source
+from streamsvc.view.geometry import MAX_SCALE_PX, MIN_SCALE_PX, OPACITY, SCALE_PX, Placed
 
 ROW = 22
 """Floats in a `projection_row`."""
@@ -83,7 +83,7 @@ def _project(
     tl.store(geometry + 6 * count + here, tl.where(alive, a, 0.0), mask=stored)
 
 
-def projection_row(source: Source, view: Camera) -> NDArray[np.float32]:
+def projection_row(source: Placed, view: Camera) -> NDArray[np.float32]:
     """Return the (ROW,) float32 that takes the source's grid into `view`: rotation (9) and shift (3), the view's fx,
     skew, cx, fy, cy (5), the ratio of focal lengths, two tolerances, the view's width and height."""
     M = view.R @ source.grid.R.T

@@ -1,7 +1,7 @@
 """The geometry net at work: a rectified pair in, inverse depth, confidence and matte of both cameras out, in slices.
 
 One `NetGeometry` serves all streams of a worker: it is immutable after loading, so lanes may share it. It computes in
-bfloat16 where the processor multiplies that, else in float32, channels last, on one thread a call.
+bfloat16 where the device multiplies that, else in float32, channels last, on one thread a call.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from streamsvc.budget.slices import Slices
 from streamsvc.frames import Pixels
 from streamsvc.view.net.model import Answer, GeometryNet
-from streamsvc.view.net.pairs import Found, NetPair, Plane
+from streamsvc.view.net.pairs import Found, NetPair
 
 
 def processor_dtype() -> torch.dtype:
@@ -23,11 +23,12 @@ def processor_dtype() -> torch.dtype:
 
 
 class NetGeometry:
-    """Disparity by a trained net."""
+    """Disparity by a trained net, on a torch `device`."""
 
-    def __init__(self, net: GeometryNet, dtype: torch.dtype | None = None) -> None:
-        self.dtype = dtype or processor_dtype()
-        self._net = net.to(self.dtype)
+    def __init__(self, net: GeometryNet, dtype: torch.dtype | None = None, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else processor_dtype())
+        self.net = net.to(self.device, self.dtype)
         for module in net.modules():
             if isinstance(module, torch.nn.Conv2d):
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
@@ -37,7 +38,8 @@ class NetGeometry:
 
         `left` and `right` are (h, w, 3) uint8 RGB pictures rectified by the pair's sides.
         """
-        stages = self._net.stages(_input(left), _input(right), torch.tensor([float(pair.apart)]))
+        inputs = _input(left).to(self.device), _input(right).to(self.device)
+        stages = self.net.stages(*inputs, torch.tensor([float(pair.apart)], device=self.device))
         answer: Answer
         for level in range(pair.levels):
             with torch.inference_mode():
@@ -46,15 +48,11 @@ class NetGeometry:
                 yield "disparity"
         stages.close()
         with torch.inference_mode():
-            disparity, confidence, matte = _on_grid(answer)
-        sides = (pair.left, pair.right)
-        results = []
-        for number, side in enumerate(sides):
-            inverse = (disparity[number] + np.float32(pair.shift)) * np.float32(1 / pair.fb)
-            known = side.inside & (disparity[number] >= -1)
-            inverse = np.where(known, np.maximum(inverse, np.float32(1e-4)), np.float32(0))
-            results.append(Found(inverse, np.where(known, confidence[number], np.float32(0)), matte[number]))
-        return results[0], results[1]
+            inside = torch.from_numpy(np.stack([pair.left.inside, pair.right.inside])).to(self.device)
+            located = locate(answer, inside, pair)
+            planes = [np.asarray(p.contiguous().cpu().numpy(), np.float32) for p in located]
+        left_found, right_found = (Found(*(p[side] for p in planes)) for side in (0, 1))
+        return left_found, right_found
 
 
 def _input(pixels: Pixels) -> Tensor:
@@ -62,7 +60,16 @@ def _input(pixels: Pixels) -> Tensor:
     return picture.permute(2, 0, 1).unsqueeze(0).to(torch.float32).mul_(1 / 255)
 
 
-def _on_grid(answer: Answer) -> tuple[Plane, Plane, Plane]:
+def locate(answer: Answer, inside: Tensor, pair: NetPair) -> tuple[Tensor, Tensor, Tensor]:
+    """Return inverse depth, confidence and matte of both cameras as in `pairs.Found`, (2, h, w) float32 each, where
+    `inside` (2, h, w) bool says that the pictures reach. Waits for no device."""
+    disparity, confidence, matte = _on_grid(answer)
+    unknown = ~(inside & (disparity >= -1))
+    inverse = ((disparity + pair.shift) * (1 / pair.fb)).clamp_min(1e-4)
+    return inverse.masked_fill(unknown, 0.0), confidence.masked_fill(unknown, 0.0), matte
+
+
+def _on_grid(answer: Answer) -> tuple[Tensor, Tensor, Tensor]:
     """Disparity, confidence and matte at the resolution of the answer's `upsampled`."""
     size = answer.upsampled.shape[-2:]
     planes = [answer.upsampled]
@@ -71,5 +78,5 @@ def _on_grid(answer: Answer) -> tuple[Plane, Plane, Plane]:
         if plane.shape[-2:] != size:
             plane = torch.nn.functional.interpolate(plane, size=size, mode="bilinear", align_corners=False)
         planes.append(plane.squeeze(1))
-    disparity, confidence, matte = (np.asarray(p.contiguous().numpy(), np.float32) for p in planes)
+    disparity, confidence, matte = planes
     return disparity, confidence, matte

@@ -2,7 +2,7 @@
 
 Each has two back ends that agree to rounding. Plain torch, for any device: all products along a row by one matrix
 product, then gathered. Compiled, for the CPU: only the products that are asked for. Both are differentiable; the
-compiled ones are what the CPU runs and trains on.
+compiled ones are what the CPU runs and trains on. Without gradients a GPU compares by a kernel (`view.gpu.compare`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ def compare(left: Tensor, right: Tensor, at: Tensor, first: int, count: int, gro
     """
     if left.device.type == "cpu":
         return _Compare.apply(left, right, at, first, count, groups)  # type: ignore[no-untyped-call,no-any-return]
+    if not torch.is_grad_enabled():
+        from streamsvc.view.gpu.compare import compare as compare_on_gpu
+
+        return compare_on_gpu(left, right, at, first, count, groups)
     return compare_reference(left, right, at, first, count, groups)
 
 
@@ -66,8 +70,8 @@ def convex_reference(disparity: Tensor, logits: Tensor) -> Tensor:
     b, h, w = disparity.shape
     mix = torch.softmax(logits.permute(0, 2, 3, 1).float().reshape(b, h, w, 4, 9), -1)
     padded = F.pad(disparity.unsqueeze(1), (1, 1, 1, 1), mode="replicate").squeeze(1)
-    near = padded.unfold(1, 3, 1).unfold(2, 3, 1).reshape(b, h, w, 9, 1)
-    children = torch.matmul(mix, near).view(b, h, w, 2, 2)
+    near = padded.unfold(1, 3, 1).unfold(2, 3, 1).reshape(b, h, w, 1, 9)
+    children = (mix * near).sum(-1).view(b, h, w, 2, 2)
     return children.permute(0, 1, 3, 2, 4).reshape(b, 2 * h, 2 * w)
 
 

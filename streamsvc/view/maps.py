@@ -1,0 +1,81 @@
+"""Rectification maps of a rig's pairs: made when they are first asked for, kept for the next picture.
+
+Guarded: slices of one stream's jobs may run on different threads.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping
+
+from streamsvc.frames import Camera, Pixels, Rig
+from streamsvc.view.depthrange import estimate_depth_range
+from streamsvc.view.net.pairs import NetPair, net_pair
+from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk
+
+DEFAULT_RANGE = (0.3, math.inf)
+
+CACHED_PAIRS = 32
+
+FADE_PX = 5.0
+"""Depth behind the nearest surface, as disparity in grid pixels, at which a splat's weight is down to 1/e."""
+
+
+def fade_per_m(pair: RectifiedPair) -> float:
+    """Return the splat's fade in 1/m for what `pair` shows."""
+    middle = (pair.shift + pair.disparities / 2) / pair.fb
+    return float(pair.fb * middle**2 / FADE_PX)
+
+
+class PairMaps:
+    """The maps of one rig, per pair, picture size, rung and depth range."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self._lock = threading.Lock()
+        self._pairs: dict[tuple[object, ...], RectifiedPair] = {}
+        self._prepared: dict[tuple[int, int], tuple[RectifiedPair, NetPair]] = {}
+        self._ranges: dict[tuple[str, str], tuple[float, float]] = {}
+
+    @property
+    def depth_range(self) -> tuple[float, float] | None:
+        """The rig's depth range in metres, else the first that was estimated; None as long as there is none."""
+        return self._rig.depth_range or next(iter(self._ranges.values()), None)
+
+    def estimate(self, a: Camera, b: Camera, pictures: Mapping[str, Pixels]) -> None:
+        """Look in these pictures for the depth range of a pair, where nothing states it yet."""
+        if self._rig.depth_range is None and (a.name, b.name) not in self._ranges:
+            found = estimate_depth_range(a, pictures[a.name], b, pictures[b.name])
+            if found is not None:
+                with self._lock:
+                    self._ranges[a.name, b.name] = found
+
+    def rectified(self, a: Camera, b: Camera, side: int) -> RectifiedPair:
+        """Return the pair rectified for pictures of these sizes on a rung that matches them `side` wide; raises
+        ViewError for a pair that can't be matched."""
+        names = a.name, b.name
+        depth_range = self._rig.depth_range or self._ranges.get(names, DEFAULT_RANGE)
+        key = (*names, a.width, a.height, b.width, b.height, side, *depth_range)
+        with self._lock:
+            pair = self._pairs.get(key)
+        if pair is None:
+            pair = rectify_pair(shrunk(a, side), shrunk(b, side), depth_range)
+            with self._lock:
+                while len(self._pairs) >= CACHED_PAIRS:
+                    self._pairs.pop(next(iter(self._pairs)))
+                self._pairs[key] = pair
+        return pair
+
+    def prepared(self, pair: RectifiedPair, levels: int) -> NetPair:
+        """Return the pair as the net sees it on so many levels."""
+        key = (id(pair), levels)
+        with self._lock:
+            kept = self._prepared.get(key)
+        if kept is None or kept[0] is not pair:
+            kept = pair, net_pair(pair, levels)
+            with self._lock:
+                while len(self._prepared) >= CACHED_PAIRS:
+                    self._prepared.pop(next(iter(self._prepared)))
+                self._prepared[key] = kept
+        return kept[1]
