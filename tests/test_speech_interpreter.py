@@ -240,6 +240,14 @@ def test_slices_are_named_and_one_call_each() -> None:
     assert list(due.slices()) == ["encode", "identify", "decode", "align"]
 
 
+def test_a_partial_pass_decodes_with_the_policys_beam_and_a_flush_with_the_widest() -> None:
+    interpreter = Interpreter(FakeTranslator(), InterpretSettings(parameters={"beam": 2}), FakeDetector())
+    interpreter.feed(phrases((10, 1.0)))
+    partial = Interpreter(FakeTranslator(), InterpretSettings(parameters={"beam": 2}), FakeDetector())
+    partial.feed(speak(0, 5))
+    assert [p.beam for p in (partial.next_pass(), interpreter.next_pass()) if p is not None] == [2, 5]
+
+
 @pytest.mark.parametrize(("policy", "aligned"), [("agreement", False), ("attention", True), ("certain", True)])
 def test_a_first_pass_is_aligned_only_where_the_policy_decides_on_it(policy: str, aligned: bool) -> None:
     interpreter = Interpreter(FakeTranslator(), InterpretSettings(policy=policy, source="es"), FakeDetector())

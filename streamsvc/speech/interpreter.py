@@ -289,7 +289,7 @@ class Interpreter:
             prompt=prompt,
             prompt_words=prompt_words,
             no_speech_threshold=settings.no_speech_threshold,
-            beam=self._beam if final else 1,
+            beam=self._beam if final else int(settings.parameters["beam"]),
             commits=lambda units: policy.decide(state, units, settings.parameters)[0],
             by_segment=self._by_segment,
             aligned=policy.aligned,

@@ -67,7 +67,7 @@ class PassResult:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A pass that is due. `final` flushes a phrase (beam 5), others are partial (greedy).
+    """A pass that is due. `final` flushes a phrase, others are partial.
 
     Attributes:
         id: counts the interpreter's passes from 0.

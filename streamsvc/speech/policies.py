@@ -140,7 +140,9 @@ def certain(state: State, units: Units, values: Values) -> tuple[int, State]:
 
 
 _FRAME = Parameter("frame_width", 1.0, 0.25, 5.0, "seconds by which the audio grows between passes")
+_BEAM = Parameter("beam", 3, 1, 5, "hypotheses that the model weighs in a pass: more compute, steadier words", True)
 _PHRASE = Parameter("phrase_timeout", 0.7, 0.3, 15.0, "seconds of silence that end a phrase and say all that is left")
+_PASSES = (_FRAME, _BEAM, _PHRASE)
 _SEGMENTS = Parameter("segments", 0, 0, 1, "1 decides on whole segments and cuts the audio, as the paper does", True)
 
 POLICIES: dict[str, Policy] = {
@@ -150,35 +152,35 @@ POLICIES: dict[str, Policy] = {
             "agreement",
             "says words that the last n passes agree on (LocalAgreement-n)",
             agreement,
-            (Parameter("n", 2, 2, 5, "passes that must agree", True), _FRAME, _PHRASE),
+            (Parameter("n", 2, 2, 5, "passes that must agree", True), *_PASSES),
         ),
         Policy(
             "attention",
             "says words that the model finds far enough from the end of the sound (AlignAtt)",
             attention,
-            (Parameter("frames", 25, 1, 100, "frames of 20 ms that must follow a word", True), _FRAME, _PHRASE),
+            (Parameter("frames", 25, 1, 100, "frames of 20 ms that must follow a word", True), *_PASSES),
             aligned=True,
         ),
         Policy(
             "certain",
             "says words while the model is sure of them on average",
             certain,
-            (Parameter("threshold", -0.5, -5, 0, "least mean log-probability"), _FRAME, _PHRASE),
+            (Parameter("threshold", -0.5, -5, 0, "least mean log-probability"), *_PASSES),
             aligned=True,
         ),
-        Policy("greedy", "says everything that each pass gives (wait-k)", greedy, (_FRAME, _PHRASE, _SEGMENTS)),
+        Policy("greedy", "says everything that each pass gives (wait-k)", greedy, (*_PASSES, _SEGMENTS)),
         Policy(
             "confidence",
             "says what the model is sure of",
             confidence,
-            (Parameter("threshold", 0.7, 0, 1, "how sure, as a probability"), _FRAME, _PHRASE, _SEGMENTS),
+            (Parameter("threshold", 0.7, 0, 1, "how sure, as a probability"), *_PASSES, _SEGMENTS),
             aligned=True,
         ),
         Policy(
             "consensus",
             "says what the previous pass said almost alike at the same place",
             consensus,
-            (Parameter("threshold", 0.9, 0, 1, "how alike, as a Levenshtein ratio"), _FRAME, _PHRASE, _SEGMENTS),
+            (Parameter("threshold", 0.9, 0, 1, "how alike, as a Levenshtein ratio"), *_PASSES, _SEGMENTS),
         ),
         Policy(
             "offline",
@@ -194,10 +196,12 @@ DEFAULT_POLICY = "agreement"
 
 PRESETS: dict[str, dict[str, dict[str, float]]] = {
     "default": {},
-    "paper": {name: {"segments": 1, "phrase_timeout": 2.0} for name in ("greedy", "confidence", "consensus")},
+    "paper": {
+        name: {"segments": 1, "beam": 1, "phrase_timeout": 2.0} for name in ("greedy", "confidence", "consensus")
+    },
 }
 """Parameters that differ from the defaults, by preset and policy. `paper` is the paper's four as it has them: decisions
-on segments, phrases that end after 2 s (`offline` is so by default)."""
+on segments, greedy passes, phrases that end after 2 s (`offline` is so by default)."""
 
 
 def describe() -> list[dict[str, Any]]:
