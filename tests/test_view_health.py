@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from view_scene import PERSON, Card, Sphere, arc, frame_set, pair_rig, render
+from view_scene import PERSON, Card, Sphere, arc, frame_set, looking_at, pair_rig, render
 
 from streamsvc.bench.view_scenes import miscalibrated
 from streamsvc.budget import run_to_end
@@ -20,7 +20,8 @@ from streamsvc.scene import Scene, open_scene
 from streamsvc.scene.rigs import between, rotation
 from streamsvc.view import ViewSynthesizer
 from streamsvc.view.health import COVERED, FROZEN, WASHED_OUT, CamerasHealth, Finding, ailment, lasting, news
-from streamsvc.view.health_pairs import MIRRORED, OFF, OUTSIDE, SWAPPED
+from streamsvc.view.health_matches import axes_of
+from streamsvc.view.health_pairs import MIRRORED, OFF, OUTSIDE, SWAPPED, examine
 from streamsvc.view.health_rig import CHECK_NS, Health
 from streamsvc.view.quality import psnr
 
@@ -85,7 +86,14 @@ def test_a_camera_that_shows_nothing_is_said_after_half_a_second_and_taken_back_
     said = watched(sets)
     assert not any(said[:16]) and said[20] == {("b", code)} == said[29]
     assert said[40] == {("b", code)} and not any(said[50:])
-    assert watched([{"b": bad}]) == [{("b", code)}]
+
+
+def test_a_camera_that_begins_dark_is_not_used_until_it_shows_something_and_nothing_is_said() -> None:
+    health = CamerasHealth()
+    for number in range(20):
+        health.look({"a": BLACK if number < 5 else moving(number, 0)}, {"a": number * FRAME_NS})
+        assert not health.findings()
+        assert [f.cameras for f in health.findings(at_once=True)] == ([("a",)] if number < 6 else [])
 
 
 def test_a_single_dark_picture_is_not_a_covered_camera() -> None:
@@ -173,6 +181,20 @@ def test_a_rig_that_does_not_fit_is_said_after_two_checks_and_taken_back_after_t
         assert back == ["", expected, expected, expected, expected, ""]
 
 
+@pytest.mark.parametrize("above", [False, True], ids=["beside", "above each other"])
+@pytest.mark.parametrize("roll", [0, 90, 180])
+def test_pairs_are_checked_however_their_cameras_are_mounted(above: bool, roll: float) -> None:
+    places = [(0.0, x, 0.0) if above else (x, 0.0, 0.0) for x in (-0.12, 0.12)]
+    cameras = [looking_at(f"cam{i}", p, (0, 0, 1), 320, 240, i * roll) for i, p in enumerate(places)]
+    rig = pair_rig(cameras)
+    pictures = {c.name: grain(render(c, PERSON)[0], i) for i, c in enumerate(cameras)}
+    assert run_to_end(examine(axes_of(*cameras), pictures)) is True
+    (finding,) = Health(bent(rig, 1.5, 1 if above else 0)).examine(pictures)
+    turned_px = np.radians(1.5) * cameras[0].K[0, 0]
+    assert (finding.code, finding.cameras) == (OFF, ("cam0", "cam1"))
+    assert abs(float(finding.text.split("off by ")[1].split()[0]) / turned_px - 1) < 0.15
+
+
 def test_what_is_said_holds_the_figure_and_the_remedy(seen: tuple[Rig, Pictures]) -> None:
     rig, pictures = seen
     (finding,) = Health(bent(rig, 1.0, 0)).examine(pictures)
@@ -205,6 +227,9 @@ def test_pictures_of_two_worlds_give_no_verdict_however_often(seen: tuple[Rig, P
     assert not any(verdicts(rig, [pictures | {"cam1": other}] * 4))
     noise = np.random.default_rng(0).integers(0, 256, (2, 240, 320, 3), np.uint8)
     assert not any(verdicts(rig, [{"cam0": noise[0], "cam1": noise[1]}] * 4))
+    smooth = np.tile(np.linspace(0, 255, 320).astype(np.uint8)[None, :, None], (240, 1, 3))
+    for left, right in ((smooth, smooth), (smooth, pictures["cam1"])):
+        assert not any(verdicts(rig, [{"cam0": left, "cam1": right}] * 4))
 
 
 def test_checks_are_rare_and_none_of_their_slices_runs_on_a_set_that_is_not_due(seen: tuple[Rig, Pictures]) -> None:
@@ -271,7 +296,7 @@ def test_when_no_camera_shows_anything_the_picture_goes_on() -> None:
     dark = replace(frames, frames=tuple(replace(f, pixels=BLACK) for f in frames.frames))
     synthesizer = ViewSynthesizer(pair_rig(cameras), 160, 120)
     view = run_to_end(synthesizer.slices(dark, cameras[0], FLOOR))
-    assert view.pixels.mean() < 10 and say(synthesizer) == [COVERED, COVERED]
+    assert view.pixels.mean() < 10 and [f.code for f in synthesizer.examine(dark)] == [COVERED, COVERED]
 
 
 @pytest.mark.parametrize("width", [320, 641])

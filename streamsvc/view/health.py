@@ -2,9 +2,10 @@
 
 State is a few small pictures and levels per camera; ten pictures a second are looked at, 80 x 60 samples each.
 Promises: nothing is said of a camera that shows a still scene without noise; what is said is said after it has lasted
-half a second (the first picture is judged at once) and taken back after a second of well pictures. Frozen means that
-not even noise has changed for a second while there is reason to expect change: another camera sees something move, or
-this one had sensor noise before and another one still has.
+half a second and taken back after a second of well pictures. A camera whose first pictures show nothing isn't used
+from the first, but cameras begin dark: it is used, and nothing is said, as soon as they show something. Frozen means
+that not even noise has changed for a second while there is reason to expect change: another camera sees something
+move, or this one had sensor noise before and another one still has.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ GAP_NS = 2_000_000_000
 
 BAD_NS = 500_000_000
 WELL_NS = 1_000_000_000
-ALONE_NS = 3_000_000_000
+ALONE_NS = 10_000_000_000
 """How long a camera that had noise must stand still to be frozen where no other shows whether noise still gets through:
 the encoder may have less to spend, and still parts then repeat without their noise."""
 
@@ -116,6 +117,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self.ill: str | None = None
+        self.sure = False
         self.frozen = False
         self.alive, self.moving, self.grain = 1.0, 0.0, 0.0
         self.still_ns = 0
@@ -139,13 +141,17 @@ class _Watch:
         """Whether a picture of this instant is to be looked at; older and hardly newer ones aren't."""
         return self._last_ns is None or capture_ns - self._last_ns >= LOOK_NS
 
+    def gone(self, capture_ns: int) -> bool:
+        """Whether it has shown nothing for so long that it is another camera by now."""
+        return self._last_ns is not None and capture_ns - self._last_ns > GAP_NS
+
     def look(self, pixels: Pixels, capture_ns: int) -> None:
         elapsed = 0 if self._last_ns is None else capture_ns - self._last_ns
-        if elapsed > GAP_NS:
-            self.__init__()  # type: ignore[misc]
-        first = self._last_ns is None
+        found = ailment(pixels)
+        if self._last_ns is None:
+            self.ill = found
         self._last_ns = capture_ns
-        self._judge(ailment(pixels), capture_ns, first)
+        self._judge(found, capture_ns)
         height, width = pixels.shape[:2]
         samples = pixels[:: -(-height // HEIGHT), :: -(-width // WIDTH), 1].astype(np.int16)
         if self._samples is not None and samples.shape == self._samples.shape:
@@ -154,14 +160,14 @@ class _Watch:
             self._before, self._before_ns = samples, capture_ns
         self._samples = samples
 
-    def _judge(self, found: str | None, capture_ns: int, first: bool) -> None:
-        if first:
-            self.ill = found
+    def _judge(self, found: str | None, capture_ns: int) -> None:
         if found != self._turned[0]:
             self._turned = found, capture_ns
-        lasting = BAD_NS if found is not None else WELL_NS
-        if capture_ns - self._turned[1] >= lasting:
-            self.ill = found
+        lasted = capture_ns - self._turned[1]
+        if found is None and (lasted >= WELL_NS or not self.sure):
+            self.ill, self.sure = None, False
+        elif found is not None and lasted >= BAD_NS:
+            self.ill, self.sure = found, True
 
     def _compare(self, samples: NDArray[np.int16], capture_ns: int, elapsed: int) -> None:
         assert self._samples is not None and self._before is not None
@@ -190,7 +196,9 @@ class CamerasHealth:
         """Take one set: pictures (h, w, 3) uint8 by camera as they came, and the instants at which they were taken."""
         with self._lock:
             for name, pixels in pictures.items():
-                watch = self._watches.setdefault(name, _Watch())
+                watch = self._watches.get(name)
+                if watch is None or watch.gone(captured_ns[name]):
+                    watch = self._watches[name] = _Watch()
                 if watch.due(captured_ns[name]):
                     watch.look(pixels, captured_ns[name])
             for name in pictures:
@@ -207,12 +215,13 @@ class CamerasHealth:
                 had_noise and (alone or any(o.grainy for o in others))
             )
 
-    def findings(self) -> tuple[Finding, ...]:
-        """Return what is wrong now."""
+    def findings(self, *, at_once: bool = False) -> tuple[Finding, ...]:
+        """Return what is wrong now; `at_once` also what only the first pictures show."""
         with self._lock:
-            ills = {name: FROZEN if w.frozen and w.ill is None else w.ill for name, w in self._watches.items()}
+            ills = {n: w.ill if w.ill is not None else FROZEN for n, w in self._watches.items() if w.ill or w.frozen}
+            unsure = {n for n, w in self._watches.items() if w.ill is not None and not w.sure}
         return tuple(
             Finding(ill, (name,), _TEXTS[ill].format(name), f"{name} is well again")
             for name, ill in ills.items()
-            if ill is not None
+            if at_once or name not in unsure
         )

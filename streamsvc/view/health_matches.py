@@ -106,6 +106,8 @@ def roll_degrees(camera: Camera, axes: Axes) -> float:
 
 
 def _directions(camera: Camera, points: Matrix, size: tuple[int, int], rotation: Matrix) -> Matrix:
+    if len(points) == 0:
+        return np.zeros((0, 2))
     camera = camera.resized(*size)
     ideal = cv2.undistortPoints(points.reshape(-1, 1, 2), camera.K, camera.dist).reshape(-1, 2)
     rays = np.concatenate([ideal, np.ones((len(ideal), 1))], 1) @ (rotation @ camera.R.T).T
@@ -115,7 +117,7 @@ def _directions(camera: Camera, points: Matrix, size: tuple[int, int], rotation:
 def triangulate(
     axes: Axes, left: Matrix, left_size: tuple[int, int], right: Matrix, right_size: tuple[int, int]
 ) -> Triangulated:
-    """Return what a pair makes of matches: `left` (n, 2), n > 0, are pixels of the left camera's picture of
+    """Return what a pair makes of matches: `left` (n, 2) are pixels of the left camera's picture of
     `left_size`, `right` those of the right one's."""
     a = _directions(axes.left, left, left_size, axes.rotation)
     b = _directions(axes.right, right, right_size, axes.rotation)

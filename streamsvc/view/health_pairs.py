@@ -90,8 +90,9 @@ def fit(axes: Axes, found: Triangulated, window: float) -> Fit:
     terms = np.stack([np.ones(n), found.x, found.y, found.along], 1)
     picks = np.random.default_rng(0).integers(0, n, (TRIALS, terms.shape[1]))
     some = terms[picks]
-    # Hardly any ridge: it only keeps samples that lie on a line from being singular.
-    normal = np.swapaxes(some, 1, 2) @ some + 1e-9 * np.eye(terms.shape[1])
+    normal = np.swapaxes(some, 1, 2) @ some
+    # Hardly any ridge: it only keeps samples that lie on a line, or are one match twice, from being singular.
+    normal += 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(terms.shape[1])
     solved = np.linalg.solve(normal, np.swapaxes(some, 1, 2) @ found.across[picks][..., None])
     inside = np.abs(terms @ solved[..., 0].T - found.across[:, None]) < window
     agree = inside[:, int(inside.sum(axis=0).argmax())]
@@ -120,7 +121,7 @@ def examine(
     don't say.
     """
     left, right = axes.left, axes.right
-    names = left.name, right.name
+    first, second = sorted((left.name, right.name))
     own = [corners(small_grey(left, pictures[left.name]), roll_degrees(left, axes))]
     yield "check"
     own.append(corners(small_grey(right, pictures[right.name]), roll_degrees(right, axes)))
@@ -130,7 +131,7 @@ def examine(
     as_is = _fitted(axes, *points, own[0].size, own[1].size)
     exchanged = _fitted(axes, *points[::-1], own[1].size, own[0].size)
     yield "check"
-    readings = [(exchanged, _swapped(*names))] if exchanged.agreed >= as_is.agreed else []
+    readings = [(exchanged, _swapped(first, second))] if exchanged.agreed >= as_is.agreed else []
     if not (as_is.agreed >= max(SURE, SURE_SHARE * as_is.matches) and as_is.miss * focal <= SURE_PX):
         readings += yield from _with_other_pictures(axes, pictures, own, as_is.agreed)
     speaks, finding = max(
@@ -141,8 +142,8 @@ def examine(
     if as_is.agreed + as_is.impossible < max(ENOUGH, SHARE * as_is.matches):
         return False
     if not _fits_exactly(as_is, focal):
-        return _off(*names, as_is, as_is.miss * focal, pictures[left.name].shape[1] / own[0].size[0])
-    return True if depth_range is None else _outside(*names, as_is, depth_range) or True
+        return _off(first, second, as_is, as_is.miss * focal, pictures[left.name].shape[1] / own[0].size[0])
+    return True if depth_range is None else _outside(first, second, as_is, depth_range) or True
 
 
 def _fitted(axes: Axes, left: Matrix, right: Matrix, left_size: tuple[int, int], right_size: tuple[int, int]) -> Fit:

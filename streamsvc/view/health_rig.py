@@ -21,6 +21,7 @@ FIRST_NS = 500_000_000
 """A pair is first checked so long after it was first seen: nobody waits longer for a first picture."""
 
 IN_A_ROW = 2
+
 Pair = tuple[str, str]
 
 
@@ -61,7 +62,7 @@ class Health:
         """Look at a set's pictures (by camera, as they came) and return those that show something; all of them when
         none does."""
         self._cameras.look(pictures, {f.camera: f.capture_ns for f in frames.frames})
-        ill = {name for finding in self._cameras.findings() for name in finding.cameras}
+        ill = {name for finding in self._cameras.findings(at_once=True) for name in finding.cameras}
         return {n: p for n, p in pictures.items() if n not in ill} or dict(pictures)
 
     def check(self, frames: FrameSet, pictures: Mapping[str, Pixels]) -> Slices[None]:
@@ -84,10 +85,11 @@ class Health:
         return None
 
     def examine(self, pictures: Mapping[str, Pixels]) -> tuple[Finding, ...]:
-        """Return what these pictures by themselves say is wrong with the rig: for pictures that nothing follows."""
+        """Return what these usable pictures by themselves, and the first ones, say is wrong: for pictures that nothing
+        follows."""
         whole = [pair for pair in self._pairs if set(pair) <= set(pictures)]
         verdicts = [run_to_end(examine(self._pairs[p], pictures, self._depth_range)) for p in whole]
-        return self._cameras.findings() + _once([v for v in verdicts if isinstance(v, Finding)])
+        return self._cameras.findings(at_once=True) + _once([v for v in verdicts if isinstance(v, Finding)])
 
     def findings(self) -> tuple[Finding, ...]:
         """Return what is wrong now, cameras first."""
