@@ -55,6 +55,9 @@ class _Cell:
     faults: list[str] = field(default_factory=list)
 
 
+_Data = dict[str, dict[tuple[str, str], list[Source]]]
+"""By language, then by half and kind."""
+
 _Cells = dict[tuple[str, str, str, str], _Cell]
 """By language, half, kind and setting."""
 
@@ -66,7 +69,8 @@ def run_speech(
     translator: Translator | None = None,
     detector: Callable[[], Detector] | None = None,
 ) -> dict[str, Any]:
-    """Run the bench and return its figures; `tell` gets lines to read, `progress` (steps done, all steps).
+    """Run the bench and return its figures; `tell` gets lines to read, `progress` (seconds of sound
+    interpreted, and in all).
 
     `translator` and `detector` replace the model and the voice activity. Raises SpeechError or PolicyError for options
     that can't be run, SceneError when the recordings are missing.
@@ -103,14 +107,14 @@ def run_speech(
 
 def _interpret_all(
     wanted: dict[str, list[Setting]],
-    data: dict[str, dict[tuple[str, str], list[Source]]],
+    data: _Data,
     translator: Translator,
     quality: Quality,
     tell: Callable[[str], None],
     progress: Callable[[float, float], None] | None,
     detector: Callable[[], Detector] | None,
 ) -> _Cells:
-    total = sum(s.seconds * bool(wanted[k]) for found in data.values() for (_, k), part in found.items() for s in part)
+    total = sum(s.seconds * len(wanted[k]) for found in data.values() for (_, k), part in found.items() for s in part)
     done = 0.0
     cells: _Cells = {}
     for language, found in data.items():
@@ -126,9 +130,9 @@ def _interpret_all(
                     run = interpret(memory, source, setting.policy, setting.parameters, own)
                     cell = cells.setdefault((language, half, kind, setting.name), _Cell())
                     _take(cell, source, run, quality)
-                done += source.seconds
-                if progress:
-                    progress(done, total)
+                    done += source.seconds
+                    if progress:
+                        progress(done, total)
     return cells
 
 
@@ -143,7 +147,7 @@ def _take(cell: _Cell, source: Source, run: Run, quality: Quality) -> None:
 def _figures(
     options: SpeechBench,
     settings: Sequence[Setting],
-    data: dict[str, dict[tuple[str, str], list[Source]]],
+    data: _Data,
     cells: _Cells,
     quality: Quality,
 ) -> dict[str, Any]:
@@ -196,7 +200,7 @@ def _headlines(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _own_conditions(options: SpeechBench, data: dict[str, dict[tuple[str, str], list[Source]]]) -> dict[str, str]:
+def _own_conditions(options: SpeechBench, data: _Data) -> dict[str, str]:
     counts = []
     for language, found in data.items():
         for half in HALVES:

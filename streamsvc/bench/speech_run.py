@@ -35,10 +35,6 @@ class Remembered:
         """Return the compute so far, remembered or done."""
         return self._spent
 
-    def forget(self) -> None:
-        """Let go of what was computed; another recording comes."""
-        self._known.clear()
-
     def _once(self, key: Any, compute: Callable[[], R]) -> R:
         if key not in self._known:
             begun = self._measure()
@@ -109,8 +105,8 @@ class Watched(Interpreter):
     def finish(self, pass_: Pass, result: PassResult) -> list[Event]:
         """See Interpreter."""
         events = super().finish(pass_, result)
-        heard = [w.text for w in result.words]
-        prefix = [w.text for w in pass_.prefix]
+        heard = _words(result.words)
+        prefix = _words(pass_.prefix)
         if prefix != self._told[len(self._told) - len(prefix) :]:
             self.faults.append(f"pass {pass_.id} goes on from {' '.join(prefix)!r}, which is not what was said last")
         said: list[str] = []
@@ -120,7 +116,6 @@ class Watched(Interpreter):
                     self.faults.append(f"commit {event.id} is out of order")
                 self._commits, self._told_to_ms = event.id + 1, event.source_end_ms
                 said += event.text.split()
-        heard = " ".join(heard).split()
         # Where a phrase was cut the interpreter drops what it hears twice.
         dropped = next((k for k in range(len(heard) + 1) if heard[k : k + len(said)] == said), None)
         rejected = result.no_speech > pass_.no_speech_threshold
@@ -130,6 +125,10 @@ class Watched(Interpreter):
             self.faults.append(f"the end of pass {pass_.id} was lost: {' '.join(heard[dropped + len(said) :])!r}")
         self._told += said
         return events
+
+
+def _words(words: Sequence[Word]) -> list[str]:
+    return " ".join(w.text for w in words).split()
 
 
 @dataclass(frozen=True, slots=True)
