@@ -344,7 +344,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     return 0
 
 
-MODES = "window, stereo, anaglyph, packed, quilt, quilt:COLUMNSxROWS or quilt:COLUMNSxROWS:DEGREES (window)"
+MODES = "window, stereo, anaglyph, packed, cutout, quilt, quilt:COLUMNSxROWS or quilt:COLUMNSxROWS:DEGREES (window)"
 
 
 def _add_serve_flags(p: argparse.ArgumentParser) -> None:

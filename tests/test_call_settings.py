@@ -62,7 +62,7 @@ def test_an_output_mode_is_taken_with_its_quilt() -> None:
         (SpeechSettings(parameters={"k": 1}), ViewSettings(), "it takes n"),
         (SpeechSettings(parameters={"n": 9}), ViewSettings(), "from 2 to 5"),
         (SpeechSettings(), ViewSettings(rung="8k"), "there are half, full"),
-        (SpeechSettings(), ViewSettings(mode="hologram"), "there are window, stereo, anaglyph, packed, quilt"),
+        (SpeechSettings(), ViewSettings(mode="hologram"), "there are window, stereo, anaglyph, packed, cutout, quilt"),
         (SpeechSettings(), ViewSettings(mode="quilt:99x99"), "1 to 16 columns"),
         (SpeechSettings(), ViewSettings(mode="quilt:4x2:170"), "at most 120 degrees"),
         (SpeechSettings(), ViewSettings(mode="quilt:8x8"), "makes a picture of 5120x3840"),

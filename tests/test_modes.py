@@ -56,6 +56,21 @@ def test_the_picture_has_the_size_that_the_mode_announces(name: str) -> None:
         assert picture.pixels.dtype == np.uint8 and picture.pixels.flags.c_contiguous
 
 
+def test_a_cutout_has_its_colours_above_every_second_row_of_its_alpha() -> None:
+    for size in ((W, H), (101, 77)):
+        shot = shoot(parse_mode("cutout"), SCREEN, EYE, *size)
+        width, height = shot.cameras[0].width, shot.cameras[0].height
+        assert width % 2 == height % 4 == 0
+        pixels = np.random.default_rng(0).integers(0, 256, (height, width, 4), np.uint8)
+        plane = np.ones((height, width), np.float32)
+        out = assemble(shot, [View(pixels, plane, plane)]).pixels
+        assert out.shape[1::-1] == parse_mode("cutout").picture_size(*size)
+        assert (out[:height] == pixels[..., :3]).all()
+        assert (out[height:] == pixels[::2, :, 3:]).all()
+        with pytest.raises(ViewError, match="don't fit"):
+            assemble(shot, flat(shot))
+
+
 @pytest.mark.parametrize("name", MODES)
 def test_a_point_on_the_screen_has_no_parallax_and_one_behind_it_has(name: str) -> None:
     shot = shoot(parse_mode(name), SCREEN, EYE, W, H)

@@ -13,6 +13,7 @@ from view_scene import PERSON, arc, frame_set, looking_at, pair_rig, render
 from streamsvc.budget.slices import run_timed, run_to_end
 from streamsvc.frames import Frame, FrameSet, Rig
 from streamsvc.frames.backdrop import ROOM, Backdrop, BackdropError, parse_backdrop
+from streamsvc.frames.outputmode import parse_mode
 from streamsvc.scene import between, open_scene
 from streamsvc.view import ViewSynthesizer
 from streamsvc.view.backdrop import blurred_room, foreground, open_backdrop, over
@@ -20,6 +21,7 @@ from streamsvc.view.compose import View, compose
 from streamsvc.view.errors import ViewError
 from streamsvc.view.geometry import Source
 from streamsvc.view.matte import _cut_gaps
+from streamsvc.view.modes import take
 from streamsvc.view.net import open_net
 from streamsvc.view.rectify import pixel_rays
 from streamsvc.view.synthesize import GIVEN_FADE_PER_M, GIVEN_TOLERANCE
@@ -233,3 +235,21 @@ def test_a_person_that_no_training_saw_stands_before_the_backdrop(identity: int,
     person, room = (cv2.erode((a).astype(np.uint8), np.ones((15, 15), np.uint8)) > 0 for a in (truth == 1, truth == 0))
     assert (np.abs(hidden.pixels[room].astype(int) - BLUE).max(-1) < 30).mean() > 0.998
     assert np.abs(hidden.pixels[person].astype(int) - plain.pixels[person]).mean() < 1.5
+
+
+def test_a_cutout_is_the_person_alone_whatever_the_backdrop_with_the_matte_below() -> None:
+    body = open_scene("body:identity=4,seed=900000")
+    rig = body.rig(2, 320, 240)
+    frames = FrameSet("s", 0, 0, 0, tuple(Frame(c.name, body.render(c, 0.5).rgb, 0) for c in rig.cameras))
+    for backdrop in (ROOM, PLAIN_BLUE):
+        mode = parse_mode("cutout")
+        synthesizer = ViewSynthesizer(rig, 320, 240, mode=mode, net=open_net(), backdrop=backdrop)
+        shot = synthesizer.shot(None)
+        truth = body.render(shot.cameras[0], 0.5).alpha
+        picture = run_to_end(take(shot, synthesizer.views(frames, shot.cameras, "net-160-3"))).pixels
+        assert picture.shape == (360, 320, 3)
+        assert np.abs(picture[240:, :, 0] / 255 - truth[::2]).mean() < 0.03
+        beside = cv2.dilate(truth, np.ones((31, 31), np.uint8)) == 0
+        assert picture[:240][beside].std(0).max() < 40, "nothing of the room but a wash of the person's colours"
+    with pytest.raises(BackdropError, match="learned rungs"):
+        ViewSynthesizer(rig, 320, 240, mode=parse_mode("cutout"))

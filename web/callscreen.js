@@ -6,6 +6,7 @@
 import { Captions } from "./captions.js";
 import { ClockSync } from "./clock.js";
 import { Controls } from "./controls.js";
+import { CutoutView } from "./cutout.js";
 import { Meter } from "./meter.js";
 import { ShownReporter } from "./shown.js";
 import { Toolbar } from "./toolbar.js";
@@ -34,6 +35,7 @@ export class CallScreen {
   #view;
   #voice;
   #warped;
+  #cutout;
   #window = null;
 
   constructor(root, media, leave) {
@@ -43,6 +45,8 @@ export class CallScreen {
     this.#view = find("#view");
     this.#voice = find("#voice");
     this.#warped = new WarpedView(this.#view, find("#warped"), () => ({ eye: this.#viewpoint.eye, window: this.#window }));
+    this.#cutout = new CutoutView(this.#view, find("#cutout"), find("#own"));
+    find("#own-file").onchange = ({ target }) => this.#putBehind(target.files[0]);
     this.#captions = new Captions(find("#captions"), find("#transcript"), find("#spoken"));
     this.#meter = new Meter(find("#meter"));
     this.#controls = new Controls(find("#settings-panel"), (change) => this.#session?.configure(change));
@@ -78,6 +82,7 @@ export class CallScreen {
       clock: clock && { offset_ns: clock.offsetNs, error_ns: clock.errorNs },
       eye: this.#viewpoint?.eye ?? null,
       warped: this.#warped.drawn,
+      cutout: this.#cutout.drawn,
       viewpointsSent: this.#viewpoint?.sent ?? 0,
       notices: this.#notices,
     };
@@ -95,11 +100,15 @@ export class CallScreen {
     this.#viewpoint = new ViewpointControl(this.#root.querySelector("#stage"), (m) => session.send("viewpoint", m));
     this.#toolbar.begin();
     this.#warped.start();
+    this.#cutout.start();
     const on = (type, handler) => session.addEventListener(type, ({ detail }) => session === this.#session && handler(detail));
     on("state", (detail) => this.#state(detail));
     on("joined", (joined) => this.#joined(joined));
     on("peers", (message) => this.#peers(message.peers, message.screen));
-    on("configured", ({ settings }) => this.#controls.show(settings));
+    on("configured", ({ settings }) => {
+      this.#controls.show(settings);
+      this.#cutout.view = settings.view;
+    });
     on("notice", ({ code, message }) => this.#notice(code, message));
     on("caption", (message) => this.#captions.take(message));
     on("packed", (message) => this.#warped.told(message));
@@ -116,6 +125,7 @@ export class CallScreen {
   detach() {
     this.#endConnection();
     this.#warped.stop();
+    this.#cutout.stop();
     this.#viewpoint?.stop();
     this.#viewpoint = this.#session = null;
     this.#view.srcObject = this.#voice.srcObject = null;
@@ -138,6 +148,7 @@ export class CallScreen {
 
   #joined(joined) {
     this.#controls.fill(joined);
+    this.#cutout.view = joined.settings.view;
     this.#captions.keepTentative([]);
     this.#peers(joined.peers, null);
     this.#root.querySelector("#hint").classList.add("shown");
@@ -193,6 +204,14 @@ export class CallScreen {
     } catch (error) {
       // browsers want a click before sound, e.g. after a reload in mid-call
       button.hidden = error.name !== "NotAllowedError";
+    }
+  }
+
+  async #putBehind(file) {
+    try {
+      await this.#cutout.put(file);
+    } catch {
+      this.#notice("bad-picture", `${file.name} is not a picture that this browser can show.`);
     }
   }
 

@@ -11,7 +11,7 @@ import { Warp } from "./warp.js";
 const SETTLE_MS = 150;
 const MODES = [
   ["window", "One view"],
-  ...(Warp.possible ? [["packed", "One view that follows at once"]] : []),
+  ...(Warp.possible ? [["packed", "One view that follows at once"], ["cutout", "The person alone, over my own backdrop"]] : []),
   ["stereo", "Stereo, side by side"],
   ["anaglyph", "Anaglyph for red/cyan glasses"],
   ["quilt", "Quilt for a light-field display"],
@@ -58,7 +58,10 @@ export class Controls {
       if (height) this.#change("view", { width, height });
     };
     fillSelect(ui.mode, MODES, MODES[0][0]);
-    ui.mode.onchange = () => this.#change("view", { mode: ui.mode.value });
+    ui.mode.onchange = () => {
+      this.#drawOwn();
+      this.#change("view", { mode: ui.mode.value });
+    };
     ui.rung.onchange = () => this.#change("view", { rung: ui.rung.value });
   }
 
@@ -99,6 +102,7 @@ export class Controls {
     if (view.mode) {
       const named = MODES.some(([mode]) => mode === view.mode);
       fillSelect(ui.mode, named ? MODES : [...MODES, [view.mode, view.mode]], view.mode);
+      this.#drawOwn();
     }
     if (view.width && view.height) {
       const size = `${view.width}×${view.height}`;
@@ -111,6 +115,10 @@ export class Controls {
 
   #drawColour() {
     this.#ui.colour.hidden = this.#ui.backdrop.value !== "colour";
+  }
+
+  #drawOwn() {
+    this.#ui.own.hidden = this.#ui.mode.value !== "cutout";
   }
 
   #sayBudget() {

@@ -5,13 +5,10 @@
 // surface there. What it passes behind doesn't stop it, so what opens up beside a person is the wall behind.
 
 import { screenAxes } from "./eye.js";
+import { wholeCanvas } from "./gl.js";
 
 const KEPT = 64; // messages whose picture hasn't come yet
 const SILENCE_MS = 1000;
-const VERTEX = `#version 300 es
-void main() {
-  gl_Position = vec4(vec2(gl_VertexID & 1, gl_VertexID >> 1) * 4.0 - 1.0, 0.0, 1.0);
-}`;
 const FRAGMENT = `#version 300 es
 precision highp float;
 precision highp int;
@@ -59,32 +56,15 @@ void main() {
 // Draws packed pictures into a canvas. Throws where there is no WebGL 2.
 export class Warp {
   #gl;
-  #places = {};
+  #places;
 
   static get possible() {
     return Boolean(document.createElement("canvas").getContext("webgl2"));
   }
 
   constructor(canvas) {
-    const gl = canvas.getContext("webgl2", { alpha: false, antialias: false });
-    if (!gl) throw new Error("no WebGL 2");
-    const program = gl.createProgram();
-    for (const [type, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
-      const shader = gl.createShader(type);
-      gl.shaderSource(shader, source);
-      gl.compileShader(shader);
-      gl.attachShader(program, shader);
-    }
-    gl.linkProgram(program);
-    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program) ?? "no shader");
-    gl.useProgram(program);
-    for (const name of ["canvas", "size", "window", "wide", "range", "then", "now"]) {
-      this.#places[name] = gl.getUniformLocation(program, name);
-    }
-    gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
-    for (const side of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, side, gl.CLAMP_TO_EDGE);
-    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR);
-    this.#gl = gl;
+    const names = ["canvas", "size", "window", "wide", "range", "then", "now"];
+    ({ gl: this.#gl, places: this.#places } = wholeCanvas(canvas, FRAGMENT, names, { alpha: false }));
   }
 
   // Take a new picture: anything that texImage2D takes.

@@ -1,8 +1,8 @@
 """How a picture carries the views of its moment: one, a pair, an anaglyph, a quilt, or one beside its depth. Pure.
 
-Edge and worker both read the wire's text form through `parse_mode`: `window`, `stereo`, `anaglyph`, `packed`, `quilt`,
-`quilt:COLUMNSxROWS` or `quilt:COLUMNSxROWS:DEGREES`. In every mode the width and height that a viewer asks for are
-those of one view through the window; `picture_size` says what the picture is then. What lies where:
+Edge and worker both read the wire's text form through `parse_mode`: `window`, `stereo`, `anaglyph`, `packed`, `cutout`,
+`quilt`, `quilt:COLUMNSxROWS` or `quilt:COLUMNSxROWS:DEGREES`. In every mode the width and height that a viewer asks for
+are those of one view through the window; `picture_size` says what the picture is then. What lies where:
 
 - `stereo`: full-width side by side, the left eye's view on the left: twice the width.
 - `anaglyph`: both eyes in one picture for red (left) and cyan (right) glasses.
@@ -10,6 +10,7 @@ those of one view through the window; `picture_size` says what the picture is th
   Looking Glass displays, `qs<columns>x<rows>`).
 - `packed`: the view through a window wider by `PACKED_MARGIN` on every side; below it, as wide and half as high, its
   inverse depth.
+- `cutout`: the person alone; below them, as wide and half as high, how much of each pixel is the person.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ moves 5 cm in 100 ms shifts what is twice as far away as the screen by less."""
 MAX_QUILT_SIDE = 16
 MAX_QUILT_VIEWS = 72
 MAX_CONE_DEGREES = 120.0
-ACCEPTED = "window, stereo, anaglyph, packed, quilt, quilt:COLUMNSxROWS or quilt:COLUMNSxROWS:DEGREES"
+ACCEPTED = "window, stereo, anaglyph, packed, cutout, quilt, quilt:COLUMNSxROWS or quilt:COLUMNSxROWS:DEGREES"
 _QUILT = re.compile(r"quilt(?::(\d{1,2})x(\d{1,2})(?::(\d{1,3}(?:\.\d{1,3})?))?)?", re.ASCII)
 
 
@@ -38,8 +39,8 @@ class ModeError(StreamsvcError):
 
 @dataclass(frozen=True, slots=True)
 class OutputMode:
-    """`kind` is window, stereo, anaglyph, quilt or packed; the rest is the quilt's: its tiles, and the angle between
-    its outermost views as seen from the screen's centre."""
+    """`kind` is window, stereo, anaglyph, quilt, packed or cutout; the rest is the quilt's: its tiles, and the angle
+    between its outermost views as seen from the screen's centre."""
 
     kind: str
     columns: int = 1
@@ -53,10 +54,10 @@ class OutputMode:
 
     def view_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the size of each view that is rendered for a window of `width` x `height` pixels."""
-        if self.kind != "packed":
+        if self.kind not in ("packed", "cutout"):
             return width, height
-        # Whole pixels of chroma above and below the line between picture and depth.
-        wide = 1 + 2 * PACKED_MARGIN
+        # Whole pixels of chroma above and below the line between picture and depth or matte.
+        wide = 1 + 2 * PACKED_MARGIN if self.kind == "packed" else 1
         return 2 * round(width * wide / 2), 4 * round(height * wide / 4)
 
     def picture_size(self, width: int, height: int) -> tuple[int, int]:
@@ -67,7 +68,7 @@ class OutputMode:
                 return 2 * w, h
             case "quilt":
                 return self.columns * w, self.rows * h
-            case "packed":
+            case "packed" | "cutout":
                 return w, h + h // 2
             case _:
                 return w, h
@@ -80,7 +81,7 @@ QUILT = OutputMode("quilt", 4, 2, 40.0)
 
 def parse_mode(text: str) -> OutputMode:
     """Return the mode that `text` names; raises ModeError that says what is accepted."""
-    if text in ("window", "stereo", "anaglyph", "packed"):
+    if text in ("window", "stereo", "anaglyph", "packed", "cutout"):
         return OutputMode(text)
     found = _QUILT.fullmatch(text)
     if found is None:

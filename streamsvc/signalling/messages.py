@@ -62,7 +62,7 @@ class SpeechSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 class ViewSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What the participant wants to see: size of a view, latency budget, an upper rung, and the output mode (window,
-    stereo, anaglyph, packed, quilt, quilt:COLUMNSxROWS, quilt:COLUMNSxROWS:DEGREES); None leaves it."""
+    stereo, anaglyph, packed, cutout, quilt, quilt:COLUMNSxROWS, quilt:COLUMNSxROWS:DEGREES); None leaves it."""
 
     width: Annotated[int, msgspec.Meta(ge=64, le=2048)] | None = None
     height: Annotated[int, msgspec.Meta(ge=64, le=2048)] | None = None

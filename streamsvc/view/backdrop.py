@@ -88,7 +88,8 @@ def foreground(pixels: Pixels, matte: NDArray[np.float32]) -> Pixels:
 
 def blurred_room(pixels: Pixels, matte: NDArray[np.float32]) -> Pixels:
     """Return the room without the person, blurred, (h, w, 3) uint8: the mean of the room's own colours about each
-    pixel, from ever farther away where the person hides it."""
+    pixel, from ever farther away where the person hides it. (With `matte` turned round, the person without the room.)
+    """
     h, w = matte.shape
     size = max(w // BLUR_STEP, 1), max(h // BLUR_STEP, 1)
     room = cv2.erode((matte <= 0).astype(np.float32), np.ones((5, 5), np.uint8))
@@ -137,7 +138,9 @@ def over(view: View, backdrop: Backdrop) -> View:
     match backdrop.kind:
         case "transparent":
             alpha = (view.matte * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-            return replace(view, pixels=np.dstack([person, alpha]), inverse_depth=known)
+            # Whoever interpolates or encodes it mixes in some of what lies beside the person: their own colours.
+            shown = np.where(view.matte[..., None] > 0, person, blurred_room(person, 1 - view.matte))
+            return replace(view, pixels=np.dstack([shown, alpha]), inverse_depth=known)
         case "blur":
             behind, known = blurred_room(view.pixels, view.matte), view.inverse_depth
         case "image":

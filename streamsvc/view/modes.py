@@ -160,7 +160,8 @@ def widened(screen: Screen, across: float, up: float) -> Screen:
 
 def assemble(shot: Shot, views: Sequence[View]) -> Picture:
     """Return the picture of a shot; `views` are those of its cameras, in their order, else a ViewError is raised."""
-    if [v.pixels.shape[:2] for v in views] != [(c.height, c.width) for c in shot.cameras]:
+    channels = 4 if shot.mode.kind == "cutout" else 3
+    if [v.pixels.shape for v in views] != [(c.height, c.width, channels) for c in shot.cameras]:
         raise ViewError(f"{len(views)} views don't fit the {len(shot.cameras)} cameras of a {shot.mode.kind} picture")
     coverage = float(np.mean([v.coverage.mean() for v in views]))
     pixels = [v.pixels for v in views]
@@ -175,6 +176,8 @@ def assemble(shot: Shot, views: Sequence[View]) -> Picture:
             out = np.concatenate(rows[::-1], axis=0)
         case "packed":
             return _packed(shot, views[0], coverage)
+        case "cutout":
+            out = _cutout(views[0])
         case _:
             out = pixels[0]
     return Picture(out, coverage, shot.eye, shot.screen)
@@ -194,6 +197,12 @@ def _packed(shot: Shot, view: View, coverage: float) -> Picture:
     known = bool(view.inverse_depth.any())
     pixels = np.concatenate([view.pixels, strip], axis=0)
     return Picture(pixels, coverage, shot.eye, shot.screen if known else shot.window, shot.depth)
+
+
+def _cutout(view: View) -> Pixels:
+    """The person's colours above their alpha, of which row j belongs to row 2 j."""
+    alpha = view.pixels[::2, :, 3]
+    return np.concatenate([view.pixels[..., :3], cv2.merge([alpha, alpha, alpha])], axis=0)
 
 
 def take(shot: Shot, views: Slices[list[View]]) -> Slices[Picture]:

@@ -100,6 +100,8 @@ class ViewSynthesizer:
     ) -> None:
         if device != "cpu" and net is not None and net.device.type != check_device(device):
             raise ViewError(f"the net is on {net.device.type!r}, not on device {device!r}")
+        if mode.kind == "cutout":
+            backdrop = Backdrop("transparent")
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in (width, height)):
             raise ViewError(f"a view must be {MIN_SIDE} to {MAX_SIDE} pixels a side, got {width} x {height}")
         self.rig = rig

@@ -180,7 +180,7 @@ def _check_backdrop(backdrop: Backdrop, mode: OutputMode, out: Path, geometry: P
     if truth is not None:
         raise BackdropError("a true picture scores a view of the room: leave out the backdrop")
     if backdrop.kind == "transparent":
-        if mode.kind in ("anaglyph", "packed"):
+        if mode.kind in ("anaglyph", "packed", "cutout"):
             raise BackdropError(f"a picture of mode {mode.kind!r} can't be transparent")
         if out.suffix.lower() != ".png":
             raise BackdropError(f"{out}: only a picture called .png can be transparent")
@@ -226,7 +226,7 @@ def synthesize(
     if not 0 < eyes_apart_mm <= 1000:
         raise ViewError(f"eyes are more than 0 and at most 1000 mm apart, got {eyes_apart_mm:g}")
     behind = open_backdrop(backdrop)
-    if behind.hides:
+    if behind.hides or layout.kind == "cutout":
         _check_backdrop(behind, layout, out, geometry, truth)
     synthesizer = ViewSynthesizer(
         cameras,

@@ -13,7 +13,7 @@ import numpy as np
 from streamsvc.budget import Class, Clock, CostTracker, Job, Rung, RungChooser, Slices
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import Frame, FrameSet, Viewpoint, parse_rig
-from streamsvc.frames.backdrop import parse_backdrop
+from streamsvc.frames.backdrop import BackdropError, parse_backdrop
 from streamsvc.frames.link import (
     FromWorker,
     GiveIn,
@@ -90,7 +90,7 @@ class Views:
                 rig, message.width, message.height, mode=mode, device=self._device, net=self._net, backdrop=backdrop
             )
         except StreamsvcError as e:
-            if backdrop.hides:
+            if backdrop.hides or isinstance(e, BackdropError):
                 self._send(Trouble(stream=message.stream, code="bad-backdrop", message=str(e)))
                 self._streams.pop(message.stream, None)
                 return
