@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -104,8 +105,12 @@ def blurred_room(pixels: Pixels, matte: NDArray[np.float32]) -> Pixels:
     return np.asarray(np.clip(shown + np.float32(0.5), 0, 255), np.uint8)
 
 
-def _covering(picture: Pixels, width: int, height: int) -> Pixels:
-    """The middle of `picture`, as large as fits, at `width` x `height`."""
+@lru_cache(maxsize=2)
+def _behind(backdrop: Backdrop, width: int, height: int) -> Pixels:
+    """The colour, or the middle of the picture, as large as fits, at `width` x `height`; the same for every view."""
+    if backdrop.picture is None:
+        return np.full((height, width, 3), backdrop.colour, np.uint8)
+    picture = backdrop.picture
     h, w = picture.shape[:2]
     scale = max(width / w, height / h)
     cut_w, cut_h = max(round(width / scale), 1), max(round(height / scale), 1)
@@ -143,10 +148,7 @@ def over(view: View, backdrop: Backdrop) -> View:
             return replace(view, pixels=np.dstack([shown, alpha]), inverse_depth=known)
         case "blur":
             behind, known = blurred_room(view.pixels, view.matte), view.inverse_depth
-        case "image":
-            assert backdrop.picture is not None
-            behind = _covering(backdrop.picture, width, height)
         case _:
-            behind = np.full((height, width, 3), backdrop.colour, np.uint8)
+            behind = _behind(backdrop, width, height)
     pixels = np.asarray(cv2.blendLinear(person, behind, view.matte, 1 - view.matte), np.uint8)
     return replace(view, pixels=pixels, inverse_depth=known)
