@@ -234,7 +234,8 @@ def test_every_kernel_compiles_for_hopper_without_a_gpu() -> None:
     )
     assert ran.returncode == 0, ran.stderr
     compiled = {line.split()[0] for line in ran.stdout.splitlines()}
-    assert {"_project", "_bounds", "_bin", "_render", "_fill_rows", "_fade_out", "_blend"} <= compiled
+    splat = {"_project", "_bounds", "_bin", "_render", "_fill_rows", "_fade_out", "_blend"}
+    assert splat | {"_recolour", "_shrink", "_remap", "_fuse", "_compare"} <= compiled
 
 
 def test_the_script_for_a_gpu_machine_runs_here_too(tmp_path: Path) -> None:
@@ -249,9 +250,9 @@ def test_the_script_for_a_gpu_machine_runs_here_too(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     report = json.loads((tmp_path / "gpu.json").read_text())
     assert all(c["ok"] for c in report["checks"])
-    stages = report["tables"][0]["stages"]
-    assert {"project", "bin", "render", "fill", "blend", "all"} == set(stages)
-    assert "| render |" in (tmp_path / "gpu.md").read_text()
+    stages = {"recolour", "rectify", "net", "fuse", "project", "bin", "render", "fill", "blend"}
+    assert stages | {"upload", "download", "all"} == set(report["tables"][0]["eager"])
+    assert "| eager: render |" in (tmp_path / "gpu.md").read_text()
 
 
 def test_a_machine_that_cannot_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

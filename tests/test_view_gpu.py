@@ -29,6 +29,7 @@ from streamsvc.view.net.ops import compare_reference
 from streamsvc.view.net.weights import load_net
 from streamsvc.view.quality import psnr
 from streamsvc.view.rectify import rectify_pair, shrunk
+from streamsvc.view.rungs import FUSED
 
 DEVICE = check_device("cuda")
 SIZE = 64, 48
@@ -104,6 +105,18 @@ def test_the_view_is_the_cpus_and_follows_the_eye(net: NetGeometry) -> None:
         for mine, theirs in zip(found, expected, strict=True):
             assert psnr(mine.pixels, theirs.pixels) > 40
             assert not mine.inverse_depth.any() and mine.coverage.mean() > 0.5
+
+
+def test_neighbours_help_as_on_the_cpu(net: NetGeometry) -> None:
+    cameras = arc(3, 10, *SIZE)
+    names = [c.name for c in cameras]
+    rig = Rig(tuple(cameras), ((names[0], names[1]), (names[1], names[2])), (0.6, 2.0))
+    frames, view = frame_set(cameras, PERSON), arc(5, 4, *VIEW)[1]
+    made, expected, alone = (
+        run_to_end(on(device, net, rig).slices(frames, view, rung)).pixels
+        for device, rung in (("cuda", RUNG + FUSED), ("cpu", RUNG + FUSED), ("cpu", RUNG))
+    )
+    assert psnr(made, expected) > 40 > psnr(alone, expected)
 
 
 def test_inverse_depth_comes_where_a_mode_packs_it(net: NetGeometry) -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numba
 import numpy as np
 
-from streamsvc.view.geometry import Source
+from streamsvc.view.geometry import Placed, Source
 
 SURER = 0.05
 """By how much more confident the other pair must be to be believed instead."""
@@ -57,10 +57,14 @@ def fuse(own: Source, others: Sequence[Source]) -> Source:
     return own
 
 
+def share(own: Placed, other: Placed) -> float:
+    """Return how much the other's depth counts where the two agree, 0 to 1."""
+    # Errors go with the inverse of the baseline, and so does the tolerance.
+    return own.tolerance**2 / max(own.tolerance**2 + other.tolerance**2, 1e-30)
+
+
 def _fused(own: Source, other: Source) -> Source:
     out, sure = np.empty_like(own.inverse_depth), np.empty_like(own.confidence)
-    # Errors go with the inverse of the baseline, and so does the tolerance.
-    share = own.tolerance**2 / max(own.tolerance**2 + other.tolerance**2, 1e-30)
     _fuse(
         own.rays,
         own.inverse_depth,
@@ -71,7 +75,7 @@ def _fused(own: Source, other: Source) -> Source:
         other.confidence,
         np.float32(own.tolerance),
         np.float32(own.relative_tolerance),
-        np.float32(share),
+        np.float32(share(own, other)),
         np.float32(SURER),
         out,
         sure,

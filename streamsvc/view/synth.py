@@ -72,6 +72,11 @@ def check_view(view: Camera) -> None:
         raise ViewError("a view has no distortion and no skew: 'dist' and K[0][1] must be zero")
 
 
+def _helping(level: Level, shown: Sequence[Sequence[Pair]], pairs: Sequence[Pair]) -> dict[Pair, list[Pair]]:
+    """Which of `pairs` help each of those `shown`."""
+    return {p: helpers(p, pairs) if level.fused else [] for chosen in shown for p in chosen}
+
+
 class ViewSynthesizer:
     """Makes novel views for one stream; see `slices`.
 
@@ -80,9 +85,9 @@ class ViewSynthesizer:
     of them that are worth their cost, better ones later. `net` adds its rungs to the ladder; streams
     may share it. `steady` averages sensor noise away where nothing moves, `alike` brings the cameras to one exposure
     and white balance. With a `backdrop` there are only rungs that tell the person from the room. With `device` "cuda",
-    where `net` must be too, the net's rungs run there and there are more of them, but none that other pairs help.
-    Before a backdrop the net alone runs there. Raises ViewError for a device or a pair of the rig that can't be used,
-    BackdropError where no rung can do what `backdrop` needs.
+    where `net` must be too, the net's rungs run there, and there are more of them; before a backdrop the net alone
+    does. Raises ViewError for a device or a pair of the rig that can't be used, BackdropError where no rung can do what
+    `backdrop` needs.
     """
 
     def __init__(
@@ -125,7 +130,7 @@ class ViewSynthesizer:
                 self._paths = Paths(net, self._maps, depth=mode.kind == "packed")
         levels = [*(() if backdrop.hides else LEVELS), *learned]
         if any(helpers(pair, pairs) for pair in pairs):
-            levels += [level.helped() for level in levels if not (self._paths and level.levels)]
+            levels += [level.helped() for level in levels]
         self.rungs: tuple[Rung, ...] = tuple(rung for rung in map(self._rung, levels) if rung is not None)
         if not self.rungs:
             raise BackdropError("a backdrop needs the learned rungs, and a pair whose depth they can tell")
@@ -145,7 +150,7 @@ class ViewSynthesizer:
         shown = [self._about(self.rig.pairs, view) for view in views]
         for level in (self._levels[rung.name] for rung in self.ladder):
             if level.levels:
-                paths.prepare(level, views, shown, cameras)
+                paths.prepare(level, views, shown, _helping(level, shown, self.rig.pairs), cameras)
 
     def _rung(self, level: Level) -> Rung | None:
         """The rung of `level` with the dearest pair of each group; None where disparities are too large for the net."""
@@ -279,7 +284,7 @@ class ViewSynthesizer:
             yield "pass"
             return passed
         shown = [self._about(pairs, view) for view in views]
-        helping = {p: helpers(p, pairs) if level.fused else [] for chosen in shown for p in chosen}
+        helping = _helping(level, shown, pairs)
         needed = dict.fromkeys(q for p, others in helping.items() for q in (p, *others))
         used = self._colours.at(frames.capture_ns) if self._colours else {}
         device = self._paths if level.levels else None
@@ -293,7 +298,9 @@ class ViewSynthesizer:
         for first, second in needed:
             self._maps.estimate(self._camera(first, pictures[first]), self._camera(second, pictures[second]), pictures)
         if device:
-            results = yield from self._on_device(device, level, views, shown, pictures, used, frames.capture_ns)
+            results = yield from self._on_device(
+                device, level, views, shown, helping, pictures, used, frames.capture_ns
+            )
             yield from self._health.check(frames, pictures)
             return results
         found: dict[Pair, tuple[Source, Source]] = {}
@@ -327,6 +334,7 @@ class ViewSynthesizer:
         level: Level,
         views: Sequence[Camera],
         shown: Sequence[Sequence[Pair]],
+        helping: Mapping[Pair, Sequence[Pair]],
         pictures: Mapping[str, Pixels],
         used: Mapping[str, Affine],
         capture_ns: int,
@@ -337,7 +345,7 @@ class ViewSynthesizer:
         def learn(sources: Iterable[Source]) -> Mapping[str, Affine]:
             return self._colours.learn(sources, used, capture_ns) if self._colours else {}
 
-        return (yield from paths.views(level, views, shown, cameras, pictures, used, learn))
+        return (yield from paths.views(level, views, shown, helping, cameras, pictures, used, learn))
 
     def _about(self, pairs: Sequence[Pair], view: Camera) -> list[Pair]:
         """Of each group of pairs the one that shows `view`."""

@@ -31,8 +31,9 @@ from streamsvc.view.gpu.splat import Splatter, Tuning
 @dataclass(frozen=True, slots=True)
 class Shapes:
     """What is fixed: how many `sources` and `views`; (width, height) of the largest source `picture` and `grid`, of the
-    `splat` and of the `output`; `half` rounds splat weights to bfloat16 for the tensor cores; `capacity` is how many
-    ids the tiles of a view may hold together (None: four a Gaussian)."""
+    `splat` and of the `output`; how many pictures `beside` the sources' there are room for, which no view shows; `half`
+    rounds splat weights to bfloat16 for the tensor cores; `capacity` is how many ids the tiles of a view may hold
+    together (None: four a Gaussian)."""
 
     sources: int
     views: int
@@ -40,6 +41,7 @@ class Shapes:
     grid: tuple[int, int]
     splat: tuple[int, int]
     output: tuple[int, int]
+    beside: int = 0
     half: bool = True
     capacity: int | None = None
 
@@ -59,8 +61,8 @@ class Compositor:
     """Composes views of fixed shapes on one GPU (or on the CPU under Triton's interpreter).
 
     Static tensors on `device`: `inverse_depth`, `confidence` (s, h, w) float32, `colour` (s, h, w, 3) uint8, `pictures`
-    (s, H, W, 3) uint8, `rays` (s, h, w, 2) float32; `pixels` (v, H, W, 3) uint8 and `inverse` (v, H, W) float32 are the
-    result. Raises ViewError when the device can't be used or the shapes are impossible.
+    (s + beside, H, W, 3) uint8, `rays` (s, h, w, 2) float32; `pixels` (v, H, W, 3) uint8 and `inverse` (v, H, W)
+    float32 are the result. Raises ViewError when the device can't be used or the shapes are impossible.
     """
 
     def __init__(self, shapes: Shapes, device: str = "cuda", tuning: Tuning | None = None) -> None:
@@ -72,7 +74,7 @@ class Compositor:
             raise ViewError(f"a view needs a source, and at least 2 pixels a side everywhere; got {shapes}")
         (pw, ph), (gw, gh), (sw, sh), (ow, oh) = shapes.picture, shapes.grid, shapes.splat, shapes.output
         self._host: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self.pictures = self.buffer(s, ph, pw, 3, dtype=torch.uint8)
+        self.pictures = self.buffer(s + shapes.beside, ph, pw, 3, dtype=torch.uint8)
         self.colour = self.buffer(s, gh, gw, 3, dtype=torch.uint8)
         self.inverse_depth = self.buffer(s, gh, gw)
         self.confidence = self.buffer(s, gh, gw)
@@ -132,7 +134,7 @@ class Compositor:
         self.upload(self.colour, self.inverse_depth, self.confidence)
 
     def load_pictures(self, pictures: Sequence[Pixels]) -> None:
-        """Copy the sources' pictures to the GPU, as `load` does."""
+        """Copy the sources' pictures, and those beside, to the GPU, as `load` does."""
         host = self.host(self.pictures)
         for i, pixels in enumerate(pictures):
             host[i, : pixels.shape[0], : pixels.shape[1]] = pixels

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from streamsvc.view.colour import IDENTITY, Affine
 from streamsvc.view.compose import View
 from streamsvc.view.geometry import Source
 from streamsvc.view.gpu.compose import Compositor, Shapes
-from streamsvc.view.gpu.geometry import PairGeometry, seats
+from streamsvc.view.gpu.fuse import fuse, fusion_row
+from streamsvc.view.gpu.geometry import PairGeometry, Planes, Seat, new_planes, seats
 from streamsvc.view.gpu.rectify import recolour
 from streamsvc.view.gpu.splat import Tuning
 from streamsvc.view.net.geometry import NetGeometry
@@ -31,7 +33,7 @@ _CAPTURE = threading.Lock()
 
 
 class FramePath:
-    """Makes `count` views of the size of `view` from the pictures of `pairs`.
+    """Makes `count` views of the size of `view` from the pictures of `pairs`, which know more by those `helping` each.
 
     `cameras` by name are of their pictures' sizes, `side` bounds the splat's resolution as in `compose`, `depth` says
     whether the views' inverse depth is wanted, `capacity` is as in `compose.Shapes`. With `captured` a GPU replays a
@@ -43,6 +45,7 @@ class FramePath:
         self,
         net: NetGeometry,
         pairs: Sequence[NetPair],
+        helping: Sequence[Sequence[NetPair]],
         cameras: Mapping[str, Camera],
         view: Camera,
         count: int,
@@ -53,33 +56,66 @@ class FramePath:
         tuning: Tuning | None = None,
         captured: bool = True,
     ) -> None:
-        self.pairs = tuple(pairs)
+        self.pairs = (*pairs, *(pair for others in helping for pair in others))
         self._depth = depth
         self._stream = torch.cuda.Stream() if net.device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._graph: torch.cuda.CUDAGraph | None = None
-        both = [seats(pair, cameras) for pair in pairs]
-        self._seats = [seat for pair in both for seat in pair]
+        self._seats = [seat for pair in pairs for seat in seats(pair, cameras)]
+        shown = dict.fromkeys(seat.camera.name for seat in self._seats)
+        self._names = [*shown, *(name for name in cameras if name not in shown)]
         small = shrunk(view, side)
         shapes = Shapes(
             len(self._seats),
             count,
-            _largest([s.camera for s in self._seats]),
+            _largest(list(cameras.values())),
             _largest([s.grid for s in self._seats]),
             (small.width, small.height),
             (view.width, view.height),
+            beside=len(self._names) - len(self._seats),
             capacity=capacity,
         )
         with self._queued():
             self.compositor = Compositor(shapes, net.device.type, tuning)
-            self._affines = self.compositor.buffer(len(self._seats), 2, 3)
-            self._geometry = [
-                PairGeometry(net, pair, seated, self.compositor, 2 * i)
-                for i, (pair, seated) in enumerate(zip(pairs, both, strict=True))
-            ]
+            self._affines = self.compositor.buffer(len(self._names), 2, 3)
+            self._pictures = {
+                name: self.compositor.pictures[i, : cameras[name].height, : cameras[name].width]
+                for i, name in enumerate(self._names)
+            }
+            self._geometry = [self._shown(net, pair, 2 * i) for i, pair in enumerate(pairs)]
+            self._beside: list[tuple[Seat, Planes, int]] = []
+            self._fusions: list[Callable[[], None]] = []
+            for i, others in enumerate(helping):
+                for other in others:
+                    self._helped(net, other, seats(other, cameras), 2 * i)
             self.compositor.place(self._seats)
         self.wait()
         if self._stream is not None and captured:
             self._capture(self._stream)
+
+    def _matched(self, net: NetGeometry, pair: NetPair, planes: Planes) -> PairGeometry:
+        pictures = [self._pictures[side.side.source.name] for side in (pair.left, pair.right)]
+        return PairGeometry(net, pair, pictures, planes)
+
+    def _shown(self, net: NetGeometry, pair: NetPair, at: int) -> PairGeometry:
+        """The geometry of the sources `at` and `at` + 1."""
+        cut = slice(at, at + 2), slice(pair.left.grid.height), slice(pair.left.grid.width)
+        whole = self.compositor.inverse_depth, self.compositor.confidence, self.compositor.colour
+        return self._matched(net, pair, Planes(*(plane[cut] for plane in whole)))
+
+    def _helped(self, net: NetGeometry, other: NetPair, both: Sequence[Seat], at: int) -> None:
+        """Let `other` help the sources `at` and `at` + 1."""
+        found = self._matched(net, other, new_planes(other, net.device))
+        self._geometry.append(found)
+        for side, seat in enumerate(both):
+            self._beside.append((seat, found.planes, side))
+            for i in (at, at + 1):
+                own = self._seats[i]
+                if own.camera.name == seat.camera.name:
+                    row = torch.from_numpy(fusion_row(own, seat)).to(net.device)
+                    cut = i, slice(own.grid.height), slice(own.grid.width)
+                    planes = self.compositor.inverse_depth[cut], self.compositor.confidence[cut]
+                    theirs = found.planes.inverse_depth[side], found.planes.confidence[side]
+                    self._fusions.append(partial(fuse, self.compositor.rays[cut], *planes, row, *theirs))
 
     @property
     def capacity(self) -> int:
@@ -96,7 +132,7 @@ class FramePath:
         ]
         for geometry in self._geometry:
             steps += geometry.stages()
-        return steps + self.compositor.stages()
+        return [*steps, *(("fuse", fusion) for fusion in self._fusions), *self.compositor.stages()]
 
     def _capture(self, stream: torch.cuda.Stream) -> None:
         with _CAPTURE:
@@ -119,12 +155,11 @@ class FramePath:
 
     def upload(self, pictures: Mapping[str, Pixels], affines: Mapping[str, Affine]) -> None:
         """Take the pictures by camera, and what they are corrected by (`colour`); doesn't wait."""
-        names = [seat.camera.name for seat in self._seats]
         host = self.compositor.host(self._affines)
-        for i, name in enumerate(names):
+        for i, name in enumerate(self._names):
             host[i] = affines.get(name, IDENTITY)
         self.compositor.upload(self._affines)
-        self.compositor.load_pictures([pictures[name] for name in names])
+        self.compositor.load_pictures([pictures[name] for name in self._names])
 
     def aim(self, views: Sequence[Camera], k: float) -> None:
         """Set the views and the splat's fade `k` in 1/m; doesn't wait."""
@@ -156,19 +191,19 @@ class FramePath:
 
     def sources(self, pictures: Mapping[str, Pixels]) -> Iterator[Source]:
         """Yield the sources of the finished frame, their geometry brought to the host."""
-        tensors = self.compositor.inverse_depth, self.compositor.confidence, self.compositor.colour
-        with self._queued():
-            inverse, confidence, colour = (t.cpu().numpy() for t in tensors)
-        for i, seat in enumerate(self._seats):
-            cut = i, slice(seat.grid.height), slice(seat.grid.width)
+        whole = Planes(self.compositor.inverse_depth, self.compositor.confidence, self.compositor.colour)
+        for seat, planes, at in [*((seat, whole, i) for i, seat in enumerate(self._seats)), *self._beside]:
+            cut = at, slice(seat.grid.height), slice(seat.grid.width)
+            with self._queued():
+                inverse, confidence, colour = (plane[cut].cpu().numpy() for plane in planes)
             yield Source(
                 camera=seat.camera,
                 pixels=pictures[seat.camera.name],
                 grid=seat.grid,
                 rays=seat.rays,
-                inverse_depth=np.ascontiguousarray(inverse[cut]),
-                confidence=np.ascontiguousarray(confidence[cut]),
-                colour=np.ascontiguousarray(colour[cut]),
+                inverse_depth=np.ascontiguousarray(inverse),
+                confidence=np.ascontiguousarray(confidence),
+                colour=np.ascontiguousarray(colour),
                 tolerance=seat.tolerance,
                 relative_tolerance=seat.relative_tolerance,
             )

@@ -1,17 +1,17 @@
 """The geometry of a pair on the GPU: what `view.learned.learned_sources` finds on the CPU, by the same net and
-formulas, from a compositor's pictures into its other tensors."""
+formulas, from pictures on the device into tensors on it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from streamsvc.frames import Camera
 from streamsvc.view.geometry import TOLERANCE_PX, Plane
-from streamsvc.view.gpu.compose import Compositor
 from streamsvc.view.gpu.rectify import remap, shrink
 from streamsvc.view.learned import trusted
 from streamsvc.view.net.geometry import NetGeometry, locate
@@ -38,53 +38,59 @@ def seats(pair: NetPair, cameras: Mapping[str, Camera]) -> tuple[Seat, Seat]:
     return left, right
 
 
-class PairGeometry:
-    """Finds the geometry of the sources `at` (left) and `at` + 1 (right) of a compositor, where they have to lie."""
+class Planes(NamedTuple):
+    """Both cameras' geometry, left first, on the device: as in `geometry.Source`, (2, h, w) and (2, h, w, 3)."""
 
-    def __init__(
-        self, net: NetGeometry, pair: NetPair, both: tuple[Seat, Seat], compositor: Compositor, at: int
-    ) -> None:
-        self._net, self._pair = net, pair
-        device = compositor.device
+    inverse_depth: torch.Tensor
+    confidence: torch.Tensor
+    colour: torch.Tensor
+
+
+def new_planes(pair: NetPair, device: torch.device) -> Planes:
+    """Return room for what `pair` shows."""
+    shape = 2, pair.left.grid.height, pair.left.grid.width
+    inverse, confidence = (torch.zeros(shape, device=device) for _ in range(2))
+    return Planes(inverse, confidence, torch.zeros(*shape, 3, dtype=torch.uint8, device=device))
+
+
+class PairGeometry:
+    """Finds the geometry of `pair` in `pictures` (left and right, (H, W, 3) uint8) and writes it into `planes`."""
+
+    def __init__(self, net: NetGeometry, pair: NetPair, pictures: Sequence[torch.Tensor], planes: Planes) -> None:
+        self._net, self._pair, self._pictures, self.planes = net, pair, pictures, planes
+        device = net.device
         sides = pair.left.side, pair.right.side
         height, width = sides[0].map_x.shape
-        grid = pair.left.grid.height, pair.left.grid.width
-        maps = [np.stack([side.map_x, side.map_y]) for side in sides]
-        self._maps = [torch.from_numpy(m).to(device) for m in maps]
+        self._maps = [torch.from_numpy(np.stack([side.map_x, side.map_y])).to(device) for side in sides]
         self._inside = torch.from_numpy(np.stack([pair.left.inside, pair.right.inside])).to(device)
         self._apart = torch.tensor([float(pair.apart)], device=device)
         self._input = torch.empty(2, height, width, 3, device=device)
-        self._pictures, self._small = [], []
-        for i, (side, seat) in enumerate(zip(sides, both, strict=True)):
-            size = seat.camera.height, seat.camera.width
-            needed = side.source.height, side.source.width
-            self._pictures.append(compositor.pictures[at + i, : size[0], : size[1]])
-            self._small.append(None if size == needed else torch.empty(*needed, 3, dtype=torch.uint8, device=device))
-        self._colour = compositor.colour[at : at + 2, : grid[0], : grid[1]]
-        self._rectified = (
-            self._colour
-            if grid == (height, width)
-            else torch.empty(2, height, width, 3, dtype=torch.uint8, device=device)
-        )
-        self._inverse = compositor.inverse_depth[at : at + 2, : grid[0], : grid[1]]
-        self._confidence = compositor.confidence[at : at + 2, : grid[0], : grid[1]]
+        self._small = []
+        for side, picture in zip(sides, pictures, strict=True):
+            size = side.source.height, side.source.width
+            same = picture.shape[:2] == size
+            self._small.append(None if same else torch.empty(*size, 3, dtype=torch.uint8, device=device))
+        whole = planes.colour.shape[1:3] == (height, width)
+        self._rectified = planes.colour if whole else torch.empty(2, height, width, 3, dtype=torch.uint8, device=device)
 
     def stages(self) -> list[tuple[str, Callable[[], object]]]:
         """Return the steps in their order, named."""
-        return [("rectify", self._rectify), ("net", self._match)]
+        return [("rectify", self.rectify), ("net", self.match)]
 
-    def _rectify(self) -> None:
+    def rectify(self) -> None:
+        """Bring the pictures onto the net's grid."""
         for i, (picture, small) in enumerate(zip(self._pictures, self._small, strict=True)):
             if small is not None:
                 shrink(picture, small)
             remap(picture if small is None else small, self._maps[i], self._rectified[i], self._input[i])
-            if self._rectified is not self._colour:
-                shrink(self._rectified[i], self._colour[i])
+            if self._rectified is not self.planes.colour:
+                shrink(self._rectified[i], self.planes.colour[i])
 
     @torch.inference_mode()
-    def _match(self) -> None:
+    def match(self) -> None:
+        """Find and write the geometry of what was rectified."""
         pictures = self._input.permute(0, 3, 1, 2)
         answer = self._net.net(pictures[:1], pictures[1:], self._apart, self._pair.levels)[-1]
         inverse, confidence, _ = locate(answer, self._inside, self._pair)
-        self._inverse.copy_(inverse)
-        self._confidence.copy_(trusted(inverse, confidence))
+        self.planes.inverse_depth.copy_(inverse)
+        self.planes.confidence.copy_(trusted(inverse, confidence))

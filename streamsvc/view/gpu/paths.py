@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
+import torch
 
 from streamsvc.budget.slices import Slices
 from streamsvc.frames import Camera, Pixels
 from streamsvc.view.arrange import Pair
 from streamsvc.view.colour import Affine
 from streamsvc.view.compose import View
+from streamsvc.view.errors import ViewError
 from streamsvc.view.geometry import Source
 from streamsvc.view.gpu.frame import FramePath
 from streamsvc.view.maps import PairMaps, fade_per_m
@@ -32,6 +34,8 @@ LANES = 2
 KEPT = 16
 """Sets of shapes kept."""
 
+Shown = Sequence[Sequence[Pair]]
+Helping = Mapping[Pair, Sequence[Pair]]
 Learn = Callable[[Iterable[Source]], Mapping[str, Affine]]
 
 
@@ -42,6 +46,7 @@ class _Work:
 
     at: tuple[int, ...]
     pairs: tuple[NetPair, ...]
+    helping: tuple[tuple[NetPair, ...], ...]
     cameras: Mapping[str, Camera]
     views: tuple[Camera, ...]
     side: float
@@ -52,14 +57,15 @@ class _Work:
         """What a path must have been made for to do this."""
         view = self.views[0]
         sizes = [(name, c.width, c.height) for name, c in sorted(self.cameras.items())]
-        return (*map(id, self.pairs), *sizes, len(self.views), view.width, view.height, self.side)
+        used = *map(id, self.pairs), *(id(pair) for others in self.helping for pair in others)
+        return (*used, *sizes, len(self.views), view.width, view.height, self.side)
 
 
 class Paths:
     """The paths of one stream on the device of `net`; `depth` as in `FramePath`. For several threads.
 
-    What is asked for is always a `level` of the net, `views`, the pairs `shown` of each, and the `cameras` by name, of
-    the sizes of their pictures.
+    What is asked for is always a `level` of the net, `views`, the pairs `shown` of each, the pairs `helping` each of
+    those, and the `cameras` by name, of the sizes of their pictures.
     """
 
     def __init__(self, net: NetGeometry, maps: PairMaps, *, depth: bool) -> None:
@@ -69,8 +75,12 @@ class Paths:
         self._capacity: dict[tuple[object, ...], int] = {}
 
     def _works(
-        self, level: Level, views: Sequence[Camera], shown: Sequence[Sequence[Pair]], cameras: Mapping[str, Camera]
+        self, level: Level, views: Sequence[Camera], shown: Shown, helping: Helping, cameras: Mapping[str, Camera]
     ) -> list[_Work]:
+        def prepared(pair: Pair) -> NetPair:
+            rectified = self._maps.rectified(cameras[pair[0]], cameras[pair[1]], level.side)
+            return self._maps.prepared(rectified, level.levels)
+
         together: dict[tuple[object, ...], list[int]] = {}
         for i, (view, chosen) in enumerate(zip(views, shown, strict=True)):
             together.setdefault((tuple(chosen), view.width, view.height), []).append(i)
@@ -78,10 +88,12 @@ class Paths:
         for at in together.values():
             pairs = shown[at[0]]
             rectified = [self._maps.rectified(cameras[a], cameras[b], level.side) for a, b in pairs]
+            used = [*pairs, *(other for pair in pairs for other in helping[pair])]
             work = _Work(
                 tuple(at),
-                tuple(self._maps.prepared(pair, level.levels) for pair in rectified),
-                {name: cameras[name] for pair in pairs for name in pair},
+                tuple(prepared(pair) for pair in pairs),
+                tuple(tuple(prepared(other) for other in helping[pair]) for pair in pairs),
+                {name: cameras[name] for pair in used for name in pair},
                 tuple(views[i] for i in at),
                 level.splat_side,
                 float(np.mean([fade_per_m(pair) for pair in rectified])),
@@ -90,22 +102,26 @@ class Paths:
         return works
 
     def _make(self, work: _Work) -> FramePath:
-        return FramePath(
-            self._net,
-            work.pairs,
-            work.cameras,
-            work.views[0],
-            len(work.views),
-            work.side,
-            depth=self._depth,
-            capacity=self._capacity.get(work.shapes),
-        )
+        try:
+            return FramePath(
+                self._net,
+                work.pairs,
+                work.helping,
+                work.cameras,
+                work.views[0],
+                len(work.views),
+                work.side,
+                depth=self._depth,
+                capacity=self._capacity.get(work.shapes),
+            )
+        except torch.OutOfMemoryError:
+            raise ViewError("the GPU's memory is full: views of this size don't fit beside what runs there") from None
 
     def prepare(
-        self, level: Level, views: Sequence[Camera], shown: Sequence[Sequence[Pair]], cameras: Mapping[str, Camera]
+        self, level: Level, views: Sequence[Camera], shown: Shown, helping: Helping, cameras: Mapping[str, Camera]
     ) -> None:
         """Have the paths ready before they are asked for."""
-        for work in self._works(level, views, shown, cameras):
+        for work in self._works(level, views, shown, helping, cameras):
             for _ in range(LANES):
                 self._give(work, self._make(work))
 
@@ -136,7 +152,8 @@ class Paths:
         self,
         level: Level,
         views: Sequence[Camera],
-        shown: Sequence[Sequence[Pair]],
+        shown: Shown,
+        helping: Helping,
         cameras: Mapping[str, Camera],
         pictures: Mapping[str, Pixels],
         affines: Mapping[str, Affine],
@@ -146,7 +163,7 @@ class Paths:
 
         `affines` correct the pictures. `learn` is given the sources, and what it returns corrects them at once.
         """
-        works = self._works(level, views, shown, cameras)
+        works = self._works(level, views, shown, helping, cameras)
         with contextlib.ExitStack() as stack:
             lent = [(work, stack.enter_context(self._lent(work))) for work in works]
             for work, path in lent:

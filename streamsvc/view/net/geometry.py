@@ -29,6 +29,7 @@ class NetGeometry:
         self.device = torch.device(device)
         self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else processor_dtype())
         self.net = net.to(self.device, self.dtype)
+        torch.backends.cudnn.benchmark = True  # shapes are few and fixed
         for module in net.modules():
             if isinstance(module, torch.nn.Conv2d):
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
