@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +26,7 @@ from streamsvc.view.matte import _cut_gaps
 from streamsvc.view.modes import take
 from streamsvc.view.net import open_net
 from streamsvc.view.rectify import pixel_rays
-from streamsvc.view.synthesize import GIVEN_FADE_PER_M, GIVEN_TOLERANCE
+from streamsvc.view.synthesize import GIVEN_FADE_PER_M, GIVEN_TOLERANCE, synthesize
 
 SIZE = (96, 72)
 RED, GREEN, BLUE = (200, 30, 20), (20, 180, 40), (10, 20, 220)
@@ -253,3 +255,39 @@ def test_a_cutout_is_the_person_alone_whatever_the_backdrop_with_the_matte_below
         assert picture[:240][beside].std(0).max() < 40, "nothing of the room but a wash of the person's colours"
     with pytest.raises(BackdropError, match="learned rungs"):
         ViewSynthesizer(rig, 320, 240, mode=parse_mode("cutout"))
+
+
+def test_synthesize_writes_a_transparent_picture_and_refuses_what_cannot_be_kept(tmp_path: Path) -> None:
+    body = open_scene("body:identity=5,seed=900001")
+    rig = body.rig(2, 160, 120)
+    (tmp_path / "rig.json").write_text(json.dumps(rig.to_json()))
+    target = between(rig, *rig.pairs[0], 0.5)
+    (tmp_path / "view.json").write_text(json.dumps({k: v for k, v in target.to_json().items() if k != "name"}))
+    for camera in rig.cameras:
+        cv2.imwrite(str(tmp_path / f"{camera.name}.png"), body.render(camera, 0.5).rgb[..., ::-1])
+
+    def run(out: str, **options: Any) -> Path:
+        synthesize(tmp_path / "rig.json", tmp_path, tmp_path / "view.json", tmp_path / out, **options)
+        return tmp_path / out
+
+    seen = cv2.imread(str(run("cut.png", backdrop="transparent")), cv2.IMREAD_UNCHANGED)
+    assert seen.shape == (120, 160, 4)
+    assert np.abs(seen[..., 3] / 255 - body.render(target, 0.5).alpha).mean() < 0.05
+    pair = cv2.imread(str(run("pair.png", backdrop="transparent", mode="stereo")), cv2.IMREAD_UNCHANGED)
+    assert pair.shape == (120, 320, 4)
+    blue = cv2.imread(str(run("blue.png", backdrop="#0a14dc")))
+    assert (np.abs(blue[:20, :20, ::-1].astype(int) - BLUE) < 12).all()
+    assert cv2.imread(str(run("both.png", mode="cutout"))).shape == (180, 160, 3)
+    for options, said in (
+        ({"backdrop": "beach"}, "no file"),
+        ({"backdrop": "blur", "rung": "classical"}, "learned rungs"),
+        ({"mode": "cutout", "rung": "classical"}, "learned rungs"),
+        ({"backdrop": "blur", "geometry": tmp_path}, "given depth"),
+        ({"backdrop": "blur", "truth": tmp_path / "cut.png"}, "scores a view of the room"),
+        ({"backdrop": "transparent", "mode": "packed"}, "can't be transparent"),
+    ):
+        with pytest.raises(BackdropError, match=said):
+            run("never.png", **options)
+    with pytest.raises(BackdropError, match=r"only a picture called \.png"):
+        run("never.jpg", backdrop="transparent")
+    assert not (tmp_path / "never.png").exists()

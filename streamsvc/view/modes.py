@@ -160,8 +160,8 @@ def widened(screen: Screen, across: float, up: float) -> Screen:
 
 def assemble(shot: Shot, views: Sequence[View]) -> Picture:
     """Return the picture of a shot; `views` are those of its cameras, in their order, else a ViewError is raised."""
-    channels = 4 if shot.mode.kind == "cutout" else 3
-    if [v.pixels.shape for v in views] != [(c.height, c.width, channels) for c in shot.cameras]:
+    cut = shot.mode.kind != "cutout" or all(v.pixels.shape[2] == 4 for v in views)
+    if not cut or [v.pixels.shape[:2] for v in views] != [(c.height, c.width) for c in shot.cameras]:
         raise ViewError(f"{len(views)} views don't fit the {len(shot.cameras)} cameras of a {shot.mode.kind} picture")
     coverage = float(np.mean([v.coverage.mean() for v in views]))
     pixels = [v.pixels for v in views]
