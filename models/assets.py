@@ -1,6 +1,6 @@
-"""Fetch the recorded speech and the photographs that the demo and the tests use; quick when they are there already.
+"""Fetch what the demo, the page and the tests use but the tree doesn't hold; quick when it is there already.
 
-    python models/assets.py [--only speech|motorcycle|boards|textures ...]
+    python models/assets.py [--only speech|motorcycle|boards|face_mesh|textures ...]
 
 Fills the cache (`streamsvc.cache.cache_dir()`) with
 
@@ -8,23 +8,26 @@ Fills the cache (`streamsvc.cache.cache_dir()`) with
     speech/<es|fr>/<id>.wav                    8 kHz recordings (Digium, CC BY-SA 3.0; `copyright` lies beside them)
     motorcycle/motorcycle_{left,right}.png     a rectified stereo pair (Middlebury 2014), motorcycle_disparity.npz
     boards/{left,right}NN.jpg                  a chessboard before a stereo camera, 13 pairs of pictures (OpenCV)
+    face_mesh/*                                what finds a viewer's eyes in the browser (MediaPipe, Apache-2.0)
 
 and, only when asked for, what training the view needs
 
     textures/*.{jpg,png}                       photographs that training data is painted with (OpenCV, scikit-image)
 
-They come from Debian's asterisk-core-sounds and opencv-doc packages and the scikit-image 0.16.2 wheel, through apt-get
-and pip. Files are built beside their place and renamed, so what is there is whole. Nothing is installed; root isn't
-needed.
+They come from Debian's asterisk-core-sounds and opencv-doc packages, the scikit-image 0.16.2 wheel and the npm package
+@mediapipe/face_mesh, through apt-get, pip and npm. Files are built beside their place and renamed, so what is there is
+whole. Nothing is installed; root isn't needed.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
@@ -42,6 +45,8 @@ PICTURES = {
 }
 BOARDS_PACKAGE = "opencv-doc"
 BOARDS = [f"{side}{number:02d}.jpg" for side in ("left", "right") for number in range(1, 15) if number != 10]
+FACE_MESH = "@mediapipe/face_mesh@0.4.1657299874"
+FACE_MESH_SHA256 = "c08a7e0742a326285da666cf81d77c8b6f3a181a2ee948cadaf166008e0d3bc7"
 
 # The stereo pairs (aloe, Motorcycle) stay out: what they score must not have been learned.
 TEXTURES_DEB = """
@@ -170,6 +175,23 @@ def fetch_boards(into: Path) -> None:
             built.rename(into)
 
 
+def fetch_face_mesh(into: Path) -> None:
+    """Fetch MediaPipe's face mesh for browsers."""
+    with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
+        work = Path(scratch)
+        print("face_mesh: downloading an npm package (7 MB)", flush=True)
+        hint = "face tracking comes from npm (Debian's package npm), whose registry must be reachable"
+        _run(["npm", "pack", "--silent", "--cache", str(work / "npm"), FACE_MESH], work, hint)
+        package = next(work.glob("*.tgz"))
+        digest = hashlib.sha256(package.read_bytes()).hexdigest()
+        if digest != FACE_MESH_SHA256:
+            raise AssetError(f"{package.name} has SHA-256 {digest[:12]}..., not {FACE_MESH_SHA256[:12]}...")
+        with tarfile.open(package) as archive:
+            archive.extractall(work, filter="data")
+        if not into.exists():  # another process may have been quicker
+            (work / "package").rename(into)
+
+
 def fetch_textures(into: Path) -> None:
     """Fetch the photographs that training data is painted with."""
     with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
@@ -186,9 +208,10 @@ PARTS = {
     "speech": fetch_speech,
     "motorcycle": fetch_motorcycle,
     "boards": fetch_boards,
+    "face_mesh": fetch_face_mesh,
     "textures": fetch_textures,
 }
-USUAL = ("speech", "motorcycle", "boards")
+USUAL = ("speech", "motorcycle", "boards", "face_mesh")
 
 
 def ready(name: str, place: Path) -> bool:
@@ -200,7 +223,7 @@ def ready(name: str, place: Path) -> bool:
 
 def main() -> int:
     """Fetch what is missing; return the exit status."""
-    parser = argparse.ArgumentParser(description="Fetch recorded speech and photographs for the demo and the tests.")
+    parser = argparse.ArgumentParser(description="Fetch recorded speech, photographs and face tracking.")
     parser.add_argument("--only", choices=sorted(PARTS), nargs="+", default=USUAL, help="fetch these parts")
     chosen = parser.parse_args().only
     cache = cache_dir()

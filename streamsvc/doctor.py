@@ -208,6 +208,14 @@ def assets() -> Check:
     return Check("assets", True, str(cache_dir()))
 
 
+def eyes() -> Check:
+    """What finds a viewer's eyes, in the viewer's browser."""
+    folder = cache_dir() / "face_mesh"
+    if not folder.exists():
+        return Check("eye tracking", None, f"missing: {folder}; the pointer moves the eye", "make assets fetches it")
+    return Check("eye tracking", True, str(folder))
+
+
 def browser() -> Check:
     """A browser for the browser tests."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -232,6 +240,7 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     whisper,
     voice,
     assets,
+    eyes,
     browser,
 )
 

@@ -83,6 +83,8 @@ def test_missing_assets_are_told_with_the_command_that_fetches_them(
     assert found.ok is None
     assert "speech" in found.detail
     assert "make assets" in found.advice
+    assert doctor.eyes().ok is None
+    assert "make assets" in doctor.eyes().advice
 
 
 def test_the_text_names_what_does_not_work() -> None:

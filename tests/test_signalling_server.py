@@ -153,6 +153,26 @@ async def test_page_and_modules_come_with_their_types_and_strict_headers(web: Pa
         assert (await fetch(s.url + "/lib/call.js", **{"If-None-Match": etag}))[0] == 304
 
 
+async def test_only_the_trackers_worker_may_run_webassembly_and_its_package_comes_from_the_cache(
+    web: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMSVC_CACHE", str(tmp_path / "cache"))
+    (web / "faceworker.js").write_text("importScripts('/face_mesh/face_mesh.js')")
+    async with serving(web) as s:
+        _, headers, _ = await fetch(s.url + "/faceworker.js")
+        policy = headers["content-security-policy"]
+        assert "'wasm-unsafe-eval'" in policy and "'unsafe-eval'" not in policy and "default-src 'none'" in policy
+        unchanged, headers, _ = await fetch(s.url + "/faceworker.js", **{"If-None-Match": headers["etag"]})
+        assert (unchanged, headers["content-security-policy"]) == (304, policy)
+        assert (await fetch(s.url + "/face_mesh/x.wasm"))[0] == 404
+        package = tmp_path / "cache" / "face_mesh"
+        package.mkdir(parents=True)
+        (package / "x.wasm").write_bytes(b"\0asm")
+        status, headers, _ = await fetch(s.url + "/face_mesh/x.wasm")
+        assert (status, headers["content-type"]) == (200, "application/wasm")
+        assert "unsafe" not in headers["content-security-policy"]
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -22,6 +22,7 @@ def test_what_is_there_already_is_left_alone_in_silence(tmp_path: Path) -> None:
     for name in ("motorcycle_left.png", "motorcycle_right.png", "motorcycle_disparity.npz"):
         (tmp_path / "motorcycle" / name).touch()
     (tmp_path / "boards").mkdir()
+    (tmp_path / "face_mesh").mkdir()
     done = run(tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -32,3 +33,23 @@ def test_a_machine_without_apt_is_told_what_is_needed(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
     assert "apt-get isn't on this machine" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_machine_without_npm_is_told_what_face_tracking_needs(tmp_path: Path) -> None:
+    done = run(tmp_path, "--only", "face_mesh")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "npm isn't on this machine" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_package_of_other_content_is_refused(tmp_path: Path) -> None:
+    npm = tmp_path / "bin" / "npm"
+    npm.parent.mkdir()
+    npm.write_text("#!/bin/sh\necho changed > face_mesh.tgz\n")
+    npm.chmod(0o755)
+    cache = tmp_path / "cache"
+    done = run(cache, "--only", "face_mesh", path=f"{npm.parent}:/bin")
+    assert done.returncode == 1
+    assert "SHA-256" in done.stderr
+    assert list(cache.iterdir()) == []

@@ -7,6 +7,8 @@ import { Captions } from "./captions.js";
 import { ClockSync } from "./clock.js";
 import { Controls } from "./controls.js";
 import { CutoutView } from "./cutout.js";
+import { EyeSettings } from "./eyesettings.js";
+import { EyeWindow } from "./eyewindow.js";
 import { Meter } from "./meter.js";
 import { ShownReporter } from "./shown.js";
 import { Toolbar } from "./toolbar.js";
@@ -16,6 +18,7 @@ import { explain } from "./words.js";
 
 const TOAST_MS = 7000;
 const HINT_MS = 6000;
+const FRAME_MS = 1000 / 60;
 
 export class CallScreen {
   #root;
@@ -37,6 +40,7 @@ export class CallScreen {
   #warped;
   #cutout;
   #window = null;
+  #follower;
 
   constructor(root, media, leave) {
     this.#root = root;
@@ -57,6 +61,12 @@ export class CallScreen {
       camera: (on) => this.#stopCameras(on),
       notice: (code, message) => this.#notice(code, message),
     });
+    this.#follower = new EyeWindow(
+      { button: find("[data-call=follow]"), told: find("#following") },
+      new EyeSettings(find("#settings-panel"), media),
+      media,
+      () => this.#seen(),
+    );
     find("#unblock").onclick = () => this.#playVoice();
     this.#view.addEventListener("playing", () => this.#waiting(""));
     media.addEventListener("gone", ({ detail }) => {
@@ -84,6 +94,7 @@ export class CallScreen {
       warped: this.#warped.drawn,
       cutout: this.#cutout.drawn,
       viewpointsSent: this.#viewpoint?.sent ?? 0,
+      follow: (({ state, tracked, found, ms, eyes }) => ({ state, tracked, found, ms, eyes }))(this.#follower),
       notices: this.#notices,
     };
   }
@@ -124,6 +135,7 @@ export class CallScreen {
 
   detach() {
     this.#endConnection();
+    this.#follower.stop();
     this.#warped.stop();
     this.#cutout.stop();
     this.#viewpoint?.stop();
@@ -172,6 +184,15 @@ export class CallScreen {
             : "You are the only one here. Give the other person this page’s address.",
       );
     } else this.#waiting("");
+  }
+
+  // What following the eyes works on. A warped picture is seen at the next frame, any other when it comes back.
+  #seen() {
+    const { videoWidth, videoHeight } = this.#view;
+    const warped = this.#root.querySelector("#warped");
+    const aspect = warped.hidden ? videoWidth / videoHeight : warped.width / warped.height;
+    const delay = warped.hidden ? (this.#meter.live?.latency_ms ?? 0) : FRAME_MS;
+    return { viewpoint: this.#viewpoint, picture: this.#view, aspect: aspect || 4 / 3, delay };
   }
 
   #channelOpen(label) {

@@ -20,7 +20,8 @@ export async function permission(name) {
   }
 }
 
-async function getTrack(constraints) {
+// The track of one device; throws a Problem.
+export async function getTrack(constraints) {
   const wanted = { video: Boolean(constraints.video), audio: Boolean(constraints.audio) };
   try {
     const stream = await navigator.mediaDevices.getUserMedia(constraints);

@@ -23,7 +23,8 @@ export function clampPose({ across, rise, depth }) {
   return { across: clamp(across, -1, 1), rise: clamp(rise, -1, 1), depth: clamp(depth, ...DEPTH_RANGE) };
 }
 
-// The window as an orthonormal frame: {centre, right, up, normal (towards the viewer), distance (default, metres)}.
+// The window as an orthonormal frame: {centre, right, up, normal (towards the viewer), half (its height / 2, metres),
+// distance (default, metres)}.
 // `screen` is {centre, right, up} with half-extents, or null when none is known. The default distance is that of the
 // world's origin, where the cameras stand, kept between 1.5 and 8 half-heights.
 export function windowFrame(screen) {
@@ -35,7 +36,7 @@ export function windowFrame(screen) {
   const y = unit(add(up, x, -dot(up, x)));
   const normal = cross(x, y);
   const half = Math.hypot(...up);
-  return { centre, right: x, up: y, normal, distance: clamp(-dot(centre, normal), 1.5 * half, 8 * half) };
+  return { centre, right: x, up: y, normal, half, distance: clamp(-dot(centre, normal), 1.5 * half, 8 * half) };
 }
 
 // A rectangle as {half: [across, up] in metres, from(point): [right, up, towards the viewer] of a world point, metres from
@@ -51,10 +52,24 @@ export function screenAxes({ centre, right, up }) {
   return { half: [Math.hypot(...right), Math.hypot(...up)], from };
 }
 
+// The pose of an eye at `offset` from the window's middle: right, up, towards the viewer, in half-heights of the window. An
+// eye that is too far away or too near is brought along its line of sight: it keeps seeing from that side.
+export function poseOf({ half, distance }, offset) {
+  const [x, y, z] = offset.map((v) => (v * half) / distance);
+  const depth = clamp(z, ...DEPTH_RANGE);
+  const near = depth / Math.max(z, 1e-3);
+  return clampPose({ across: (x * near) / ACROSS, rise: (y * near) / RISE, depth });
+}
+
 // The eye of a pose, [x, y, z] world metres.
 export function eyeOf(frame, pose) {
   const d = frame.distance;
   let eye = add(frame.centre, frame.right, pose.across * ACROSS * d);
   eye = add(eye, frame.up, pose.rise * RISE * d);
   return add(eye, frame.normal, pose.depth * d);
+}
+
+// A world point moved by `side` times `offset`: right, up, towards the viewer, in half-heights of the window.
+export function moved({ right, up, normal, half }, point, offset, side) {
+  return [right, up, normal].reduce((at, axis, i) => add(at, axis, side * half * offset[i]), point);
 }

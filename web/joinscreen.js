@@ -7,6 +7,7 @@ import { Chooser } from "./chooser.js";
 import { devicesBlocked } from "./devices.js";
 import { element, fillSelect } from "./dom.js";
 import { LANGUAGES } from "./languages.js";
+import { recall, remember } from "./memory.js";
 import { explain, insecureAdvice } from "./words.js";
 
 const DEVICE_CODES = new Set(["permission-denied", "no-camera", "no-microphone", "no-devices", "device-busy", "device-error"]);
@@ -181,21 +182,5 @@ function roomOfPath(path) {
     return decodeURIComponent(path.match(/^\/room\/([^/]+)/)?.[1] ?? "") || null;
   } catch {
     return null; // a stray % is no name
-  }
-}
-
-function recall(key, storage = localStorage) {
-  try {
-    return storage.getItem(`streamsvc.${key}`);
-  } catch {
-    return null;
-  }
-}
-
-function remember(key, value, storage = localStorage) {
-  try {
-    storage.setItem(`streamsvc.${key}`, value);
-  } catch {
-    // private windows may have no storage; nothing depends on it
   }
 }

@@ -2,9 +2,10 @@
 //
 // Mouse: the eye stands where the pointer is over the picture. Touch: drag moves, two fingers pinch. Keys: arrows move,
 // + and - change the distance, R goes home. The eye glides to its goal with a 40 ms time constant, so that a pointer
-// that enters elsewhere doesn't make the picture jump.
+// that enters elsewhere doesn't make the picture jump. While the viewer's own eyes are followed the others rest; then a
+// viewpoint has both eyes.
 
-import { HOME, clampPose, eyeOf, windowFrame } from "./eye.js";
+import { HOME, clampPose, eyeOf, moved, poseOf, windowFrame } from "./eye.js";
 
 const MIN_INTERVAL_MS = 1000 / 60;
 const GLIDE_MS = 40;
@@ -33,6 +34,7 @@ export class ViewpointControl {
   #running = null;
   #lastTick = 0;
   #lastSent = -Infinity;
+  #between = null; // from one eye to the other, half-heights of the window, while eyes are followed
   #touches = new Map();
   #listening = new AbortController();
 
@@ -73,12 +75,24 @@ export class ViewpointControl {
     this.#aim(HOME);
   }
 
+  // Put the eyes [[right, up, out], [right, up, out]], from the window's middle in half-heights of it, where they are now;
+  // null: they are lost, and what else moves the eye may do so again.
+  follow(eyes) {
+    this.#between = null;
+    if (!eyes) return;
+    const [a, b] = eyes;
+    this.#aim(poseOf(this.#frame, a.map((v, i) => (v + b[i]) / 2)));
+    this.#pose = { ...this.#goal }; // filtered already
+    this.#between = a.map((v, i) => b[i] - v);
+  }
+
   stop() {
     this.#listening.abort();
     cancelAnimationFrame(this.#running);
   }
 
   #aim(goal) {
+    if (this.#between) return;
     this.#moved = true;
     this.#goal = clampPose({ ...this.#goal, ...goal });
     this.#wake();
@@ -111,13 +125,18 @@ export class ViewpointControl {
     }
     let left = true;
     if (now - this.#lastSent >= MIN_INTERVAL_MS - 1) {
-      left = this.#send({ t_us: Math.round(now * 1000), eyes: [this.eye] });
+      left = this.#send({ t_us: Math.round(now * 1000), eyes: this.#eyes() });
       if (left) {
         this.#lastSent = now;
         this.sent += 1;
       }
     } else moving = true; // too soon after the last: the newest still has to leave
     if (moving) this.#running = requestAnimationFrame((t) => this.#tick(t));
+  }
+
+  #eyes() {
+    const { eye } = this;
+    return this.#between ? [-0.5, 0.5].map((side) => moved(this.#frame, eye, this.#between, side)) : [eye];
   }
 
   #down(event) {

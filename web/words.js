@@ -100,6 +100,23 @@ const WORDS = {
     title: "A device went away",
     text: "It was unplugged or switched off. It comes back by itself when you plug it in again.",
   },
+  // the eyes can't be followed
+  "tracking-missing": {
+    title: "Eye tracking isn't installed on this service",
+    text: "Whoever runs it installs it with “make assets”. Until then pointer, finger and keys move the eye.",
+  },
+  "tracking-impossible": {
+    title: "This browser can't follow eyes",
+    text: "It takes WebGL 2 in workers: a current Chrome, Edge, Firefox or Safari, with hardware acceleration not switched off.",
+  },
+  "tracking-failed": {
+    title: "Eye tracking stopped",
+    text: "Press the button to start it again; pointer, finger and keys move the eye as before.",
+  },
+  "camera-stopped": {
+    title: "The camera that watches your eyes is off",
+    text: "Start your camera again, or choose another one in the settings.",
+  },
 };
 
 // Where the service's own sentence says more than ours.

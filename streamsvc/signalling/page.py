@@ -1,4 +1,4 @@
-"""The browser client's files over HTTP, and the headers that every answer of the port carries.
+"""The browser client's files over HTTP, the eye tracker's, and the headers that every answer of the port carries.
 
 Modules are served with the media type that a browser insists on, whatever the host's mime.types says; nothing is
 cached without asking again; what lies outside the folder, or is hidden, doesn't exist.
@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from streamsvc.cache import cache_dir
 from streamsvc.config import ConfigError
 
 MEDIA_TYPES = {
@@ -52,6 +53,9 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+# One worker runs a WebAssembly module; it may do nothing but that and load it.
+WORKER = "faceworker.js"
+WORKER_POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'"
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Permissions-Policy": "camera=(self), microphone=(self), display-capture=(self), fullscreen=(self)",
@@ -63,14 +67,11 @@ HEADERS = {
 }
 
 
-class Page(StaticFiles):
-    """The files below one folder; `index.html` for the folder itself."""
+class Files(StaticFiles):
+    """The files below one folder, which may come later; hidden ones don't exist."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises ConfigError when the folder holds no page."""
-        if not (folder / "index.html").is_file():
-            raise ConfigError(f"the page's folder {folder} holds no index.html; install streamsvc with its page")
-        super().__init__(directory=folder, html=True)
+    async def check_config(self) -> None:
+        """Accept a folder that isn't there: then nothing is in it."""
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
         """Return the file of a URL's path, or nothing where it is hidden."""
@@ -88,9 +89,33 @@ class Page(StaticFiles):
             response.headers["Content-Type"] = MEDIA_TYPES.get(suffix, "application/octet-stream")
         return response
 
+
+class Page(Files):
+    """The browser client; `index.html` for the folder itself."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ConfigError when the folder holds no page."""
+        if not (folder / "index.html").is_file():
+            raise ConfigError(f"the page's folder {folder} holds no index.html; install streamsvc with its page")
+        super().__init__(directory=folder, html=True)
+
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        """Return the file; the worker's with a policy of its own, unchanged or not."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        if PurePosixPath(full_path).name == WORKER:
+            response.headers["Content-Security-Policy"] = WORKER_POLICY
+        return response
+
     async def index(self, scope: Scope) -> Response:
         """Return the page itself, for an address that names a room."""
         return await self.get_response("index.html", scope)
+
+
+def tracker_files() -> Files:
+    """Return the eye tracker's package as `make assets` fetched it; nothing where it didn't."""
+    return Files(directory=cache_dir() / "face_mesh", check_dir=False)
 
 
 class SecurityHeaders:

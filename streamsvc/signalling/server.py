@@ -26,7 +26,7 @@ from streamsvc.signalling.auth import TokenBook, origin_allowed
 from streamsvc.signalling.connection import Connection
 from streamsvc.signalling.hub import Hub
 from streamsvc.signalling.messages import Error, encode, json_schema
-from streamsvc.signalling.page import Page, SecurityHeaders
+from streamsvc.signalling.page import Page, SecurityHeaders, tracker_files
 from streamsvc.signalling.protocol import Close
 
 _log = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ def create_app(
             Route("/metrics", port.prometheus),
             Route("/schema.json", port.schema),
             Route("/room/{name}", port.room),
+            Mount("/face_mesh", tracker_files()),
             Mount("/", port.page),
         ],
         middleware=[Middleware(SecurityHeaders)],

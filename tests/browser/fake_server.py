@@ -1,6 +1,6 @@
 """A service for the page's tests: speaks the whole protocol over real WebRTC, without any view or speech behind it.
 
-It serves `web/` as the service does (same paths, same content security policy), answers every message through
+It serves `web/` as the service does, answers every message through
 `streamsvc.signalling.messages` (so a message that the contract refuses is refused here), echoes the first camera under
 a moving bar as the view, tells a fixed story on the captions channel, and answers pings. Rooms hold two people, a
 mirror room one. Run as a process: `python fake_server.py --port N [--token T] [--host H]`.
@@ -23,17 +23,16 @@ from av import AudioFrame, VideoFrame
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streamsvc.session.settings import CallSettings, changed
 from streamsvc.signalling import messages as m
+from streamsvc.signalling.page import Page, SecurityHeaders, tracker_files
 from streamsvc.speech.policies import describe
 
 WEB = Path(__file__).resolve().parents[2] / "web"
-CSP = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 SCREEN = {"centre": [0.0, 0.0, 1.2], "right": [0.5, 0.0, 0.0], "up": [0.0, -0.375, 0.0]}
 POLICIES = describe()
 RUNGS = [{"name": "full", "quality": 31.5}, {"name": "half", "quality": 28.25}]
@@ -321,28 +320,6 @@ class Fake:
                 await guest.socket.send_text(m.encode(m.Peers(peers=others, screen=SCREEN)))
 
 
-class SecurityHeaders:
-    """The content security policy on every HTTP answer."""
-
-    def __init__(self, app) -> None:
-        self.app = app
-
-    async def __call__(self, scope, receive, send) -> None:
-        """Pass through, adding the header."""
-
-        async def with_header(message):
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"content-security-policy", CSP.encode())]
-            await send(message)
-
-        await self.app(scope, receive, with_header if scope["type"] == "http" else send)
-
-
-async def page(request: Request) -> Response:
-    """Return the page."""
-    return FileResponse(WEB / "index.html")
-
-
 async def healthz(request: Request) -> Response:
     """Return ok."""
     return PlainTextResponse("ok")
@@ -355,14 +332,18 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--token")
     args = parser.parse_args()
-    fake = Fake(args.token)
+    fake, page = Fake(args.token), Page(WEB)
+
+    async def room(request: Request) -> Response:
+        return await page.index(request.scope)
+
     app = Starlette(
         routes=[
             WebSocketRoute("/ws", fake.socket),
             Route("/healthz", healthz),
-            Route("/", page),
-            Route("/room/{name}", page),
-            Mount("/", StaticFiles(directory=WEB)),
+            Route("/room/{name}", room),
+            Mount("/face_mesh", tracker_files()),
+            Mount("/", page),
         ],
         middleware=[Middleware(SecurityHeaders)],
     )

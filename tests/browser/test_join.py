@@ -165,6 +165,7 @@ def test_plain_http_off_localhost_says_why_cameras_are_blocked_and_still_lets_on
         probe.connect(("192.0.2.1", 9))  # sends nothing; tells this machine's own address
         address = probe.getsockname()[0]
     v = visit(devices=False)
+    v.forgive = ("Cross-Origin-Opener-Policy",)  # the browser ignores it here, and says so
     v.page.goto(f"http://{address}:{guarded.port}/room/plain#token=open%20sesame")
     told = v.problem()
     assert "plain HTTP" in told
