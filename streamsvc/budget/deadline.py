@@ -34,3 +34,11 @@ class AfterWorker:
 def worker_deadline_ns(capture_ns: int, budget_ns: int, after_worker_ns: int) -> int:
     """d_j = r_j + D - R_s, never earlier than the capture itself."""
     return capture_ns + max(budget_ns - after_worker_ns, 0)
+
+
+def token_cap(now_ns: int, deadline_ns: int, token_ns: int, least: int, most: int) -> int:
+    """Return how many tokens a speech pass may make to be over at its deadline, `least` to `most`; `most` once that has
+    passed, because what is late anyway is best said whole."""
+    if now_ns >= deadline_ns:
+        return most
+    return max(least, min((deadline_ns - now_ns) // max(token_ns, 1), most))

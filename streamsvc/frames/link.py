@@ -177,7 +177,7 @@ class ViewOut(Message, frozen=True, kw_only=True):
 
 
 class ViewLost(Message, frozen=True, kw_only=True):
-    """A frame set that will not be shown: "superseded", "hopeless", "closed", "no-slot" or "failed"."""
+    """A frame set that will not be shown: "superseded", "hopeless", "thinned", "closed", "no-slot" or "failed"."""
 
     stream: str
     id: int

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from streamsvc.budget import Class, Clock, Dispatcher, Dropped, Job, Slices
@@ -38,13 +38,14 @@ class Lanes:
     """`count` threads over one dispatcher; at most one of them runs speech."""
 
     def __init__(self, count: int, clock: Clock) -> None:
+        self.count = count
         self._clock = clock
         self._dispatcher = Dispatcher(count, speech_lanes=1)
         self._changed = threading.Condition()
         self._jobs: dict[int, _Running] = {}
         self._busy_since: list[tuple[int, Class] | None] = [None] * count
         self._usual_ns = dict.fromkeys(Class, FIRST_USUAL_NS)
-        self._busy_ns = 0
+        self._busy_ns = dict.fromkeys(Class, 0)
         self._load_mark = (clock.now_ns(), 0)
         self._next_id = 0
         self._stopping = False
@@ -90,6 +91,20 @@ class Lanes:
         with self._changed:
             return self._dispatcher.statistics().waiting
 
+    def afford(self, job_id: int, costs_ns: Sequence[int]) -> int:
+        """Return which of `costs_ns` (rising) the running job can take, see `Dispatcher.afford`."""
+        with self._changed:
+            return self._dispatcher.afford(job_id, self._clock.now_ns(), costs_ns)
+
+    def backlog_ns(self) -> int:
+        """Return the compute of everything that waits or runs, see `Dispatcher.backlog_ns`."""
+        with self._changed:
+            return self._dispatcher.backlog_ns()
+
+    def speech_ns(self) -> int:
+        """The time that speech has had a lane since the start."""
+        return self._busy_ns[Class.SPEECH]
+
     def overdue_ns(self) -> int:
         """How much longer than `PATIENCE` times the usual slice of its kind the worst of the running slices has run.
 
@@ -101,7 +116,7 @@ class Lanes:
 
     def load(self) -> float:
         """Return the busy share of all lanes since the last call, 0 to 1."""
-        now, busy = self._clock.now_ns(), self._busy_ns
+        now, busy = self._clock.now_ns(), sum(self._busy_ns.values())
         then, before = self._load_mark
         self._load_mark = (now, busy)
         return min(1.0, (busy - before) / max(1, (now - then) * len(self._threads)))
@@ -156,13 +171,13 @@ class Lanes:
         self._busy_since[lane] = None
         running.spans.append(StageSpan(name, start, end))
         with self._changed:
-            self._busy_ns += end - start
+            self._busy_ns[job.kind] += end - start
             self._usual_ns[job.kind] += 0.1 * (end - start - self._usual_ns[job.kind])
             if over:
                 self._dispatcher.finished(job.id)
                 self._jobs.pop(job.id, None)
             else:
-                self._dispatcher.yielded(job.id)
+                self._dispatcher.yielded(job.id, end - start)
             self._changed.notify()
         if over:
             running.on_end(outcome, running.spans)

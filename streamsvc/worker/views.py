@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamsvc.budget import Class, Clock, CostTracker, Job, Rung, RungChooser, Slices
+from streamsvc.budget import Class, Clock, CostModel, Governed, Governor, Job, Rung, Slices, Speed, Ticket
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import Frame, FrameSet, Viewpoint, parse_rig
 from streamsvc.frames.backdrop import BackdropError, parse_backdrop
@@ -38,17 +38,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOAD_LIMIT = 0.85
-
 
 class ViewStream:
-    """One participant seen by one viewer."""
+    """One participant seen by one viewer; `budget` is used under the lock of `Views`."""
 
-    def __init__(self, message: OpenView, synthesizer: ViewSynthesizer) -> None:
-        self.name = message.stream
+    def __init__(self, name: str, synthesizer: ViewSynthesizer, budget: Governed) -> None:
+        self.name = name
         self.synthesizer = synthesizer
-        self.tracker = CostTracker(synthesizer.ladder)
-        self.chooser = RungChooser(synthesizer.ladder, self.tracker)
+        self.budget = budget
         self.told: set[str] = set()
         self.troubles: tuple[Finding, ...] = ()
         self.telling = threading.Lock()
@@ -79,6 +76,9 @@ class Views:
         self._out = Slots(ring.outward)
         self._out_lock = threading.Lock()
         self._streams: dict[str, ViewStream] = {}
+        self._budget_lock = threading.Lock()
+        self._speed, self._governor = Speed(), Governor(lanes=lanes.count)
+        self._spoken_ns = 0
 
     def open(self, message: OpenView) -> None:
         """Start or restart a stream. A rig that can't be used is reported and the picture passes through, except where
@@ -96,13 +96,18 @@ class Views:
                 return
             self._send(Trouble(stream=message.stream, code="bad-rig", message=str(e)))
             synthesizer = ViewSynthesizer(None, message.width, message.height, mode=mode, device=self._device)
-        self._streams[message.stream] = ViewStream(message, synthesizer)
+        with self._budget_lock:
+            model = CostModel(synthesizer.ladder, self._speed)
+            budget = self._governor.open(message.stream, synthesizer.ladder, model)
+        self._streams[message.stream] = ViewStream(message.stream, synthesizer, budget)
         if synthesizer.screen is not None:
             self._send(Window(stream=message.stream, screen=synthesizer.screen.to_json()))
 
     def close(self, stream: str) -> None:
         """End a stream."""
         self._streams.pop(stream, None)
+        with self._budget_lock:
+            self._governor.close(stream)
         self._lanes.close_stream(stream)
 
     def give(self, slots: list[int]) -> None:
@@ -116,16 +121,27 @@ class Views:
         if stream is None:
             self._lost(message, "closed", [])
             return
-        floor = stream.tracker.mean_ns(stream.chooser.floor.name)
-        job = Job(self._lanes.next_id(), message.stream, Class.VIEW, message.deadline_ns, floor)
+        with self._budget_lock:
+            spoken = self._lanes.speech_ns()
+            self._governor.speech(spoken - self._spoken_ns)
+            self._spoken_ns = spoken
+            ticket = stream.budget.frame(
+                self._clock.now_ns(), message.deadline_ns, message.period_ns, self._lanes.backlog_ns, message.rung
+            )
+        if ticket is None:
+            self._lost(message, "thinned", [])
+            return
+        number = self._lanes.next_id()
+        job = Job(number, message.stream, Class.VIEW, message.deadline_ns, ticket.floor_ns, message.period_ns)
 
         def on_end(reason: str | None, spans: list[StageSpan]) -> None:
             if reason == "hopeless":
-                stream.tracker.relax(stream.chooser.floor.name)
+                with self._budget_lock:
+                    stream.budget.given_up()
             if reason is not None:
                 self._lost(message, reason, spans)
 
-        self._lanes.submit(job, lambda: self._work(stream, message), on_end)
+        self._lanes.submit(job, lambda: self._work(stream, message, number, ticket), on_end)
 
     def _lost(self, message: SetIn, reason: str, spans: list[StageSpan]) -> None:
         self._send(GiveIn(slots=[p.slot for p in message.pictures]))
@@ -137,10 +153,10 @@ class Views:
         )
         return FrameSet(message.stream, message.id, message.capture_ns, message.deadline_ns, frames)
 
-    def _work(self, stream: ViewStream, message: SetIn) -> Slices[None]:
-        share = LOAD_LIMIT / max(1, len(self._streams))
-        rung = stream.chooser.choose(self._clock.now_ns(), message.deadline_ns, message.period_ns, share, message.rung)
-        predicted = stream.tracker.mean_ns(rung.name)
+    def _work(self, stream: ViewStream, message: SetIn, job: int, ticket: Ticket) -> Slices[None]:
+        with self._budget_lock:
+            rung = stream.budget.choose(ticket, lambda costs: self._lanes.afford(job, costs))
+            predicted = stream.budget.mean_ns(rung.name)
         spans: list[StageSpan] = []
         start = self._clock.now_ns()
         eyes = None if message.eyes is None else Viewpoint(0, tuple(message.eyes))
@@ -164,7 +180,8 @@ class Views:
             time.sleep(self._extra_stage_ms / 1000)
             spans.append(StageSpan("extra", start, self._clock.now_ns()))
             yield "extra"
-        stream.tracker.observe(rung.name, sum(s.end_ns - s.start_ns for s in spans))
+        with self._budget_lock:
+            stream.budget.observe(rung.name, sum(s.end_ns - s.start_ns for s in spans))
         self._tell_troubles(stream)
         self._deliver(stream, message, rung, predicted, spans, picture)
 
