@@ -14,7 +14,7 @@ import pytest
 from streamsvc.bench.speech import SpeechBench, run_speech
 from streamsvc.bench.speech_data import CHOOSE, PROMPTS, REPORT, STREAMS, Source, join, prompts, sources
 from streamsvc.bench.speech_grid import TARGETS, choose, grid, misses
-from streamsvc.bench.speech_plot import Point, curves
+from streamsvc.bench.speech_plot import Point, curves, front
 from streamsvc.bench.speech_run import Remembered, Watched, interpret
 from streamsvc.bench.speech_score import Quality, Scored, figures
 from streamsvc.budget.slices import run_to_end
@@ -217,14 +217,18 @@ def test_streams_alone_are_still_compared_with_offline_on_prompts(recordings: No
     assert all(r["chrf_share"] == 1 for r in found["rows"])
 
 
-def test_a_curve_has_a_line_for_each_policy_and_rings_what_was_chosen() -> None:
+def test_a_curve_follows_the_best_settings_and_rings_what_was_chosen() -> None:
     points = [
+        Point(2.5, 85, "greedy", "beaten", False),
+        Point(9, 100, "offline", "late", False),
         Point(1, 80, "greedy", "a<b", False),
         Point(2, 90, "greedy", "c", True),
         Point(3, 99, "offline", "d", False),
     ]
     drawn = curves("t", {"prompts": points, "streams": points}, [(2.0, 90.0)])
-    assert drawn.count("<circle") == 2 * 3 + 2 + 1
+    assert drawn.count("<circle") == 2 * 4 + 2 + 1
+    assert [p.name for p in front(points[:-1])] == ["a<b", "c", "late"]
+    assert drawn.count("off the scale: late 100 % at 9.0 s") == 2
     assert "a&lt;b: 80.0 % at 1.00 s" in drawn and drawn.count('r="6"') == 2 + 1
 
 

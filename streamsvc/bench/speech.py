@@ -92,7 +92,7 @@ def run_speech(
     options.out.mkdir(parents=True, exist_ok=True)
     wanted = {kind: settings if kind in options.kinds else [] for kind in KINDS}
     # What everything is compared with.
-    wanted[PROMPTS] = wanted[PROMPTS] or [s for s in settings if s.policy == OFFLINE]
+    wanted[PROMPTS] = wanted[PROMPTS] or [s for s in settings if s.name == OFFLINE]
     cells = _interpret_all(wanted, data, translator, quality, tell, progress, detector)
     result = _figures(options, settings, data, cells, quality)
     (options.out / "figures.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")

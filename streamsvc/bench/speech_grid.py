@@ -34,7 +34,7 @@ class Target:
 TARGETS = (Target("97 % at 3 s", 0.97, 0.90, 3000.0), Target("90 % at 2 s", 0.90, 0.75, 2000.0))
 
 _GRID: dict[str, tuple[dict[str, float], ...]] = {
-    "offline": ({},),
+    "offline": ({}, {"phrase_timeout": 0.7}),
     "greedy": ({"frame_width": 1.0},),
     "confidence": tuple({"threshold": t, "frame_width": 1.0} for t in (0.4, 0.6)),
     "consensus": tuple({"threshold": t, "frame_width": f} for t, f in ((0.75, 0.5), (0.75, 1.0), (0.9, 1.0))),

@@ -1,4 +1,5 @@
-"""Quality against lag as SVG: a panel for each kind of lag, a line for each policy, the targets as corners."""
+"""Quality against lag as SVG: a panel for each kind of lag, a colour for each policy, a line along the best settings of
+each, the targets as corners."""
 
 from __future__ import annotations
 
@@ -9,7 +10,10 @@ from html import escape
 from streamsvc.ledger.charts import Scale, tick_labels, ticks
 
 WIDTH, HEIGHT, HEAD, KEY = 560, 380, 40, 150
-LEFT, RIGHT, TOP, BOTTOM = 58, 16, 36, 46
+LEFT, RIGHT, TOP, BOTTOM = 58, 16, 56, 46
+LATEST = 8.0
+"""Seconds at the end of the axis; what comes later is named below the title."""
+
 COLUMNS = 2
 PALETTE = ("#1f6fb2", "#c4462d", "#2a8c4a", "#8a4fbf", "#b07d12", "#148a93", "#d0589b", "#666", "#999", "#bbb")
 
@@ -25,14 +29,26 @@ class Point:
     chosen: bool
 
 
+def front(points: Sequence[Point]) -> list[Point]:
+    """Return the points that no other beats in both lag and quality, by lag."""
+    best: list[Point] = []
+    for p in sorted(points, key=lambda p: (p.lag, -p.quality)):
+        if not best or p.quality > best[-1].quality:
+            best.append(p)
+    return best
+
+
 def _panel(
     title: str, points: Sequence[Point], colours: Mapping[str, str], targets: Sequence[tuple[float, float]]
 ) -> list[str]:
-    x = Scale(0, max(p.lag for p in points) * 1.06 or 1, LEFT, WIDTH - RIGHT)
+    late = [f"{p.name} {p.quality:.0f} % at {p.lag:.1f} s" for p in points if p.lag > LATEST]
+    points = [p for p in points if p.lag <= LATEST]
+    x = Scale(0, LATEST, LEFT, WIDTH - RIGHT)
     low = min([p.quality for p in points] + [q for _, q in targets])
     high = max([p.quality for p in points] + [100.0])
     y = Scale(low - 3, high + 3, HEIGHT - BOTTOM, TOP)
-    out = [f'<text x="{LEFT}" y="22" font-weight="bold">{escape(title)}</text>']
+    note = f"off the scale: {', '.join(late)}" if late else ""
+    out = [f'<text x="{LEFT}" y="18"><tspan font-weight="bold">{escape(title)}</tspan>  {escape(note)}</text>']
     marks = ticks(y.low, y.high, 7)
     for v, text in zip(marks, tick_labels(marks), strict=True):
         out.append(f'<path d="M{x.start} {y(v):.1f}H{x.end}" stroke="#ddd"/>')
@@ -42,15 +58,15 @@ def _panel(
         out.append(f'<path d="M{x(v):.1f} {y.start}v5" stroke="#777"/>')
         out.append(f'<text x="{x(v):.1f}" y="{y.start + 18}" text-anchor="middle">{text}</text>')
     out.append(f'<text x="{x.end}" y="{HEIGHT - 8}" text-anchor="end">LAAL of a phrase, s</text>')
-    out.append(f'<text x="{LEFT - 50}" y="{TOP - 2}" fill="#555">chrF, % of offline</text>')
+    out.append(f'<text x="{LEFT - 50}" y="{TOP - 14}" fill="#555">chrF, % of offline</text>')
     for lag, quality in targets:
         # Up and to the left of the corner lies what is wanted.
         corner = f"M{x.start} {y(quality):.1f}H{x(lag):.1f}V{y.end}"
         out.append(f'<path d="{corner}" fill="none" stroke="#333" stroke-dasharray="5 4"/>')
     for line, colour in colours.items():
-        own = sorted((p for p in points if p.line == line), key=lambda p: p.lag)
-        path = "L".join(f"{x(p.lag):.1f} {y(p.quality):.1f}" for p in own)
-        out.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.3"/>' if len(own) > 1 else "")
+        own = [p for p in points if p.line == line]
+        path = "L".join(f"{x(p.lag):.1f} {y(p.quality):.1f}" for p in front(own))
+        out.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.3"/>' if own else "")
         for p in own:
             ring = ' stroke="#000" stroke-width="2"' if p.chosen else ""
             out.append(
