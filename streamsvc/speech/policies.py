@@ -140,7 +140,7 @@ def certain(state: State, units: Units, values: Values) -> tuple[int, State]:
 
 
 _FRAME = Parameter("frame_width", 1.0, 0.25, 5.0, "seconds by which the audio grows between passes")
-_BEAM = Parameter("beam", 3, 1, 5, "hypotheses that the model weighs in a pass: more compute, steadier words", True)
+_BEAM = Parameter("beam", 1, 1, 5, "hypotheses that the model weighs in a pass before the last", True)
 _PHRASE = Parameter("phrase_timeout", 0.7, 0.3, 15.0, "seconds of silence that end a phrase and say all that is left")
 _PASSES = (_FRAME, _BEAM, _PHRASE)
 _SEGMENTS = Parameter("segments", 0, 0, 1, "1 decides on whole segments and cuts the audio, as the paper does", True)
@@ -196,12 +196,10 @@ DEFAULT_POLICY = "agreement"
 
 PRESETS: dict[str, dict[str, dict[str, float]]] = {
     "default": {},
-    "paper": {
-        name: {"segments": 1, "beam": 1, "phrase_timeout": 2.0} for name in ("greedy", "confidence", "consensus")
-    },
+    "paper": {name: {"segments": 1, "phrase_timeout": 2.0} for name in ("greedy", "confidence", "consensus")},
 }
 """Parameters that differ from the defaults, by preset and policy. `paper` is the paper's four as it has them: decisions
-on segments, greedy passes, phrases that end after 2 s (`offline` is so by default)."""
+on segments, phrases that end after 2 s (`offline` is so by default)."""
 
 
 def describe() -> list[dict[str, Any]]:
