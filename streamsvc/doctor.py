@@ -180,6 +180,24 @@ def view() -> Check:
     return Check("view", True, "; ".join([ran, *warm.notes]))
 
 
+def gpu_view() -> Check:
+    """The view's kernels for a GPU: compiled, and every rung run once."""
+    from streamsvc.frames.link import WorkerSettings
+    from streamsvc.view.errors import ViewError
+    from streamsvc.view.gpu import check_device
+    from streamsvc.worker.warm import warm_views
+
+    try:
+        if check_device("cuda") != "cuda":
+            return Check("view on GPU", None, "TRITON_INTERPRET=1: kernels are interpreted on the CPU, for tests")
+    except ViewError as e:
+        return Check("view on GPU", None, str(e))
+    start = time.monotonic()
+    warm = warm_views(WorkerSettings(device="cuda", speech=False))
+    ran = f"{len(warm.rungs)} rungs ran once in {time.monotonic() - start:.1f} s"
+    return Check("view on GPU", True, "; ".join([ran, *warm.notes]))
+
+
 def whisper() -> Check:
     """The model, checked by its SHA-256."""
     if not versions(["faster-whisper"]):
@@ -237,6 +255,7 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     codecs,
     page,
     view,
+    gpu_view,
     whisper,
     voice,
     assets,
