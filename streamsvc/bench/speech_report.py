@@ -60,7 +60,7 @@ def report(figures: dict[str, Any]) -> list[str]:
     out += ["", "## Targets: chosen on one half, reported on the other", ""]
     for row in figures["headlines"]:
         if row["setting"] is None:
-            out.append(f"- {row['kind']}, {row['target']}: no setting is within the lag and says no more words than it may")
+            out.append(f"- {row['kind']}, {row['target']}: no setting is fit (lag, words)")
             continue
         met = f"missed ({'; '.join(row['misses'])})" if row["misses"] else "met"
         out.append(f"- {row['kind']}, {row['target']}: `{row['setting']}`, {met}")
