@@ -235,6 +235,31 @@ def calibrate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def simulate(arguments: argparse.Namespace) -> int:
+    """Run a scenario under a mock clock and compare the policies; without one, list those that ship."""
+    from streamsvc import simulate as simulation
+    from streamsvc.budget import POLICIES
+    from streamsvc.simulate_plot import goodput_plot
+
+    if arguments.scenario is None:
+        scenarios = simulation.shipped()
+        width = max(map(len, scenarios))
+        for name, scenario in scenarios.items():
+            print(f"{name:{width}}  {scenario.title}")
+        _write_json(arguments.json, {name: s.title for name, s in scenarios.items()})
+        return 0
+    scenario = simulation.load_scenario(arguments.scenario)
+    if arguments.costs is not None:
+        scenario = simulation.with_costs(scenario, arguments.costs)
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    rows = simulation.run(scenario, arguments.policy or list(POLICIES), seeds, _progress("run"))
+    print(f"{scenario.title}: {arguments.seeds} x {scenario.seconds:g} s\n{simulation.table(rows)}")
+    _write_json(arguments.json, simulation.document(scenario, rows, seeds))
+    if arguments.plot is not None:
+        arguments.plot.write_text(goodput_plot(scenario.title, rows), "utf-8")
+    return 0
+
+
 def _progress(unit: str) -> Callable[[float, float], None] | None:
     """Return a progress line for a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
@@ -450,6 +475,21 @@ def _add_calibrate_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--duration", type=float, default=180.0, metavar="S", help="longest wait for them (%(default)s)")
 
 
+def _count(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 1_000_000):
+        raise argparse.ArgumentTypeError(f"a whole number from 1 to 1000000 is accepted, got {text!r}")
+    return int(text)
+
+
+def _add_simulate_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("scenario", type=Path, nargs="?", metavar="SCENARIO.toml", help="file, or name of one that ships")
+    p.add_argument("--policy", action="append", metavar="NAME", help="only this policy; repeatable (all)")
+    p.add_argument("--seeds", type=_count, default=8, metavar="N", help="runs of each policy (%(default)s)")
+    p.add_argument("--first-seed", type=_count, default=1, metavar="N", help="seed of the first run (%(default)s)")
+    p.add_argument("--costs", type=Path, metavar="ledger.jsonl", help="take rungs, costs and noise from a ledger")
+    p.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the goodputs, as SVG")
+
+
 def _add_demo_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for what is left behind (%(default)s)")
     p.add_argument("--duration", type=float, default=60.0, metavar="S", help="seconds of call (%(default)s)")
@@ -519,6 +559,7 @@ COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None
     "calibrate": ("a rig from pictures of a chessboard", calibrate, _add_calibrate_flags),
     "synthesize": ("a novel view from pictures or frames", synthesize, _add_synthesize_flags),
     "interpret": ("interpret a recording", interpret, _add_interpret_flags),
+    "simulate": ("what each policy makes of a load, under a mock clock", simulate, _add_simulate_flags),
     "bench": ("the figures that the README quotes", bench, _add_bench_flags),
     "doctor": ("what works here, and why not", doctor, lambda p: None),
 }

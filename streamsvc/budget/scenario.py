@@ -86,7 +86,7 @@ class Scenario(Part, frozen=True, kw_only=True):
     the cost of speech passes that start together, as a share of the first (1: they run one by one).
     """
 
-    title: Name
+    title: Annotated[str, Meta(min_length=1, max_length=200)]
     sessions: Annotated[tuple[SessionLoad, ...], Meta(min_length=1, max_length=32)]
     seconds: Annotated[float, Meta(ge=1, le=600)] = 30.0
     lanes: Annotated[int, Meta(ge=1, le=16)] = 1

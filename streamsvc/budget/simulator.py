@@ -185,7 +185,7 @@ class _Run:
                 self._at(captured + round(late), partial(self._frame, view, n, round(period)))
         if load.speech is not None and join < leave:
             speech = _Speech(f"{name}/speech", load.speech, _speech_model(load.speech, self._speed), [])
-            every, share = load.speech.every_ms * MS, _speech_share(load.speech)
+            every, share = load.speech.every_ms * MS, speech_share(load.speech)
             self._at(join, lambda _: self._governor.expect_speech(share))
             self._at(leave, lambda _: self._governor.expect_speech(-share))
             first = join + self._arrivals.random() * every
@@ -337,5 +337,6 @@ def _speech_model(load: SpeechLoad, speed: Speed) -> CostModel:
     return CostModel([encode, Rung("decode", round(load.tokens * load.token_ms * MS), 0.0)], speed)
 
 
-def _speech_share(load: SpeechLoad) -> float:
+def speech_share(load: SpeechLoad) -> float:
+    """Return the share of one lane that a speaker takes."""
     return (load.encode_ms + load.tokens * load.token_ms) / load.every_ms
