@@ -66,6 +66,7 @@ CAMERA = """
     let k = 0;
     setInterval(() => canvas.getContext("2d").drawImage(film[k++ % film.length], 0, 0), 66);
     const stream = canvas.captureStream(15);
+    window.__camera = stream.getVideoTracks()[0];
     if (audio) stream.addTrack((await real({ audio })).getAudioTracks()[0]);
     return stream;
   };
@@ -140,11 +141,11 @@ def test_the_eyes_of_a_face_that_sways_are_found_where_they_are(page: Visitor, f
     assert errors[:, 2].max() <= 50
 
 
-def call_with(chromium: Browser, service: Service, film: Film) -> Visitor:
+def call_with(chromium: Browser, service: Service, film: Film, *, viewer: bool = False) -> Visitor:
     """Join a call whose cameras see the film."""
     visitor = open_visit(chromium)
     visitor.context.add_init_script(CAMERA.replace("__FILM__", json.dumps(film.pictures)))
-    visitor.join("window", url=service.url, cameras=1)
+    visitor.join("window", url=service.url, cameras=1, viewer=viewer)
     visitor.in_call()
     return visitor
 
@@ -171,6 +172,36 @@ def test_the_shown_picture_follows_the_head_until_the_button_is_pressed_again(
     v.page.mouse.move(100, 400)
     v.page.mouse.move(110, 400)
     v.until("window.streamsvc.stats.eye[0] < -0.2", "the pointer moves the eye again")
+    v.check()
+    v.context.close()
+
+
+def test_a_viewers_camera_is_on_for_this_only_and_goes_off_with_it(
+    chromium: Browser, service: Service, film: Film
+) -> None:
+    v = call_with(chromium, service, film, viewer=True)
+    v.page.click("[data-call=follow]")
+    v.until("window.streamsvc.stats.follow.state === 'following'", limit_s=60)
+    assert "never leave your browser" in (v.page.locator("[data-eyes=privacy]").text_content() or "")
+    v.until("window.streamsvc.stats.live?.cameras === 0", "nothing is sent")
+    assert v.page.evaluate("window.__camera.readyState") == "live"
+    v.page.click("[data-call=follow]")
+    assert v.page.evaluate("window.__camera.readyState") == "ended"
+    v.check()
+    v.context.close()
+
+
+def test_what_was_set_is_remembered(chromium: Browser, service: Service) -> None:
+    v = open_visit(chromium)
+    for _ in range(2):
+        v.join("settings", url=service.url, viewer=True)
+        v.in_call()
+        v.page.click("[data-call=settings]")
+        width = v.page.evaluate("document.querySelector('[data-eyes=bar]').getBoundingClientRect().width")
+        v.page.locator("[data-eyes=card]").fill("300")
+        v.page.locator("[data-eyes=degrees]").fill("78")
+    assert width == pytest.approx(300, abs=0.5), "the bar was as wide as the card from the start"
+    assert v.page.locator("[data-eyes=degrees]").input_value() == "78"
     v.check()
     v.context.close()
 
