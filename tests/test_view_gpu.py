@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,9 +17,12 @@ if not torch.cuda.is_available():
 
 from view_scene import PERSON, arc, frame_set, pair_rig
 
+from streamsvc.budget import MonotonicClock
 from streamsvc.budget.slices import run_timed, run_to_end
+from streamsvc.fleet.local import LocalWorker, WorkerError
 from streamsvc.frames import FrameSet, Rig
 from streamsvc.frames.backdrop import Backdrop
+from streamsvc.frames.link import WorkerSettings
 from streamsvc.frames.outputmode import parse_mode
 from streamsvc.view import ViewError, ViewSynthesizer
 from streamsvc.view.colour import corrected
@@ -30,6 +35,7 @@ from streamsvc.view.net.weights import load_net
 from streamsvc.view.quality import psnr
 from streamsvc.view.rectify import rectify_pair, shrunk
 from streamsvc.view.rungs import FUSED
+from streamsvc.view.synthesize import synthesize
 
 DEVICE = check_device("cuda")
 SIZE = 64, 48
@@ -173,3 +179,28 @@ def test_a_net_must_be_where_it_is_to_run(net: NetGeometry, monkeypatch: pytest.
     if DEVICE == "cpu":
         with pytest.raises(ViewError, match="net is on 'cpu'"):
             ViewSynthesizer(rig, *VIEW, device="cuda", net=net)
+
+
+def test_synthesize_makes_a_picture_there_and_says_which_rungs_it_has(net: NetGeometry, tmp_path: Path) -> None:
+    cameras = arc(2, 12, 40, 32)
+    (tmp_path / "rig.json").write_text(json.dumps(pair_rig(cameras).to_json()))
+    view = arc(3, 4, *VIEW)[1]
+    (tmp_path / "view.json").write_text(json.dumps(view.to_json()))
+    for frame in frame_set(cameras, PERSON).frames:
+        cv2.imwrite(str(tmp_path / f"{frame.camera}.png"), cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR))
+    paths = tmp_path / "rig.json", tmp_path, tmp_path / "view.json", tmp_path / "out.png"
+    figures = synthesize(*paths, rung=RUNG, device="cuda")
+    assert figures["device"] == "cuda" and set(figures["milliseconds"]) == {"upload", "view"}
+    assert cv2.imread(str(tmp_path / "out.png")).shape == (VIEW[1], VIEW[0], 3)
+    for rung in ("classical", "sgbm-160"):
+        with pytest.raises(ViewError, match="only the net's rungs"):
+            synthesize(*paths, rung=rung, device="cuda")
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="there is a GPU")
+async def test_a_worker_without_a_gpu_says_so_in_place_of_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET")
+    worker = LocalWorker(WorkerSettings(device="cuda", speech=False), MonotonicClock())
+    with pytest.raises(WorkerError, match="no CUDA GPU"):
+        await worker.start()
+    await worker.stop()

@@ -167,14 +167,19 @@ def solve(pairs: Mapping[tuple[str, str], Points]) -> dict[str, Affine]:
     return dict(zip(names, affine, strict=True))
 
 
+def _table(affine: Affine) -> NDArray[np.uint8]:
+    levels = np.arange(256)[:, None] * affine[0] + affine[1]
+    return np.asarray(np.clip(levels + 0.5, 0, 255), np.uint8)
+
+
+def visible(affine: Affine) -> bool:
+    """Return whether a correction changes any level by more than one; less nobody sees."""
+    return bool((np.abs(_table(affine) - np.arange(256)[:, None]) > 1).any())
+
+
 def corrected(pixels: Pixels, affine: Affine) -> Pixels:
-    """Return `pixels` (h, w, 3) uint8 with gain and offset applied; as they are where that changes no level by more
-    than one, which nobody sees."""
-    levels = np.arange(256)[:, None]
-    table = np.clip(levels * affine[0] + affine[1] + 0.5, 0, 255).astype(np.uint8)
-    if (np.abs(table - levels) <= 1).all():
-        return pixels
-    return np.asarray(cv2.LUT(pixels, table[None]), np.uint8)
+    """Return `pixels` (h, w, 3) uint8 with gain and offset applied; as they are where nobody would see it."""
+    return np.asarray(cv2.LUT(pixels, _table(affine)[None]), np.uint8) if visible(affine) else pixels
 
 
 def recoloured(source: Source, affines: Mapping[str, Affine]) -> Source:

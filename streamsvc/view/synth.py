@@ -25,7 +25,7 @@ from streamsvc.frames.rig import MAX_SIDE
 from streamsvc.view.arrange import Pair, about, groups, helpers
 from streamsvc.view.backdrop import COST_NS_PER_PIXEL, compose_before
 from streamsvc.view.classical import classical_sources
-from streamsvc.view.colour import IDENTITY, Affine, Colours, corrected, recoloured
+from streamsvc.view.colour import IDENTITY, Affine, Colours, corrected, recoloured, visible
 from streamsvc.view.compose import View
 from streamsvc.view.errors import ViewError
 from streamsvc.view.fuse import fuse
@@ -75,6 +75,10 @@ def check_view(view: Camera) -> None:
 def _helping(level: Level, shown: Sequence[Sequence[Pair]], pairs: Sequence[Pair]) -> dict[Pair, list[Pair]]:
     """Which of `pairs` help each of those `shown`."""
     return {p: helpers(p, pairs) if level.fused else [] for chosen in shown for p in chosen}
+
+
+def _visible(affines: Mapping[str, Affine]) -> dict[str, Affine]:
+    return {name: affine for name, affine in affines.items() if visible(affine)}
 
 
 class ViewSynthesizer:
@@ -343,9 +347,9 @@ class ViewSynthesizer:
         cameras = {name: self._camera(name, pixels) for name, pixels in pictures.items()}
 
         def learn(sources: Iterable[Source]) -> Mapping[str, Affine]:
-            return self._colours.learn(sources, used, capture_ns) if self._colours else {}
+            return _visible(self._colours.learn(sources, used, capture_ns)) if self._colours else {}
 
-        return (yield from paths.views(level, views, shown, helping, cameras, pictures, used, learn))
+        return (yield from paths.views(level, views, shown, helping, cameras, pictures, _visible(used), learn))
 
     def _about(self, pairs: Sequence[Pair], view: Camera) -> list[Pair]:
         """Of each group of pairs the one that shows `view`."""
