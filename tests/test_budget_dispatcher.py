@@ -127,3 +127,106 @@ def test_every_job_ends_exactly_once_and_no_job_is_on_two_lanes(
                 ended.append(job.id)
         now += 7 * MS
     assert sorted(ended) == list(range(len(spec)))
+
+
+def test_speech_overtakes_the_views_when_it_could_not_start_any_later() -> None:
+    d = Dispatcher(1)
+    d.submit(Job(1, "s", Class.SPEECH, 700 * MS, 95 * MS))
+    d.submit(view(2, 100))
+    assert d.pick(0, 0)[0] == view(2, 100)
+    d.finished(2)
+    d.submit(view(3, 680))
+    job, _ = d.pick(0, 590 * MS)
+    assert job is not None and job.id == 1
+
+
+def test_speech_that_waits_for_speech_starts_early_enough_for_both() -> None:
+    d = Dispatcher(1)
+    for i in (1, 2):
+        d.submit(Job(i, f"s{i}", Class.SPEECH, 700 * MS, 95 * MS))
+    d.submit(view(3, 500))
+    job, _ = d.pick(0, 400 * MS)
+    assert job is not None and job.id == 3
+    d.finished(3)
+    d.submit(view(4, 600))
+    job, _ = d.pick(0, 490 * MS)
+    assert job is not None and job.id == 1
+
+
+def test_a_rung_is_lowered_to_save_a_waiting_job_but_not_for_one_that_is_lost_anyway() -> None:
+    d = Dispatcher(1)
+    costs = [8 * MS, 13 * MS, 20 * MS]
+    d.submit(view(1, 90, floor_ms=8))
+    assert d.pick(0, 0)[0] is not None
+    assert d.afford(1, 0, costs) == 2
+    d.submit(view(2, 22, floor_ms=8, stream="w"))
+    assert d.afford(1, 0, costs) == 1
+    d.submit(view(3, 5, floor_ms=4, stream="x"))
+    assert d.afford(1, 0, costs) == 1
+    assert d.afford(1, 80 * MS, costs) == 0, "its own deadline allows no more"
+
+
+def test_best_effort_waits_when_a_frame_is_due_that_one_of_its_slices_would_spoil() -> None:
+    for slice_ms, runs in ((25, True), (100, False)):
+        d = Dispatcher(1)
+        d.submit(Job(1, "v", Class.VIEW, 90 * MS, 8 * MS, 33 * MS))
+        d.pick(0, 0)
+        d.finished(1)
+        d.submit(Job(2, "b", Class.BEST_EFFORT, 0, slice_ns=slice_ms * MS))
+        assert (d.pick(0, 20 * MS)[0] is not None) is runs
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(list(Class)),
+            st.integers(0, 3),
+            st.integers(0, 150),
+            st.integers(1, 400),
+            st.integers(1, 40),
+        ),
+        max_size=40,
+    ),
+    st.lists(st.integers(1, 25), min_size=1, max_size=40),
+    st.integers(1, 3),
+)
+def test_lanes_never_idle_while_live_work_is_ready_nor_start_what_is_hopeless_and_decide_the_same_again(
+    arrivals: list[tuple[Class, int, int, int, int]], slices: list[int], lanes: int
+) -> None:
+    first, again = Dispatcher(lanes), Dispatcher(lanes)
+    queue = sorted(enumerate(arrivals), key=lambda a: a[1][2])
+    busy: dict[int, tuple[int, Job]] = {}
+    waiting: dict[int, Job] = {}
+    now = done = 0
+    while queue or busy or now == 0:
+        while queue and queue[0][1][2] * MS <= now:
+            id, (kind, stream, at, budget, cost) = queue.pop(0)
+            job = Job(id, f"{kind.value}{stream}", kind, (at + budget) * MS, cost * MS, slice_ns=25 * MS)
+            dropped = first.submit(job)
+            assert dropped == again.submit(job)
+            waiting[id] = job
+            for drop in dropped:
+                del waiting[drop.job.id]
+        for lane in range(lanes):
+            if lane in busy:
+                continue
+            picked, dropped = first.pick(lane, now)
+            assert (picked, dropped) == again.pick(lane, now)
+            for drop in dropped:
+                assert drop.job.kind is Class.VIEW and now + drop.job.floor_ns > drop.job.deadline_ns
+                del waiting[drop.job.id]
+            if picked is None:
+                speaking = any(j.kind is Class.SPEECH for _, j in busy.values())
+                assert all(j.kind is Class.BEST_EFFORT or speaking for j in waiting.values())
+                continue
+            assert picked.kind is not Class.VIEW or now + picked.floor_ns <= picked.deadline_ns
+            if picked.kind is Class.BEST_EFFORT:
+                assert not any(j.kind is Class.VIEW for j in waiting.values()), "live work goes first"
+            del waiting[picked.id]
+            busy[lane] = (now + slices[done % len(slices)] * MS, picked)
+            done += 1
+        now = min([t for t, _ in busy.values()] + [a[2] * MS for _, a in queue[:1]], default=now + MS)
+        for lane in [n for n, (t, _) in busy.items() if t <= now]:
+            first.finished(busy[lane][1].id)
+            again.finished(busy.pop(lane)[1].id)
+    assert first.statistics() == again.statistics()

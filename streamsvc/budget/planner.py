@@ -137,7 +137,7 @@ def plan(
             if now_ns - since >= UP_AFTER_NS:
                 levels, since = [min(a + 1, b) for a, b in zip(now, better, strict=True)], now_ns
     keep, load = 1.0, _load(demands, levels)
-    if objective is Objective.GOODPUT and load > THIN_LOAD * lanes - speech_load:
+    if objective is Objective.GOODPUT and load > max(0.0, THIN_LOAD * lanes - speech_load):
         keep = max(LEAST_KEPT, (THIN_LOAD * lanes - speech_load) / load)
     allotments = {d.stream: Allotment(d.steps[i].rung, keep) for d, i in zip(demands, levels, strict=True)}
     return Plan(allotments, keep * load + speech_load, since)
