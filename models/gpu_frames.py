@@ -41,7 +41,7 @@ class Size:
 
 
 SIZES = (Size("VGA", 512, 208, 512), Size("1K", 1024, 512, 1024), Size("2K", 2048, 1024, 2048))
-SMALL = (Size("small", 48, 48, 32),)
+SMALL = (Size("small", 40, 32, 32),)
 
 PAIR, HELPING = ("cam1", "cam2"), (("cam0", "cam1"), ("cam2", "cam3"))
 
