@@ -16,7 +16,8 @@ from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk
 
 DEFAULT_RANGE = (0.3, math.inf)
 
-CACHED_PAIRS = 32
+CACHED_PAIRS = 64
+"""More than a rig of four cameras has pairs times rungs, on a GPU too."""
 
 FADE_PX = 5.0
 """Depth behind the nearest surface, as disparity in grid pixels, at which a splat's weight is down to 1/e."""

@@ -26,6 +26,7 @@ from streamsvc.view.gpu.frame import FramePath
 from streamsvc.view.maps import PairMaps, fade_per_m
 from streamsvc.view.net.geometry import NetGeometry
 from streamsvc.view.net.pairs import NetPair
+from streamsvc.view.rectify import RectifiedPair
 from streamsvc.view.rungs import Level
 
 LANES = 2
@@ -77,9 +78,11 @@ class Paths:
     def _works(
         self, level: Level, views: Sequence[Camera], shown: Shown, helping: Helping, cameras: Mapping[str, Camera]
     ) -> list[_Work]:
+        def rectified(pair: Pair) -> RectifiedPair:
+            return self._maps.rectified(cameras[pair[0]], cameras[pair[1]], level.side)
+
         def prepared(pair: Pair) -> NetPair:
-            rectified = self._maps.rectified(cameras[pair[0]], cameras[pair[1]], level.side)
-            return self._maps.prepared(rectified, level.levels)
+            return self._maps.prepared(rectified(pair), level.levels)
 
         together: dict[tuple[object, ...], list[int]] = {}
         for i, (view, chosen) in enumerate(zip(views, shown, strict=True)):
@@ -87,7 +90,6 @@ class Paths:
         works = []
         for at in together.values():
             pairs = shown[at[0]]
-            rectified = [self._maps.rectified(cameras[a], cameras[b], level.side) for a, b in pairs]
             used = [*pairs, *(other for pair in pairs for other in helping[pair])]
             work = _Work(
                 tuple(at),
@@ -96,7 +98,7 @@ class Paths:
                 {name: cameras[name] for pair in used for name in pair},
                 tuple(views[i] for i in at),
                 level.splat_side,
-                float(np.mean([fade_per_m(pair) for pair in rectified])),
+                float(np.mean([fade_per_m(rectified(pair)) for pair in pairs])),
             )
             works.append(work)
         return works
