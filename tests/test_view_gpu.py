@@ -6,11 +6,13 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # has to be said before the kernels are made
@@ -29,7 +31,10 @@ from streamsvc.view.colour import corrected
 from streamsvc.view.gpu import check_device
 from streamsvc.view.gpu.compare import compare
 from streamsvc.view.gpu.rectify import recolour, remap, shrink
-from streamsvc.view.net.geometry import NetGeometry
+from streamsvc.view.learned import trusted
+from streamsvc.view.maps import PairMaps
+from streamsvc.view.net.geometry import NetGeometry, locate
+from streamsvc.view.net.model import GeometryNet
 from streamsvc.view.net.ops import compare_reference
 from streamsvc.view.net.weights import load_net
 from streamsvc.view.quality import psnr
@@ -204,3 +209,25 @@ async def test_a_worker_without_a_gpu_says_so_in_place_of_starting(monkeypatch: 
     with pytest.raises(WorkerError, match="no CUDA GPU"):
         await worker.start()
     await worker.stop()
+
+
+class Watch(TorchDispatchMode):
+    """Refuses what a CUDA graph can't hold: tensors made on the host. Meta tensors refuse the rest, reading values."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            assert not isinstance(tensor, torch.Tensor) or tensor.is_meta, f"{func} makes a tensor on the host"
+        return made
+
+
+def test_nothing_between_the_net_and_its_answer_waits_for_the_host() -> None:
+    a, b = arc(2, 12, *SIZE)
+    maps = PairMaps(pair_rig([a, b]))
+    pair = maps.prepared(maps.rectified(a, b, 64), 3)
+    net = GeometryNet().to("meta", torch.bfloat16)
+    left, right = (torch.zeros(1, 3, *side.side.map_x.shape, device="meta") for side in (pair.left, pair.right))
+    apart, inside = (torch.zeros(n, device="meta") for n in ((1,), (2, *pair.left.inside.shape)))
+    with Watch():
+        inverse, confidence, _ = locate(net(left, right, apart)[-1], inside.bool(), pair)
+        assert trusted(inverse, confidence).shape == inside.shape
