@@ -56,7 +56,7 @@ export class CallScreen {
     this.#controls = new Controls(find("#settings-panel"), (change) => this.#session?.configure(change));
     this.#toolbar = new Toolbar(root, media, {
       leave,
-      home: () => this.#viewpoint?.home(),
+      home: () => this.#follower.centre() || this.#viewpoint?.home(),
       transcript: () => this.#captions.text(),
       camera: (on) => this.#stopCameras(on),
       notice: (code, message) => this.#notice(code, message),

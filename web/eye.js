@@ -53,10 +53,11 @@ export function screenAxes({ centre, right, up }) {
 }
 
 // The pose of an eye at `offset` from the window's middle: right, up, towards the viewer, in half-heights of the window. An
-// eye that is too far away or too near is brought along its line of sight: it keeps seeing from that side.
+// eye that is too far away or aside is brought along its line of sight, as far as may be: it keeps seeing from that side.
 export function poseOf({ half, distance }, offset) {
   const [x, y, z] = offset.map((v) => (v * half) / distance);
-  const depth = clamp(z, ...DEPTH_RANGE);
+  const aside = Math.max(Math.abs(x) / ACROSS, Math.abs(y) / RISE, 1);
+  const depth = clamp(z / aside, ...DEPTH_RANGE);
   const near = depth / Math.max(z, 1e-3);
   return clampPose({ across: (x * near) / ACROSS, rise: (y * near) / RISE, depth });
 }

@@ -30,6 +30,7 @@ export class EyeWindow {
   #camera = null;
   #motion = new EyeMotion();
   #eyes = null; // the last that were shown, in screen coordinates
+  #shift = [0, 0]; // right, up, metres: what a camera that doesn't look straight out of the screen is off by
   #lastSeen = 0;
   #told = 0;
   #tick = null;
@@ -54,6 +55,16 @@ export class EyeWindow {
   stop() {
     this.#close();
     this.#enter("off");
+  }
+
+  // The eyes are before the middle of the picture now, wherever the camera looks; say whether any are followed.
+  centre() {
+    if (!this.#eyes) return false;
+    const [a, b] = this.#eyes;
+    const { middle } = this.#picture();
+    this.#shift = this.#shift.map((v, i) => v + middle[i] - (a[i] + b[i]) / 2);
+    this.#motion.clear();
+    return true;
   }
 
   get #on() {
@@ -115,7 +126,8 @@ export class EyeWindow {
       this.found += 1;
       this.#lastSeen = now;
       const { pixel, place } = this.#settings;
-      const camera = cameraAt(place, [screen.width * pixel, screen.height * pixel]);
+      const [right, up] = cameraAt(place, [screen.width * pixel, screen.height * pixel]);
+      const camera = [right + this.#shift[0], up + this.#shift[1], 0];
       this.#motion.add(eyes.map((eye) => fromCamera(eye, camera)), at);
       this.#enter("following");
       this.#tick ??= requestAnimationFrame((t) => this.#show(t));
@@ -131,11 +143,16 @@ export class EyeWindow {
 
   #show(now) {
     this.#tick = requestAnimationFrame((t) => this.#show(t));
-    const { viewpoint, picture, aspect, delay } = this.#look();
+    const { viewpoint, delay } = this.#look();
     this.#eyes = this.#motion.predict(now + delay);
     if (!this.#eyes || !viewpoint) return;
-    const shown = pictureOn(window, picture.getBoundingClientRect(), aspect, this.#settings.pixel);
-    viewpoint.follow(this.#eyes.map((eye) => fromPicture(eye, shown)));
+    const picture = this.#picture();
+    viewpoint.follow(this.#eyes.map((eye) => fromPicture(eye, picture)));
+  }
+
+  #picture() {
+    const { picture, aspect } = this.#look();
+    return pictureOn(window, picture.getBoundingClientRect(), aspect, this.#settings.pixel);
   }
 
   #lose() {

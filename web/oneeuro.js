@@ -3,7 +3,7 @@
 // A low-pass filter whose cutoff grows with speed: a still head is steady, a moving one isn't late.
 
 // At rest (Hz), per m/s of speed (Hz), of the speed itself (Hz). Depth is the noisiest and matters least.
-const SIDEWAYS = { rest: 1.2, pace: 40, speed: 3 };
+const SIDEWAYS = { rest: 1.5, pace: 80, speed: 4 };
 const DEPTH = { rest: 0.7, pace: 12, speed: 1 };
 
 // The weight of a new value `seconds` after the last, at cutoff `hertz`.

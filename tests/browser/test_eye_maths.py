@@ -158,10 +158,11 @@ SCREEN = {"centre": [0, 0, 1.0], "right": [0.4, 0, 0], "up": [0, -0.3, 0]}
 
 def test_an_eye_before_the_screen_is_as_far_before_the_window(run: Callable[..., Any]) -> None:
     body = """const frame = m.windowFrame(argument);
-      return [[0.2, 0.1, 2.4], [1.2, 0, 8], [9, -9, 3]].map((o) => m.eyeOf(frame, m.poseOf(frame, o)));"""
-    inside, far, aside = run("eye", body, SCREEN)
+      return [[0.2, 0.1, 2.4], [1.2, 0, 8], [2.4, 0, 4], [9, -9, 3]].map((o) => m.eyeOf(frame, m.poseOf(frame, o)));"""
+    inside, far, aside, beyond = run("eye", body, SCREEN)
     # half a height of the window is 0.3 m; y is down, z away from the viewer
     assert inside == pytest.approx([0.06, -0.03, 1 - 0.72])
     # too far away: the view from the same side, from as far as it goes
     assert far[0] / (1 - far[2]) == pytest.approx(1.2 / 8) and far[2] < inside[2]
-    assert aside == pytest.approx([0.45, 0.25, 1 - 0.9]), "as far aside as the pointer goes"
+    assert aside == pytest.approx([0.45, 0, 1 - 0.75]), "so is what is too far aside, where that helps"
+    assert beyond == pytest.approx([0.45, 0.25, 1 - 0.5]), "elsewhere as far aside as the pointer goes"

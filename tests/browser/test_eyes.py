@@ -166,6 +166,9 @@ def test_the_shown_picture_follows_the_head_until_the_button_is_pressed_again(
     assert all(len(m["eyes"]) == 2 for m in sent)
     middles = np.array([np.mean(m["eyes"], 0) for m in sent])
     assert np.ptp(middles[:, 0]) > 0.03, "the eye moves with the head"
+    assert abs(np.median(middles[:, 1])) > 0.1, "a camera above the screen has seen the eyes below it, above the middle"
+    v.page.click("[data-call=home]")
+    v.until("Math.abs(window.streamsvc.stats.eye[1]) < 0.03", "who presses Centre is before the middle")
     v.page.mouse.move(1200, 400)
     button.click()
     assert button.get_attribute("aria-pressed") == "false"
