@@ -231,7 +231,7 @@ def test_unknown_rung_device_and_unwritable_places_are_refused(made: Path, tmp_p
     with pytest.raises(StreamsvcError, match="classical, sgbm-108"):
         synthesize(*files, tmp_path / "out.png", rung="net-9")
     with pytest.raises(StreamsvcError, match="cuda"):
-        synthesize(*files, tmp_path / "out.png", device="cuda")
+        synthesize(*files, tmp_path / "out.png", device="cuda", rung="classical")
     with pytest.raises(StreamsvcError, match="tpu"):
         synthesize(*files, tmp_path / "out.png", device="tpu")
     with pytest.raises(StreamsvcError, match="nowhere"):

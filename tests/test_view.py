@@ -281,7 +281,7 @@ def test_unknown_rung_empty_set_bad_view_and_other_devices_are_refused(
     with pytest.raises(ViewError, match="finite"):
         make(synthesizer, frames, replace(cameras[1], t=np.full(3, np.nan)))
     with pytest.raises(ViewError, match="cpu"):
-        ViewSynthesizer(rig, W, H, device="cuda")
+        ViewSynthesizer(rig, W, H, device="tpu")
     with pytest.raises(ViewError, match="pixels a side"):
         ViewSynthesizer(rig, 0, H)
 

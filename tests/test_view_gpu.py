@@ -180,6 +180,8 @@ def test_a_net_must_be_where_it_is_to_run(net: NetGeometry, monkeypatch: pytest.
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ViewError, match="no CUDA GPU"):
         ViewSynthesizer(rig, *VIEW, device="cuda")
+    with pytest.raises(ViewError, match="no CUDA GPU"):
+        synthesize(*[Path("nowhere")] * 4, device="cuda")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     if DEVICE == "cpu":
         with pytest.raises(ViewError, match="net is on 'cpu'"):
