@@ -19,7 +19,6 @@ from streamsvc.bench.speech_run import Remembered, Watched, interpret
 from streamsvc.bench.speech_score import Quality, Scored, figures
 from streamsvc.budget.slices import run_to_end
 from streamsvc.cli import main
-from streamsvc.scene import talk
 from streamsvc.speech.errors import PolicyError, SpeechError
 from streamsvc.speech.events import InterpretSettings
 from streamsvc.speech.fake import FakeDetector, FakeTranslator, speak
@@ -39,7 +38,6 @@ def words(prompt: int) -> str:
 def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache with eight Spanish prompts, and some that are of no use."""
     monkeypatch.setenv("STREAMSVC_CACHE", str(tmp_path))
-    talk.texts.cache_clear()
     english = {f"p{i}": words(i) for i in range(8)}
     english |= {"short": "w0 w1 w2", "noise": "[a sound of bells]", "alike": words(0), "brief": words(9)}
     for language in ("en", "es"):

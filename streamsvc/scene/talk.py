@@ -59,10 +59,13 @@ def _clips() -> dict[str, Any]:
     return document
 
 
-@cache
 def texts(language: str) -> dict[str, str]:
     """Return what the prompts of a language (or `en`) say by id; raises SceneError when they aren't there."""
-    path = asset(f"speech/{language}/core-sounds-{language}.txt.gz")
+    return _texts(asset(f"speech/{language}/core-sounds-{language}.txt.gz"))
+
+
+@cache
+def _texts(path: Path) -> dict[str, str]:
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         pairs = (line.split(":", 1) for line in lines if ":" in line and not line.startswith(";"))
         return {name.strip(): " ".join(text.split()) for name, text in pairs}

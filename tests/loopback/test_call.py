@@ -164,7 +164,8 @@ async def test_a_stage_slower_than_the_frame_period_drops_whole_sets_and_queues_
         # In flight: two waiting, one a lane, and what is on its way to and from the worker.
         assert counts.submitted - counts.views - running.worker.statistics().waiting >= 0
     records = [r for r in read_ledger(tmp_path / "ledger.jsonl") if r.kind == "view"]
-    assert {r.reason for r in records if r.outcome == "dropped"} & {"superseded", "hopeless"}
+    # The planner thins as soon as it knows what a set costs; until then sets are overtaken or late.
+    assert {r.reason for r in records if r.outcome == "dropped"} & {"thinned", "superseded", "hopeless"}
     shown = [r for r in records if r.displayed_ns is not None]
     assert all(r.cameras == 2 for r in shown)
     # Between the capture of a shown set and its display no more sets were captured than may be in the pipeline.

@@ -39,6 +39,7 @@ def load(model: Path) -> Any:
     from piper.config import PiperConfig
 
     engine: Any = onnxruntime
+    engine.set_seed(1)  # Piper draws its prosody at random: a voice says the same texts the same way each time
     options = engine.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
