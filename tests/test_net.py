@@ -14,7 +14,7 @@ from streamsvc.frames import Camera
 from streamsvc.view.errors import ViewError
 from streamsvc.view.net.geometry import NetGeometry
 from streamsvc.view.net.model import LEVELS, GeometryNet
-from streamsvc.view.net.ops import compare, compare_reference, convex, convex_reference
+from streamsvc.view.net.ops import compare, compare_reference, convex, convex_reference, convolve
 from streamsvc.view.net.pairs import net_pair
 from streamsvc.view.net.weights import load_net, read_card
 from streamsvc.view.rectify import cropped_pair, rectify_pair
@@ -224,3 +224,16 @@ def test_weights_that_are_missing_damaged_or_of_another_net_are_refused_plainly(
     sign()
     assert read_card(tmp_path)["sha256"]
     assert not any(p.requires_grad for p in load_net(tmp_path).parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_convolutions_with_what_follows_are_the_same_in_one_go(dtype: torch.dtype) -> None:
+    torch.manual_seed(3)
+    conv = torch.nn.Conv2d(16, 16, 3, padding=1).to(dtype)
+    x, plus = (torch.randn(2, 16, 12, 20).to(dtype).contiguous(memory_format=torch.channels_last) for _ in range(2))
+    apart = convolve(conv, x), convolve(conv, x, plus)
+    with torch.inference_mode():
+        together = convolve(conv, x), convolve(conv, x, plus)
+    for a, b in zip(apart, together, strict=True):
+        assert b.min() == 0 and b.max() > 1
+        torch.testing.assert_close(a.detach(), b.clone(), rtol=1e-2, atol=0.02 if dtype == torch.bfloat16 else 1e-5)

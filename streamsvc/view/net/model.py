@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from streamsvc.view.net.ops import compare, convex
+from streamsvc.view.net.ops import compare, convex, convolve
 from streamsvc.view.net.pairs import BINS
 
 BAND = (5, 4)
@@ -77,7 +77,7 @@ class _Block(nn.Module):
         nn.init.zeros_(self.b.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.b(F.relu(self.a(x))))
+        return convolve(self.b, convolve(self.a, x), x)
 
 
 def _down(inward: int, outward: int) -> nn.Conv2d:
@@ -90,10 +90,10 @@ class _Encoder(nn.Module):
     def __init__(self, w: Widths) -> None:
         super().__init__()
         self.to_half = _down(3, w.half)
-        self.quarter = nn.Sequential(_down(w.half, w.quarter), nn.ReLU(), _Block(w.quarter))
-        self.eighth = nn.Sequential(_down(w.quarter, w.eighth), nn.ReLU(), _Block(w.eighth), _Block(w.eighth))
+        self.quarter = nn.Sequential(_down(w.half, w.quarter), nn.ReLU(True), _Block(w.quarter))
+        self.eighth = nn.Sequential(_down(w.quarter, w.eighth), nn.ReLU(True), _Block(w.eighth), _Block(w.eighth))
         self.sixteenth = nn.Sequential(
-            _down(w.eighth, w.sixteenth), nn.ReLU(), _Block(w.sixteenth), _Block(w.sixteenth)
+            _down(w.eighth, w.sixteenth), nn.ReLU(True), _Block(w.sixteenth), _Block(w.sixteenth)
         )
         self.from_sixteenth = nn.Conv2d(w.sixteenth, w.eighth, 1)
         self.join_eighth = nn.Conv2d(w.eighth, w.eighth, 3, padding=1)
@@ -102,12 +102,12 @@ class _Encoder(nn.Module):
         self.from_quarter = nn.Conv2d(w.quarter, w.half, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        half = F.relu(self.to_half(x))
+        half = convolve(self.to_half, x)
         quarter = self.quarter(half)
         eighth = self.eighth(quarter)
         sixteenth = self.sixteenth(eighth)
-        eighth = self.join_eighth(F.relu(eighth + _twice(self.from_sixteenth(sixteenth))))
-        quarter = self.join_quarter(F.relu(quarter + _twice(self.from_eighth(eighth))))
+        eighth = self.join_eighth((eighth + _twice(self.from_sixteenth(sixteenth))).relu_())
+        quarter = self.join_quarter((quarter + _twice(self.from_eighth(eighth))).relu_())
         half = half + _twice(self.from_quarter(quarter))
         return half, quarter, eighth
 
@@ -131,7 +131,7 @@ class _Level(nn.Module):
         self.blocks = nn.Sequential(*[_Block(width) for _ in range(blocks)])
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden: Tensor = self.blocks(F.relu(self.enter(x)))
+        hidden: Tensor = self.blocks(convolve(self.enter, x))
         return hidden
 
 
@@ -147,7 +147,7 @@ class _Edges(nn.Module):
 
     def forward(self, hidden: Tensor, pictures: Tensor, disparity: Tensor) -> tuple[Edge, Tensor, Tensor]:
         own = F.pixel_unshuffle(pictures, 2).contiguous(memory_format=torch.channels_last)
-        out = self.heads(self.block(F.relu(self.enter(_joined(hidden, own))))).float().contiguous()
+        out = self.heads(self.block(convolve(self.enter, _joined(hidden, own)))).float().contiguous()
         near, far = disparity + F.softplus(out[:, 0]), disparity - F.softplus(out[:, 1])
         side = F.pixel_shuffle(out[:, 2:6], 2).squeeze(1)
         share = torch.sigmoid(side)
@@ -190,20 +190,21 @@ class GeometryNet(nn.Module):
         pictures = torch.cat([left, right]).contiguous(memory_format=torch.channels_last)
         some = pictures[:, :, 1::4, 1::4]
         mean, spread = some.mean((2, 3), keepdim=True), some.std((2, 3), keepdim=True)
-        pictures = ((pictures - mean) / (spread + 0.05)).to(dtype)
+        scale = 1 / (spread + 0.05)
+        pictures = torch.addcmul(-mean * scale, pictures, scale).to(dtype)
         half, quarter, eighth = self.encoder(pictures)
         n = left.shape[0]
         sign = torch.cat([torch.ones_like(shift), -torch.ones_like(shift)]).view(2 * n, 1, 1, 1)
         apart = torch.cat([shift, shift]).view(2 * n, 1, 1)
         answer, hidden = self._coarse(eighth, sign, apart)
         yield answer
-        start, state = answer.upsampled, _twice(F.relu(self.to_fine(hidden)))
+        start, state = answer.upsampled, _twice(convolve(self.to_fine, hidden))
         hidden = self.fine(self._about(start, state, quarter, sign, apart, 4, BAND[0], self.groups[1]))
         out = self.fine_heads(hidden).float()
         disparity = start.detach() + 4 * out[:, 0]
         answer = Answer(4, disparity, convex(disparity, self.fine_mix(hidden)), out[:, 1], out[:, 2])
         yield answer
-        start, state = answer.upsampled, _twice(F.relu(self.to_finest(hidden)))
+        start, state = answer.upsampled, _twice(convolve(self.to_finest, hidden))
         hidden = self.finest(self._about(start, state, half, sign, apart, 2, BAND[1], self.groups[2]))
         out = self.finest_heads(hidden).float()
         disparity = start.detach() + 2 * out[:, 0]
@@ -216,7 +217,7 @@ class GeometryNet(nn.Module):
         x = torch.arange(w, device=features.device, dtype=torch.float32).view(1, 1, w)
         at = (x + sign.view(b, 1, 1) * (apart / 8).round()).expand(b, h, w)
         compared = compare(features[:n], features[n:], at, 0, BINS, g)
-        hidden = F.relu(self.volume(_joined(compared, features, sign.expand(b, 1, h, w))))
+        hidden = convolve(self.volume, _joined(compared, features, sign.expand(b, 1, h, w)))
         hidden = self.volume_blocks(hidden)
         scores = (self.scores(hidden) + self.trust * compared.view(b, g, BINS, h, w).mean(1)).float()
         # Soft-argmax over the best bin and two beside it: a mean over all would mix two surfaces.
