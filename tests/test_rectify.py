@@ -8,10 +8,13 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from view_scene import arc, looking_at
+from view_scene import arc, looking_at, pair_rig
 
 from streamsvc.frames import Camera
+from streamsvc.view import ViewSynthesizer
 from streamsvc.view.errors import ViewError
+from streamsvc.view.maps import ENLARGED, PairMaps
+from streamsvc.view.net import open_net
 from streamsvc.view.rectify import RectifiedPair, pixel_rays, rectify_pair, shrunk
 
 RANGE = (0.7, 1.6)
@@ -126,3 +129,27 @@ def test_sides_hold_what_the_pair_promises() -> None:
         assert 0 <= side.columns[0] < side.columns[1] <= shape[1]
     assert pair.left.columns[0] >= pair.disparities
     assert pair.right.columns[1] + pair.disparities <= pair.left.grid.width
+
+
+def test_pictures_are_enlarged_only_so_far_to_be_matched_and_nothing_else_changes() -> None:
+    a, b = arc(2, 20)
+    maps = PairMaps(pair_rig([a, b]))
+    own, larger, most = (maps.rectified(a, b, side) for side in (320, 480, 900))
+    assert own.left.source == larger.left.source
+    assert larger.fb == pytest.approx(1.5 * own.fb) and most.fb == pytest.approx(ENLARGED * own.fb)
+    # The same column of the world, half as many pixels again.
+    assert larger.left.grid.height == pytest.approx(1.5 * own.left.grid.height, abs=2)
+    x, y = own.left.grid.width // 2, own.left.grid.height // 2
+    ray = np.linalg.inv(own.left.grid.K) @ (x, y, 1)
+    u, v, w = larger.left.grid.K @ ray
+    u, v = round(u / w), round(v / w)
+    assert larger.left.map_x[v, u] == pytest.approx(own.left.map_x[y, x], abs=0.5)
+    assert larger.left.map_y[v, u] == pytest.approx(own.left.map_y[y, x], abs=0.5)
+
+
+@pytest.mark.parametrize(("size", "most"), [((320, 240), "net-512-3"), ((160, 120), "net-240-3")])
+def test_a_pair_with_little_disparity_has_the_rungs_that_its_pictures_are_large_enough_for(
+    size: tuple[int, int], most: str
+) -> None:
+    rungs = [r.name for r in ViewSynthesizer(pair_rig(arc(2, 5, *size)), *size, net=open_net()).rungs]
+    assert rungs[-1] == most

@@ -248,7 +248,7 @@ def test_a_cutout_is_the_person_alone_whatever_the_backdrop_with_the_matte_below
         synthesizer = ViewSynthesizer(rig, 320, 240, mode=mode, net=open_net(), backdrop=backdrop)
         shot = synthesizer.shot(None)
         truth = body.render(shot.cameras[0], 0.5).alpha
-        picture = run_to_end(take(shot, synthesizer.views(frames, shot.cameras, "net-160-3"))).pixels
+        picture = run_to_end(take(shot, synthesizer.views(frames, shot.cameras, "net-200-2"))).pixels
         assert picture.shape == (360, 320, 3)
         assert np.abs(picture[240:, :, 0] / 255 - truth[::2]).mean() < 0.03
         beside = cv2.dilate(truth, np.ones((31, 31), np.uint8)) == 0

@@ -45,7 +45,7 @@ from streamsvc.view.synthesize import synthesize
 DEVICE = check_device("cuda")
 SIZE = 64, 48
 VIEW = 40, 32
-RUNG = "net-128-3"
+RUNG = "net-160-2"
 
 
 @pytest.fixture(scope="module")

@@ -75,8 +75,9 @@ def flickers(shot: Shot, seed: int, rungs: Rungs, frames: int) -> Iterator[Row]:
     seen = [noisy(shot.frames, seed, n) for n in range(frames)]
     person, edge = shot.truth.alpha > 0.5, outline(shot.truth.alpha)
     height, width = shot.truth.rgb.shape[:2]
+    rungs = rungs.at(shot.rig, (width, height))
     shown = {NEAREST: [nearest_camera(replace(shot, frames=s)) for s in seen]}
-    for name in rungs.at(shot.rig, (width, height)).names:
+    for name in rungs.names:
         synthesizer = rungs.maker(shot.rig, (width, height))
         shown[name] = [run_to_end(synthesizer.slices(s, shot.target, name)).pixels for s in seen]
     alone = rungs.maker(shot.rig, (width, height), steady=False)

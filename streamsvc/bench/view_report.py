@@ -118,7 +118,7 @@ def report(figures: dict[str, Any]) -> list[str]:
         )
     for size in figures["sizes"]:
         rows = [r for r in figures["milliseconds"] if r["size"] == size]
-        section(f"{size}: milliseconds", "", table(rows, MILLISECONDS, ("cameras", "row", "stage")))
+        section(f"{size}: milliseconds", "", table(rows, MILLISECONDS, ("case", "row", "stage")))
     for size in figures["sizes"]:
         rows = [r for r in figures["disparity"] if r["size"] == size]
         section(f"{size}: disparity of the left camera", "Dense, in its pixels.", table(rows, (*DISPARITY, *PERSON)))

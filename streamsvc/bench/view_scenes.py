@@ -38,7 +38,8 @@ FRAMES_PER_SECOND = 15
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Which cameras and which target: `fraction` of the way between the two middle cameras, 20 degrees apart.
+    """Which cameras and which target: `fraction` of the way between the two middle cameras, 20 degrees apart; `close`:
+    of four cameras only the two at one end, 10 degrees apart.
 
     With `miscalibrated` the rig that the view is made with isn't quite the one that took the pictures. The target is
     then half-way between the cameras as they are believed to stand and the truth half-way between where they do: an
@@ -51,13 +52,20 @@ class Case:
     fraction: float
     miscalibrated: bool = False
     unlike: bool = False
+    close: bool = False
+
+    def rig(self, scene: Scene, size: tuple[int, int]) -> Rig:
+        """Return the cameras of pictures of `size` before `scene`."""
+        whole = scene.rig(self.cameras, *size)
+        return replace(whole, cameras=whole.cameras[:2], pairs=whole.pairs[:1]) if self.close else whole
 
 
 BETWEEN = Case("between", 2, 0.5)
 FOUR = Case("four cameras", 4, 0.5)
 NOISE = Case("calibration noise", 2, 0.5, miscalibrated=True)
 COLOUR = Case("unlike cameras", 2, 0.25, unlike=True)
-CASES = (BETWEEN, Case("beyond left", 2, -0.25), Case("beyond right", 2, 1.25), FOUR, NOISE, COLOUR)
+CLOSE = Case("10 degrees apart", 4, 0.5, close=True)
+CASES = (BETWEEN, Case("beyond left", 2, -0.25), Case("beyond right", 2, 1.25), CLOSE, FOUR, NOISE, COLOUR)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +96,7 @@ class HeldOut:
 
     def shot(self, case: Case, size: tuple[int, int], later: int = 0) -> Shot:
         """Return what `case` shows in pictures of `size`, `later` frames on."""
-        rig = self.scene.rig(case.cameras, *size)
+        rig = case.rig(self.scene, size)
         middle = len(rig.cameras) // 2
         names = rig.cameras[middle - 1].name, rig.cameras[middle].name
         stands = between(rig, *names, case.fraction)

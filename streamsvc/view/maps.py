@@ -12,12 +12,15 @@ from collections.abc import Mapping
 from streamsvc.frames import Camera, Pixels, Rig
 from streamsvc.view.depthrange import estimate_depth_range
 from streamsvc.view.net.pairs import NetPair, net_pair
-from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk
+from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk, side_of
 
 DEFAULT_RANGE = (0.3, math.inf)
 
 CACHED_PAIRS = 64
 """More than a rig of four cameras has pairs times rungs, on a GPU too."""
+
+ENLARGED = 1.6
+"""Pictures are enlarged up to so many times to be matched: disparity is told in parts of a pixel, and more of them."""
 
 FADE_PX = 5.0
 """Depth behind the nearest surface, as disparity in grid pixels, at which a splat's weight is down to 1/e."""
@@ -53,15 +56,17 @@ class PairMaps:
                     self._ranges[a.name, b.name] = found
 
     def rectified(self, a: Camera, b: Camera, side: int) -> RectifiedPair:
-        """Return the pair rectified for pictures of these sizes on a rung that matches them `side` wide; raises
-        ViewError for a pair that can't be matched."""
+        """Return the pair rectified for pictures of these sizes on a rung that matches them `side` wide, or `ENLARGED`
+        times as wide as they are; raises ViewError for a pair that can't be matched."""
         names = a.name, b.name
         depth_range = self._rig.depth_range or self._ranges.get(names, DEFAULT_RANGE)
         key = (*names, a.width, a.height, b.width, b.height, side, *depth_range)
         with self._lock:
             pair = self._pairs.get(key)
         if pair is None:
-            pair = rectify_pair(shrunk(a, side), shrunk(b, side), depth_range)
+            small = shrunk(a, side), shrunk(b, side)
+            enlarged = min(max(side / min(map(side_of, small)), 1.0), ENLARGED)
+            pair = rectify_pair(*small, depth_range, enlarged)
             with self._lock:
                 while len(self._pairs) >= CACHED_PAIRS:
                     self._pairs.pop(next(iter(self._pairs)))

@@ -11,6 +11,7 @@ the rectified z is (d + shift) / (f·B), both in grid pixels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -155,22 +156,28 @@ def _side(source: Camera, rotation: Matrix, K: Matrix, size: tuple[int, int], co
     return Side(source, grid, x, y, inside, columns, pixel_rays(grid))
 
 
+def side_of(camera: Camera) -> float:
+    """Return the width of a 4:3 picture of as many pixels as the camera's."""
+    return math.sqrt(camera.width * camera.height * 4 / 3)
+
+
 def shrunk(camera: Camera, side: float) -> Camera:
     """Return `camera` for pictures of as many pixels as `side` x 3/4 `side`, or unchanged when it has fewer."""
-    scale = float(side / np.sqrt(camera.width * camera.height * 4 / 3))
+    scale = side / side_of(camera)
     if scale >= 1:
         return camera
     return camera.resized(max(round(camera.width * scale), 1), max(round(camera.height * scale), 1))
 
 
-def rectify_pair(a: Camera, b: Camera, depth_range: tuple[float, float]) -> RectifiedPair:
+def rectify_pair(a: Camera, b: Camera, depth_range: tuple[float, float], enlarged: float = 1.0) -> RectifiedPair:
     """Rectify the cameras `a` and `b`, in either order, for depths `depth_range` (near, far; metres along their z).
 
-    Far may be infinite. Raises ViewError when they share a centre, look along the baseline, or hardly overlap.
+    Far may be infinite. The grid's pixels are those of the cameras in the middle, or `enlarged` times as many a side.
+    Raises ViewError when they share a centre, look along the baseline, or hardly overlap.
     """
     rotation, swapped = common_rotation(a, b)
     left, right = (b, a) if swapped else (a, b)
-    focal = float(np.mean([a.K[0, 0], a.K[1, 1], b.K[0, 0], b.K[1, 1]]))
+    focal = enlarged * float(np.mean([a.K[0, 0], a.K[1, 1], b.K[0, 0], b.K[1, 1]]))
     fb = focal * float(np.linalg.norm(b.centre - a.centre))
     extents = []
     for camera in (left, right):
@@ -198,7 +205,7 @@ def rectify_pair(a: Camera, b: Camera, depth_range: tuple[float, float]) -> Rect
     first = min(l0, r0, columns_l[0] - disparities)
     last = max(l1, r1, columns_r[1] + disparities)
     size = int(np.ceil(last - first)) + 1, int(np.ceil(bottom - top))
-    if max(size) > MAX_GRID_FACTOR * max(a.width, a.height, b.width, b.height) + 2 * disparities:
+    if max(size) > MAX_GRID_FACTOR * enlarged * max(a.width, a.height, b.width, b.height) + 2 * disparities:
         raise ViewError(f"the cameras {a.name!r} and {b.name!r} look too far apart to be matched")
 
     def columns(span: tuple[float, float]) -> tuple[int, int]:

@@ -1,9 +1,11 @@
 """The ladder: classical rungs and the net's, each at several resolutions, with measured cost and quality.
 
-A rung `net-N-L` runs L levels of the geometry net on pictures of as many pixels as N x 3/4 N, a rung `sgbm-N` matches
-such pictures classically; colour is always the full resolution's. Each uses the pair about the view alone; `-fused`
-adds the pairs that share a camera with it. The classical rungs end where more stops helping: on the scene bodies,
-matching 200 to 320 wide costs two to ten times as much as 160 and gains nothing on the person.
+A rung `net-N-L` runs L levels of the geometry net on pictures of as many pixels as N x 3/4 N (enlarged, where the
+cameras' are smaller: pairs with little disparity gain by that), a rung `sgbm-N` matches such pictures classically;
+colour is always the full resolution's. Two levels of more pixels are worth more than three of fewer. Each uses the
+pair about the view alone; `-fused` adds the pairs that share a camera with it. The classical rungs end where more stops
+helping: on the scene bodies, matching 200 to 320 wide costs two to ten times as much as 160 and gains nothing on the
+person.
 """
 
 from __future__ import annotations
@@ -57,15 +59,19 @@ class Level:
 # more cameras 10 degrees outside of these.
 LEVELS = (Level(108, 0, 23.9, 25.6), Level(160, 0, 24.6, 26.4), Level(180, 0, 24.8, 26.7))
 NET_LEVELS = (
-    Level(128, 3, 25.7, 26.0),
-    Level(160, 3, 26.2, 26.5),
-    Level(200, 3, 26.7, 27.1),
-    Level(240, 3, 27.2, 27.9),
-    Level(280, 3, 27.6, 28.0),
+    Level(160, 2, 25.8, 26.1),
+    Level(200, 2, 26.2, 26.6),
+    Level(240, 2, 26.9, 27.3),
+    Level(280, 2, 27.2, 27.6),
+    Level(240, 3, 27.4, 28.1),
+    Level(280, 3, 27.7, 28.1),
+    # Only pairs with little disparity have these; cameras 8 degrees apart (four scenes), as what they gain on 280.
+    Level(400, 2, 28.0, 28.4),
+    Level(512, 2, 28.4, 28.8),
+    Level(512, 3, 28.7, 29.1),
 )
 # Measured at 960x720, cameras 7 degrees apart (two scenes), as what they gain on 280; above 560 a guess.
 DEVICE_LEVELS = (
-    Level(400, 3, 28.5, 28.9),
     Level(560, 3, 28.8, 29.2),
     Level(800, 3, 28.9, 29.3),
     Level(1182, 3, 29.0, 29.4),
@@ -83,8 +89,8 @@ _RECTIFY = 12.0
 _DEVICE_SET, _DEVICE_FASTER = 2e6, 100.0
 
 # Nanoseconds a pixel of the net's input, both pictures, by levels; and a call.
-_NET_PIXEL = {1: 250.0, 2: 400.0, 3: 620.0}
-_NET_CALL = 5e6
+_NET_PIXEL = {1: 130.0, 2: 200.0, 3: 345.0}
+_NET_CALL = 3e6
 
 
 def rung_for(

@@ -34,11 +34,11 @@ from streamsvc.view.gpu import check_device
 from streamsvc.view.health import Finding
 from streamsvc.view.health_rig import Health
 from streamsvc.view.learned import learned_sources
-from streamsvc.view.maps import DEFAULT_RANGE, PairMaps, fade_per_m
+from streamsvc.view.maps import DEFAULT_RANGE, ENLARGED, PairMaps, fade_per_m
 from streamsvc.view.modes import EYES_APART_M, NEAREST_M, Shot, covered, shoot
 from streamsvc.view.net.pairs import MAX_DISPARITY, NetPair
 from streamsvc.view.passthrough import MIN_SIDE, as_plane, check_frame, pass_through
-from streamsvc.view.rectify import RectifiedPair
+from streamsvc.view.rectify import RectifiedPair, side_of
 from streamsvc.view.rungs import DEVICE_LEVELS, LEVELS, NET_LEVELS, Level, on_device, rung_for, worthwhile
 from streamsvc.view.steady import Steady
 
@@ -129,7 +129,7 @@ class ViewSynthesizer:
             if learned and net is not None and not backdrop.hides:
                 from streamsvc.view.gpu.paths import Paths
 
-                learned += tuple(level for level in DEVICE_LEVELS if level.side <= self._smallest_side())
+                learned += DEVICE_LEVELS
                 assert self._maps is not None
                 self._paths = Paths(net, self._maps, depth=mode.kind == "packed")
         levels = [*(() if backdrop.hides else LEVELS), *learned]
@@ -143,9 +143,9 @@ class ViewSynthesizer:
             self._prepare_paths(self._paths)
 
     def _smallest_side(self) -> float:
-        """The side of a 4:3 picture of as many pixels as the smallest of the cameras' has."""
+        """The width of a 4:3 picture of as many pixels as the smallest of the cameras' has."""
         assert self.rig is not None
-        return min(math.sqrt(c.width * c.height * 4 / 3) for c in self.rig.cameras)
+        return min(map(side_of, self.rig.cameras))
 
     def _prepare_paths(self, paths: Paths) -> None:
         """Have ready what the ladder's rungs need on the device, for pictures of the cameras' sizes."""
@@ -157,8 +157,11 @@ class ViewSynthesizer:
                 paths.prepare(level, views, shown, _helping(level, shown, self.rig.pairs), cameras)
 
     def _rung(self, level: Level) -> Rung | None:
-        """The rung of `level` with the dearest pair of each group; None where disparities are too large for the net."""
+        """The rung of `level` with the dearest pair of each group; None where disparities are too large for the net, or
+        the pictures too small for the level."""
         pairs = self.rig.pairs if self.rig else ()
+        if level.levels and NET_LEVELS[0].side < level.side > ENLARGED * self._smallest_side():
+            return None
         maps: dict[Pair, RectifiedPair | NetPair] = {}
         for a, b in pairs:
             assert self.rig is not None and self._maps is not None
