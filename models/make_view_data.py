@@ -61,7 +61,7 @@ def make(kind: str, seed: int, number: int, people: People | None, photos: list[
     rng = np.random.default_rng([seed, number])
     if people is not None:
         return people.pair(rng, int(rng.integers(160, 321)))
-    reach = float(np.exp(rng.uniform(np.log(12), np.log(150))))
+    reach = float(np.exp(rng.uniform(np.log(12), np.log(190))))
     if rng.random() < 0.1:  # nothing but fine structure, from which no shape can be guessed
         photos = [waves_picture(rng, 256)]
     return layered_pair(rng, (320, 240), reach, photos)
