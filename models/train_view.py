@@ -1,14 +1,15 @@
 """Train the geometry net from scratch or go on where it stopped, in pieces of any length.
 
-    python models/train_view.py --out DIR [--resume] [--minutes 60] [--batch 4] [--device cpu|cuda]
+    python models/train_view.py --out DIR [--resume] [--minutes 60] [--steps N] [--batch 4] [--device cpu|cuda]
     python models/train_view.py --out DIR --evaluate
 
 Training pairs come from `make_view_data.py` (made beside this, or before); what appears while this runs is used too.
 DIR/checkpoint.pt holds everything that is needed to go on (weights, their running mean, optimiser, step), written
 every few minutes and at the end; DIR/geometry.safetensors the mean of the weights in bfloat16, with its card beside it;
 DIR/curve.jsonl the losses and scores, DIR/curve.png their plot. The learning rate falls to a tenth over the last
-third of `--minutes`, so each piece ends in weights that can be used. `--resume` without a checkpoint in DIR goes on
-from the committed weights.
+third of `--minutes` (or `--steps`), so each piece ends in weights that can be used. `--resume` without a checkpoint in
+DIR goes on from the committed weights. `--levels 2` trains the first two levels alone, to see what they lose by being a
+part of the whole.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def motorcycle() -> Sample:
     }  # fmt: skip
 
 
-def evaluate(net: GeometryNet, folder: Path, device: str) -> dict[str, dict[str, float]]:
+def evaluate(net: GeometryNet, folder: Path, device: str, levels: int = LEVELS) -> dict[str, dict[str, float]]:
     """Score every level, upsampled to the input: EPE in pixels, bad-1 and bad-2 in per cent, on what is held out."""
     net.eval()
     sets = {"motorcycle": [motorcycle()]}
@@ -121,7 +122,7 @@ def evaluate(net: GeometryNet, folder: Path, device: str) -> dict[str, dict[str,
         sets[kind] = [crop(load(path), (320, 240), None) for path in sorted(folder.glob(f"{kind}-*.npz"))]
     scores: dict[str, dict[str, float]] = {}
     for name, samples in sets.items():
-        rows = ("8", "4", "2")
+        rows = ("8", "4", "2")[:levels]
         scores |= {f"{name}/{row}": {"epe": 0.0, "bad1": 0.0, "bad2": 0.0} for row in rows}
         pixels = 0
         matte = []
@@ -129,7 +130,7 @@ def evaluate(net: GeometryNet, folder: Path, device: str) -> dict[str, dict[str,
             batch = batch_of([sample], device)
             with torch.inference_mode():
                 pictures = batch["left"], batch["right"], batch["shift"]
-                answers = net(*pictures)
+                answers = net(*pictures, levels)
             # The left direction alone for the real pair, whose right truth nobody has.
             truth = batch["d"]
             known = torch.isfinite(truth)
@@ -145,8 +146,10 @@ def evaluate(net: GeometryNet, folder: Path, device: str) -> dict[str, dict[str,
                 row["bad2"] += 100 * float((error > 2).sum())
             told = torch.isfinite(batch["p"])
             if told.any():
-                guess = torch.sigmoid(answers[2].matte)[told]
-                matte.append(float((guess - batch["p"][told]).abs().mean()))
+                guess = torch.sigmoid(answers[-1].matte)
+                if guess.shape != told.shape:
+                    guess = F.interpolate(guess.unsqueeze(1), size=told.shape[-2:], mode="bilinear").squeeze(1)
+                matte.append(float((guess[told] - batch["p"][told]).abs().mean()))
         for what in rows:
             row = scores[f"{name}/{what}"]
             scores[f"{name}/{what}"] = {k: round(v / max(pixels, 1), 4) for k, v in row.items()}
@@ -162,9 +165,8 @@ def plot(path: Path, rows: list[dict[str, Any]]) -> None:
     evaluated = [r for r in rows if "scores" in r]
     lines: dict[str, list[tuple[float, float]]] = {"loss": [(r["step"], r["loss"]) for r in rows if "loss" in r]}
     for name in ("motorcycle", "layers", "bodies"):
-        lines[f"{name} EPE"] = [
-            (r["step"], r["scores"][f"{name}/2"]["epe"]) for r in evaluated if f"{name}/2" in r["scores"]
-        ]
+        rows_of = (next((s for k in ("2", "4", "8") if (s := r["scores"].get(f"{name}/{k}"))), None) for r in evaluated)
+        lines[f"{name} EPE"] = [(r["step"], s["epe"]) for r, s in zip(evaluated, rows_of, strict=True) if s]
     values = [v for line in lines.values() for _, v in line if v > 0]
     if not values:
         return
@@ -192,8 +194,8 @@ def plot(path: Path, rows: list[dict[str, Any]]) -> None:
 class Training:
     """The net, the mean of its weights, the optimiser, and where they are kept."""
 
-    def __init__(self, out: Path, device: str, resume: bool) -> None:
-        self.out, self.device = out, device
+    def __init__(self, out: Path, device: str, resume: bool, levels: int = LEVELS) -> None:
+        self.out, self.device, self.levels = out, device, levels
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(1)
         self.net = GeometryNet().to(device).to(memory_format=torch.channels_last)
@@ -251,7 +253,7 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         # The last level costs as much as the others together: half of the steps teach only what it stands on.
-        levels = LEVELS - self.step % 2
+        levels = LEVELS - self.step % 2 if self.levels == LEVELS else self.levels
         with torch.autocast(self.device, torch.bfloat16):
             answers = self.net(batch["left"], batch["right"], batch["shift"], levels)
         parts = losses(answers, batch["d"], batch["p"])
@@ -266,11 +268,11 @@ class Training:
         with torch.no_grad():
             for kept, now in zip(self.mean.parameters(), self.net.parameters(), strict=True):
                 kept.lerp_(now, 1 - decay)
-        return {"loss": float(total)} | {k: round(float(v), 4) for k, v in parts.items()}
+        return {"loss": float(total.detach())} | {k: round(float(v.detach()), 4) for k, v in parts.items()}
 
 
-def train(training: Training, data: Path, minutes: float, batch: int, every: float) -> None:
-    """Train for `minutes`, evaluating and saving every `every` minutes."""
+def train(training: Training, data: Path, minutes: float, steps: int | None, batch: int, every: float) -> None:
+    """Train for `minutes`, or for `steps` where these are given, evaluating and saving every `every` minutes."""
     feed = Feed(data / "train", batch, training.step)
     rows: list[dict[str, Any]] = []
     curve = training.out / "curve.jsonl"
@@ -279,8 +281,11 @@ def train(training: Training, data: Path, minutes: float, batch: int, every: flo
     start = saved = time.monotonic()
     before, recent = training.seconds, []
     first_step = training.step
-    while (spent := time.monotonic() - start) < minutes * 60:
-        part = spent / (minutes * 60)
+    while True:
+        spent, taken = time.monotonic() - start, training.step - first_step
+        part = taken / steps if steps else spent / (minutes * 60)
+        if part >= 1:
+            break
         fall = 1.0 if part < 0.65 else 0.1 + 0.45 * (1 + math.cos(math.pi * (part - 0.65) / 0.35))
         rate = RATE * fall * min(1.0, (training.step - first_step + 1) / 150)
         recent.append(training.learn(batch_of(feed.next(), training.device), rate))
@@ -289,8 +294,9 @@ def train(training: Training, data: Path, minutes: float, batch: int, every: flo
             names = dict.fromkeys(k for r in recent for k in r)
             means = {k: round(float(np.mean([r[k] for r in recent if k in r])), 3) for k in names}
             rows.append({"step": training.step, **means})
-            per = spent / (training.step - first_step)
-            print(f"step {training.step}, {per:.2f} s each, {minutes - spent / 60:.1f} min left: {means}", flush=True)
+            per = spent / (taken + 1)
+            left = (steps - taken) * per / 60 if steps else minutes - spent / 60
+            print(f"step {training.step}, {per:.2f} s each, {left:.1f} min left: {means}", flush=True)
             recent.clear()
         if time.monotonic() - saved > every * 60:
             saved = time.monotonic()
@@ -299,7 +305,7 @@ def train(training: Training, data: Path, minutes: float, batch: int, every: flo
 
 
 def _keep(training: Training, data: Path, rows: list[dict[str, Any]], curve: Path) -> None:
-    scores = evaluate(training.mean, data / "held-out", training.device)
+    scores = evaluate(training.mean, data / "held-out", training.device, training.levels)
     rows.append({"step": training.step, "scores": scores})
     for name, score in scores.items():
         print(f"  {name:14} {score}", flush=True)
@@ -316,6 +322,8 @@ def main() -> None:
     p.add_argument("--resume", action="store_true")
     p.add_argument("--evaluate", action="store_true")
     p.add_argument("--minutes", type=float, default=60)
+    p.add_argument("--steps", type=int, help="train for so many steps instead")
+    p.add_argument("--levels", type=int, choices=range(1, LEVELS + 1), default=LEVELS)
     p.add_argument("--every", type=float, default=8, help="minutes between checkpoints")
     p.add_argument("--batch", type=int, default=4)
     p.add_argument("--threads", type=int, default=1)
@@ -323,14 +331,14 @@ def main() -> None:
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     cv2.setNumThreads(1)
-    training = Training(a.out, a.device, a.resume or a.evaluate)
+    training = Training(a.out, a.device, a.resume or a.evaluate, a.levels)
     if a.evaluate:
-        for name, score in evaluate(training.mean, a.data / "held-out", a.device).items():
+        for name, score in evaluate(training.mean, a.data / "held-out", a.device, a.levels).items():
             print(f"{name:14} {score}")
         return
     if not any((a.data / "train").glob("layers-*.npz")):
         sys.exit(f"{a.data / 'train'} holds no pairs; models/make_view_data.py makes them")
-    train(training, a.data, a.minutes, a.batch, a.every)
+    train(training, a.data, a.minutes, a.steps, a.batch, a.every)
 
 
 if __name__ == "__main__":
