@@ -75,7 +75,9 @@ def _rig(rng: Rng, width: int) -> tuple[tuple[Camera, Camera], tuple[float, floa
     focal = height * rng.uniform(1.0, 1.7)
     K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
     distance = rng.uniform(0.65, 1.15)
-    middle, apart = rng.uniform(-25, 25), float(np.exp(rng.uniform(np.log(3), np.log(35))))
+    middle = rng.uniform(-25, 25)
+    # Half of the pairs stand as far apart as those that a person is seen by from all sides.
+    apart = float(np.exp(rng.uniform(np.log(3), np.log(35))) if rng.random() < 0.5 else rng.uniform(12, 30))
     up = rng.uniform(-0.3, 0.15)
     cameras = []
     for name, angle in (("a", middle - apart / 2), ("b", middle + apart / 2)):

@@ -3,7 +3,8 @@
 #
 #     models/gpu.sh [--device cuda|cpu] [--small]
 #
-# Needs Python 3.11 or newer with torch, Triton, numpy, OpenCV and numba, and no WebRTC or speech package. Results go to
+# Needs Python 3.11 or newer with torch, Triton, numpy, OpenCV and numba, and no WebRTC or speech package; to train also
+# what `python models/assets.py --only textures motorcycle` fetches into .cache/assets (30 MB). Results go to
 # $OUT (out/gpu where it isn't set): gpu.json, gpu.md, gpu.log, and what training leaves. $PYTHON names the interpreter;
 # $MINUTES (9) is how long all of it may take; $TRAIN=0 leaves training out. `--device cpu --small` tries the script
 # itself, under Triton's interpreter.
@@ -37,6 +38,11 @@ failed=0
 # Training goes on from the checkpoint in $CHECKPOINTS where there is one, and ends half a minute before the rest. Its data
 # is made beside it, on the cores that are left.
 case " $* " in *" --small "*) TRAIN=0 ;; esac
+cache=${STREAMSVC_CACHE:-.cache/assets}
+if [ "${TRAIN:-1}" != 0 ] && ! { [ -d "$cache/textures" ] && [ -d "$cache/motorcycle" ]; }; then
+  echo "gpu.sh: no training, $cache lacks textures or motorcycle: python models/assets.py --only textures motorcycle" >&2
+  TRAIN=0 failed=1
+fi
 left=$((minutes * 60 - (SECONDS - began) - 30))
 if [ "${TRAIN:-1}" != 0 ] && [ -f models/train_view.py ] && [ "$left" -ge 120 ]; then
   if [ -n "${CHECKPOINTS:-}" ] && [ -f "$CHECKPOINTS/checkpoint.pt" ]; then cp "$CHECKPOINTS"/* "$out/"; fi

@@ -105,6 +105,7 @@ def serve(arguments: argparse.Namespace) -> int:
 def peer(arguments: argparse.Namespace) -> int:
     """Take part in a call without a browser."""
     from streamsvc.frames import load_rig
+    from streamsvc.frames.glossary import read_glossary
     from streamsvc.peer import HeadlessPeer, PeerOptions
     from streamsvc.signalling.messages import AppearanceSettings, SpeechSettings, ViewSettings
 
@@ -122,7 +123,10 @@ def peer(arguments: argparse.Namespace) -> int:
         fps=arguments.fps,
         eye=arguments.eye,
         speech=SpeechSettings(
-            policy=arguments.policy, parameters=_parameters(arguments.set) or None, source=arguments.source
+            policy=arguments.policy,
+            parameters=_parameters(arguments.set) or None,
+            source=arguments.source,
+            glossary=list(read_glossary(arguments.glossary)) if arguments.glossary else None,
         ),
         view=ViewSettings(
             width=arguments.size[0], height=arguments.size[1], budget_ms=arguments.budget, mode=arguments.view_mode
@@ -183,6 +187,7 @@ def synthesize(arguments: argparse.Namespace) -> int:
 
 def interpret(arguments: argparse.Namespace) -> int:
     """Interpret a recording."""
+    from streamsvc.frames.glossary import read_glossary
     from streamsvc.speech.interpret import interpret as run
     from streamsvc.speech.interpret import read_reference
 
@@ -193,6 +198,7 @@ def interpret(arguments: argparse.Namespace) -> int:
         preset=arguments.preset,
         source=arguments.source,
         target=arguments.target,
+        glossary=read_glossary(arguments.glossary) if arguments.glossary else (),
         pace=arguments.pace,
         model=arguments.model,
         device=arguments.device,
@@ -412,6 +418,7 @@ def _add_peer_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--policy", help="speak policy")
     p.add_argument("--set", action="append", metavar="K=V", help="parameter of the policy; repeatable")
     p.add_argument("--source", help="spoken language, or auto")
+    p.add_argument("--glossary", type=Path, metavar="F", help="names and terms to spell like this, one a line")
     p.add_argument("--save", type=Path, metavar="DIR", help="save view.mp4, speech.wav and captions.srt there")
     p.add_argument("--duration", type=float, metavar="S", help="seconds to take part (until interrupted)")
     p.add_argument("--insecure", action="store_true", help="accept a self-signed certificate")
@@ -444,6 +451,7 @@ def _add_interpret_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--preset", default="default", choices=("default", "paper"), help="what parameters start from")
     p.add_argument("--source", default="auto", help="spoken language (%(default)s)")
     p.add_argument("--target", default="en", help="heard language (%(default)s)")
+    p.add_argument("--glossary", type=Path, metavar="F", help="names and terms to spell like this, one a line")
     p.add_argument("--pace", default="asap", choices=("asap", "realtime"), help="virtual clock, or really wait")
     p.add_argument("--model", help="directory, or name of a model (the installed one)")
     p.add_argument("--device", default="cpu", help="cpu or cuda")

@@ -24,6 +24,7 @@ from msgspec import Meta
 from msgspec import inspect as types
 
 from streamsvc.errors import StreamsvcError
+from streamsvc.frames.glossary import GlossaryError, parse_glossary
 
 ENVIRONMENT_PREFIX = "STREAMSVC_"
 _log = logging.getLogger(__name__)
@@ -127,6 +128,7 @@ class Speech(Section, frozen=True, kw_only=True):
     parameters: Annotated[dict[str, float], Meta(description="of the policy; those left out are at its defaults")] = {}
     source: Annotated[Spoken, Meta(description="spoken; auto detects it")] = "auto"
     target: Annotated[Language, Meta(description="heard")] = "en"
+    glossary: Annotated[tuple[str, ...], Meta(description="names and terms to spell like this in a translation")] = ()
     voice: Annotated[Text | None, Meta(description="name of the voice; none takes the installed one")] = None
 
 
@@ -190,6 +192,10 @@ def load(file: Path | None, env: Mapping[str, str], flags: Mapping[str, object])
     if (settings.server.tls_cert is None) != (settings.server.tls_key is None):
         given, missing = ("tls_cert", "tls_key") if settings.server.tls_cert is not None else ("tls_key", "tls_cert")
         raise ConfigError(f"server.{given} is given without server.{missing}: HTTPS needs both")
+    try:
+        parse_glossary(settings.speech.glossary)
+    except GlossaryError as e:
+        raise ConfigError(f"speech.glossary: {e}") from None
     return settings
 
 

@@ -34,6 +34,23 @@ def change_backdrop(backdrop: str, possible: bool) -> CallSettings:
     return changed(BASE, SpeechSettings(), ViewSettings(), appearance, POLICIES, RUNGS, possible)
 
 
+def test_a_glossary_is_tidied_and_refused_by_its_term() -> None:
+    terms = ["  Siobhan   Kowalczyk", "", "Drogheda", "Drogheda"]
+    settings = change(speech=SpeechSettings(glossary=terms))
+    assert settings.glossary == ["Siobhan Kowalczyk", "Drogheda"]
+    assert changed(
+        settings, SpeechSettings(source="es"), ViewSettings(), AppearanceSettings(), POLICIES, RUNGS, False
+    ).glossary
+    for wrong, said in (
+        (["a" * 61], "61|60 characters"),
+        (["a,b"], "without commas"),
+        (["a\u0000b"], "isn't accepted"),
+        ([f"term{i}" for i in range(61)], "61 terms isn't accepted; at most 60"),
+    ):
+        with pytest.raises(SignallingError, match=said):
+            change(speech=SpeechSettings(glossary=wrong))
+
+
 def test_what_is_not_named_stays() -> None:
     assert change() == BASE
     assert change(view=ViewSettings(budget_ms=150)).budget_ms == 150

@@ -16,6 +16,7 @@ from streamsvc.speech.fake import WORD, FakeDetector, FakeTranslator, speak
 from streamsvc.speech.interpreter import MAX_BUFFER_S, Interpreter
 from streamsvc.speech.passes import quantised_prompt
 from streamsvc.speech.policies import POLICIES
+from streamsvc.speech.text import recites
 from streamsvc.speech.translator import Word
 
 RATE = 16_000
@@ -351,3 +352,37 @@ def test_prompts_have_few_lengths() -> None:
 
 def test_tentative_events_are_not_commits() -> None:
     assert not isinstance(TentativeText("x"), Commit)
+
+
+def test_names_of_a_glossary_prompt_every_pass_and_can_be_changed_in_mid_call() -> None:
+    translator = FakeTranslator()
+    drive(
+        phrases((6, 1.0), (6, 1.0)),
+        translator,
+        actions={30: lambda i: i.configure(glossary=["Cork"])},
+        glossary=("Siobhan Kowalczyk", "Drogheda"),
+    )
+    names, town = (translator.tokens(text) for text in ("Siobhan Kowalczyk, Drogheda.", "Cork."))
+    assert translator.prompts[0] == names and translator.prompts[-1] == town
+
+
+def test_a_glossary_comes_before_what_was_said_and_both_fit() -> None:
+    translator = FakeTranslator()
+    glossary = tuple(f"name{i}" for i in range(60))
+    drive(phrases(*[(20, 1.0)] * 15), translator, glossary=glossary, prompt_tokens=223)
+    names = translator.tokens(", ".join(glossary) + ".")
+    assert all(p[:60] == names for p in translator.prompts)
+    assert {len(p) - 60 for p in translator.prompts} == {0, 32, 64, 128}
+
+
+def test_a_glossary_that_the_model_has_no_room_for_is_refused_and_the_old_one_stays() -> None:
+    interpreter = Interpreter(FakeTranslator(), InterpretSettings(glossary=("Cork",)), FakeDetector())
+    with pytest.raises(SpeechError, match="of 200 tokens isn't accepted: about 32 short names"):
+        interpreter.configure(glossary=["a b c d"] * 50)
+    assert interpreter.settings.glossary == ("Cork",)
+
+
+def test_reciting_the_glossary_is_told_from_saying_a_term_of_it() -> None:
+    terms = [["university", "of", "applied", "sciences"], ["drogheda"], ["cork"]]
+    assert not recites(["at", "the", "university", "of", "applied", "sciences", "in", "cork"], terms)
+    assert recites(["well", "of", "applied", "sciences", "drogheda", "cork"], terms)

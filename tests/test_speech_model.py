@@ -20,11 +20,12 @@ from streamsvc.scene.talk import Talk, talk
 from streamsvc.speech.errors import SpeechError
 from streamsvc.speech.events import Commit, InterpretSettings
 from streamsvc.speech.interpret import Said, run_asap
+from streamsvc.speech.interpret import interpret as interpret_file
 from streamsvc.speech.interpreter import Interpreter
 from streamsvc.speech.metrics import laal
 from streamsvc.speech.model import Whisper, token_cap
 from streamsvc.speech.policies import resolve
-from streamsvc.speech.soundfile import read_speech
+from streamsvc.speech.soundfile import read_speech, write_speech
 from streamsvc.speech.text import fold
 from streamsvc.speech.vad import VoiceActivity
 from streamsvc.speech.voice import PiperEngine
@@ -299,3 +300,23 @@ def test_models_that_cannot_be_had_are_refused_plainly(monkeypatch: pytest.Monke
     monkeypatch.setenv("STREAMSVC_CACHE", str(cache_dir() / "nothing"))
     with pytest.raises(SpeechError, match=r"isn't installed.*streamsvc\[speech\]"):
         find_model()
+
+
+def test_names_of_the_glossary_are_spelled_as_they_stand_there(whisper: Whisper, tmp_path: Path) -> None:
+    names = ("Siobhan Kowalczyk", "Grafana", "Kubernetes", "Szymanski", "Zolpidem")
+    engine = PiperEngine()
+    try:
+        text = (
+            "Good morning. Please call Siobhan Kowalczyk at Grafana Labs about the Kubernetes cluster. "
+            "Doctor Szymanski prescribed Zolpidem yesterday."
+        )
+        write_speech(tmp_path / "names.wav", np.concatenate(list(engine.synthesise(text, 1.0))))
+    finally:
+        engine.close()
+    spelled = {}
+    for glossary in ((), names):
+        figures = interpret_file(
+            tmp_path / "names.wav", source="en", glossary=glossary, events=tmp_path / "e.jsonl", translator=whisper
+        )
+        spelled[bool(glossary)] = sum(name in figures["text"] for name in names)
+    assert spelled[True] >= 4 > 2 >= spelled[False], spelled

@@ -39,6 +39,7 @@ export class Controls {
     ui.enabled.onchange = () => this.#change("speech", { enabled: ui.enabled.checked });
     fillSelect(ui.source, [["auto", "Detect the language"], ...LANGUAGES], "auto");
     ui.source.onchange = () => this.#change("speech", { source: ui.source.value });
+    ui.glossary.onchange = () => this.#change("speech", { glossary: terms(ui.glossary.value) });
     ui.policy.onchange = () => {
       this.#makeSliders(ui.policy.value, {});
       this.#change("speech", { policy: ui.policy.value, parameters: { ...this.#parameters } });
@@ -70,7 +71,7 @@ export class Controls {
     const ui = this.#ui;
     this.#policies = policies;
     fillSelect(ui.policy, policies.map((p) => [p.name, p.name]), policies[0]?.name ?? "");
-    ui.enabled.disabled = ui.source.disabled = ui.policy.disabled = !policies.length;
+    ui.enabled.disabled = ui.source.disabled = ui.glossary.disabled = ui.policy.disabled = !policies.length;
     const named = rungs.filter((r) => r.name);
     const levels = named.map((r) => [r.name, r.quality ? `${r.name} (${r.quality.toFixed(1)} dB)` : r.name]);
     fillSelect(ui.rung, [["", "Automatic"], ...levels], "");
@@ -86,6 +87,7 @@ export class Controls {
     const busy = this.#timer !== null; // a slider under the finger is newer than what the service says
     if (speech.enabled != null) ui.enabled.checked = speech.enabled;
     if (speech.source != null) ui.source.value = speech.source;
+    if (speech.glossary && ui.glossary !== document.activeElement) ui.glossary.value = speech.glossary.join(", ");
     if (speech.policy != null) ui.policy.value = speech.policy;
     if (!busy) this.#makeSliders(ui.policy.value, speech.parameters ?? this.#parameters);
     if (view.budget_ms != null && !busy) {
@@ -178,6 +180,11 @@ export class Controls {
       this.#configure(pending);
     }, SETTLE_MS);
   }
+}
+
+// "Siobhan Kowalczyk, Drogheda" -> ["Siobhan Kowalczyk", "Drogheda"]
+function terms(text) {
+  return text.split(/[,;\n]/).map((term) => term.trim()).filter(Boolean);
 }
 
 // "passes that must agree" -> "Passes that must agree."

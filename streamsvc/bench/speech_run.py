@@ -55,6 +55,10 @@ class Remembered:
 
         return self._once(key, compute)
 
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """See Translator."""
+        return self._translator.tokens(text)
+
     def identify(self, encoded: Encoded) -> dict[str, float]:
         """See Translator."""
         return self._once(("identify", encoded.handle[0]), lambda: self._translator.identify(_bare(encoded)))

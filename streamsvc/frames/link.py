@@ -77,6 +77,7 @@ class OpenSpeech(Message, frozen=True, kw_only=True):
     parameters: dict[str, float] = {}
     source: str = "auto"
     target: str = "en"
+    glossary: list[str] = []
     voice: bool = True
 
 
@@ -88,6 +89,7 @@ class ConfigureSpeech(Message, frozen=True, kw_only=True):
     parameters: dict[str, float] | None = None
     source: str | None = None
     target: str | None = None
+    glossary: list[str] | None = None
 
 
 class SoundIn(Message, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from streamsvc.budget import Clock
 from streamsvc.config import Settings
 from streamsvc.edge import IceServer
 from streamsvc.frames import parse_rig
+from streamsvc.frames.glossary import parse_glossary
 from streamsvc.ledger import Ledger
 from streamsvc.ledger.live import LiveBoard
 from streamsvc.session.participant import Participant
@@ -106,6 +107,7 @@ class CallHub:
             parameters=dict(speech.parameters),
             source=speech.source,
             target=speech.target,
+            glossary=list(parse_glossary(speech.glossary)),
             width=view.width,
             height=view.height,
             budget_ms=view.budget_ms,

@@ -227,6 +227,7 @@ class Participant:
                 "parameters": s.parameters,
                 "source": s.source,
                 "target": s.target,
+                "glossary": s.glossary,
             },
             "view": {"width": s.width, "height": s.height, "budget_ms": s.budget_ms, "rung": s.rung, "mode": s.mode},
             "appearance": {"backdrop": s.backdrop},

@@ -12,6 +12,7 @@ import msgspec
 
 from streamsvc.frames import Rig
 from streamsvc.frames.backdrop import BackdropError, parse_backdrop
+from streamsvc.frames.glossary import GlossaryError, parse_glossary
 from streamsvc.frames.link import Ready
 from streamsvc.frames.outputmode import ModeError, parse_mode
 from streamsvc.frames.rig import MAX_SIDE
@@ -31,6 +32,7 @@ class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     height: int
     budget_ms: float
+    glossary: list[str] = []
     rung: str | None = None
     mode: str = "window"
     backdrop: str = "room"
@@ -61,6 +63,11 @@ def changed(
     for name in ("source", "target"):
         if (value := getattr(speech, name)) is not None:
             changes[name] = value
+    if speech.glossary is not None:
+        try:
+            changes["glossary"] = list(parse_glossary(speech.glossary))
+        except GlossaryError as e:
+            raise SignallingError("bad-settings", str(e)) from None
     policy = settings.policy if speech.policy is None else speech.policy
     if speech.policy is not None or speech.parameters is not None:
         old = settings.parameters if policy == settings.policy else {}

@@ -83,6 +83,7 @@ class Speaking:
                     parameters=settings.parameters,
                     source=settings.source,
                     target=settings.target,
+                    glossary=settings.glossary,
                 ),
                 self._on_worker,
             )
@@ -97,6 +98,7 @@ class Speaking:
                     parameters=settings.parameters,
                     source=settings.source,
                     target=settings.target,
+                    glossary=settings.glossary,
                 )
             )
 

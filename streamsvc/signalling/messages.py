@@ -51,13 +51,15 @@ class CameraTrack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SpeechSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How the participant's own voice is interpreted; None leaves a setting as it is."""
+    """How the participant's own voice is interpreted; None leaves a setting as it is. `glossary`: names and terms that
+    the translation spells like this."""
 
     enabled: bool | None = None
     policy: Annotated[str, msgspec.Meta(max_length=32)] | None = None
     parameters: dict[str, float] | None = None
     source: Annotated[str, msgspec.Meta(max_length=8)] | None = None
     target: Annotated[str, msgspec.Meta(max_length=8)] | None = None
+    glossary: Annotated[list[Annotated[str, msgspec.Meta(max_length=200)]], msgspec.Meta(max_length=200)] | None = None
 
 
 class ViewSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -11,7 +11,8 @@ from streamsvc.speech.policies import DEFAULT_POLICY
 @dataclass(frozen=True, slots=True)
 class InterpretSettings:
     """How to interpret. `parameters` are the policy's, absent ones take their defaults; `prompt_tokens` is the most
-    that earlier phrases may prompt the decoder with (0, 32, 64, 128 or 223 are used)."""
+    that earlier phrases may prompt the decoder with (0, 32, 64, 128 or 223 are used). The decoder is prompted with the
+    names and terms of the `glossary`, too, so that it spells them as they stand there."""
 
     policy: str = DEFAULT_POLICY
     parameters: Mapping[str, float] = field(default_factory=dict)
@@ -19,6 +20,7 @@ class InterpretSettings:
     target: str = "en"
     prompt_tokens: int = 0
     no_speech_threshold: float = 0.9
+    glossary: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

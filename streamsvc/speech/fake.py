@@ -47,10 +47,16 @@ class FakeTranslator:
         self.unsure, self.language, self.no_speech = unsure, language, no_speech
         self.decoded: list[str] = []
         """The language of every decode."""
+        self.prompts: list[tuple[int, ...]] = []
+        """The prompt of every decode."""
 
     def encode(self, audio: Samples, *, final: bool = False) -> Encoded:
         """Keep the audio."""
         return Encoded(np.array(audio), len(audio) / SPEECH_RATE)
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """Return one token a word, which no word of the sound has."""
+        return tuple(1000 + len(word) for word in text.split())
 
     def identify(self, encoded: Encoded) -> dict[str, float]:
         """Return the one language that is set."""
@@ -68,6 +74,7 @@ class FakeTranslator:
     ) -> Hypothesis:
         """Read the words after the first len(prefix)."""
         self.decoded.append(language)
+        self.prompts.append(tuple(prompt))
         heard = self._hear(encoded.handle)
         assert [w.text.rstrip("?") for w in heard[: len(prefix)]] == [w.text.rstrip("?") for w in prefix]
         segments: list[list[Word]] = []

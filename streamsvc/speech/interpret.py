@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from streamsvc.budget.slices import run_to_end
 from streamsvc.frames.audio import OUTPUT_RATE, SPEECH_RATE, Samples
 from streamsvc.frames.captions import TimedText, check_captions_path, write_captions
+from streamsvc.frames.glossary import parse_glossary
 from streamsvc.speech.errors import SpeechError, VoiceError
 from streamsvc.speech.events import Commit, Event, InterpretSettings
 from streamsvc.speech.interpreter import Interpreter
@@ -210,6 +211,7 @@ def interpret(
     preset: str = "default",
     source: str = "auto",
     target: str = "en",
+    glossary: Sequence[str] = (),
     pace: str = "asap",
     model: str | Path | None = None,
     device: str = "cpu",
@@ -228,7 +230,7 @@ def interpret(
 
     Args:
         wav: anything FFmpeg reads. See `read_speech`.
-        policy, parameters, preset: see policies.py; source, target: see languages.py.
+        policy, parameters, preset: see policies.py; source, target: see languages.py; glossary: see frames/glossary.py.
         pace: `asap` (virtual clock) or `realtime`.
         model, device: see weights.py; unused when `translator` is given.
         voice: `piper` (the installed one), or a Piper .onnx file; asked for by `speech` too.
@@ -248,7 +250,9 @@ def interpret(
     """
     if pace not in PACES:
         raise SpeechError(f"pace {pace!r} isn't known; {' or '.join(PACES)}")
-    settings = InterpretSettings(policy, resolve(policy, parameters, preset=preset), source, target)
+    settings = InterpretSettings(
+        policy, resolve(policy, parameters, preset=preset), source, target, glossary=parse_glossary(glossary)
+    )
     check_languages(source, target)
     if captions is not None:
         check_captions_path(captions)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +25,7 @@ from streamsvc.frames.audio import SPEECH_RATE, Samples
 from streamsvc.speech.errors import SpeechError
 from streamsvc.speech.events import Commit, Event, InterpreterStatistics, InterpretSettings, TentativeText
 from streamsvc.speech.languages import LanguageState, check_languages, phrase_ended
-from streamsvc.speech.passes import FLUSH_BEAM, Pass, PassResult, quantised_prompt
+from streamsvc.speech.passes import FLUSH_BEAM, PROMPT_LENGTHS, Pass, PassResult, quantised_prompt
 from streamsvc.speech.policies import FRAME_S, Policy, State, Unit, find_policy, resolve
 from streamsvc.speech.text import echo, fold
 from streamsvc.speech.translator import Translator, Word
@@ -45,6 +45,7 @@ MAX_BUFFER_S = 20.0
 TRIM_S = 12.0
 TRIM_HARD_S = 16.0
 HISTORY_WORDS = 256
+GLOSSARY_TOKENS = 128
 _MARGIN = SPEECH_RATE // 50
 
 
@@ -58,6 +59,7 @@ class Interpreter:
         check_languages(settings.source, settings.target)
         self._translator = translator
         self._settings = replace(settings, parameters=resolve(settings.policy, settings.parameters))
+        self._pinned = self._tokens(settings.glossary)
         self._wanted: InterpretSettings | None = None
         self._detector = detector or VoiceActivity()
         self._tracker = PhraseTracker(self._settings.parameters["phrase_timeout"])
@@ -109,6 +111,7 @@ class Interpreter:
         parameters: Mapping[str, float] | None = None,
         source: str | None = None,
         target: str | None = None,
+        glossary: Sequence[str] | None = None,
     ) -> None:
         """Change settings in mid-stream; None leaves one as it is. Nothing that was heard or said is lost.
 
@@ -126,8 +129,10 @@ class Interpreter:
             parameters=resolve(name, values),
             source=source or old.source,
             target=target or old.target,
+            glossary=old.glossary if glossary is None else tuple(glossary),
         )
         check_languages(new.source, new.target)
+        self._pinned = self._tokens(new.glossary)
         self._wanted = new
         self._apply()
 
@@ -236,6 +241,15 @@ class Interpreter:
     def _by_segment(self) -> bool:
         return bool(self._settings.parameters.get("segments", 0))
 
+    def _tokens(self, glossary: Sequence[str]) -> tuple[int, ...]:
+        tokens = self._translator.tokens(", ".join(glossary) + ".") if glossary else ()
+        if len(tokens) > GLOSSARY_TOKENS:
+            raise SpeechError(
+                f"a glossary of {len(tokens)} tokens isn't accepted: about {GLOSSARY_TOKENS // 4} short names fit into "
+                f"the {GLOSSARY_TOKENS} that the model is given; leave some of the {len(glossary)} terms out"
+            )
+        return tokens
+
     def _enter(self, phrase: Phrase) -> None:
         self._cut = self._heard_to = phrase.start
         self._forget(phrase.start)
@@ -273,8 +287,10 @@ class Interpreter:
 
     def _issue(self, end: int, *, final: bool) -> Pass:
         settings, policy, state = self._settings, self._policy, self._state
-        limit = 0 if self._prompt_dropped else settings.prompt_tokens
-        prompt, prompt_words = quantised_prompt(self._history, limit)
+        glossary, pinned, limit = settings.glossary, self._pinned, settings.prompt_tokens
+        if self._prompt_dropped:
+            glossary, pinned, limit = (), (), 0
+        prompt, prompt_words = quantised_prompt(self._history, min(limit, PROMPT_LENGTHS[-1] - len(pinned)))
         self._outstanding = Pass(
             id=self._passes + self._abandoned,
             final=final,
@@ -286,8 +302,9 @@ class Interpreter:
             source=settings.source,
             language_state=self._language,
             prefix=self._prefix,
-            prompt=prompt,
+            prompt=(*pinned, *prompt),
             prompt_words=prompt_words,
+            glossary=tuple(tuple(map(fold, term.split())) for term in glossary),
             no_speech_threshold=settings.no_speech_threshold,
             beam=self._beam if final else int(settings.parameters["beam"]),
             commits=lambda units: policy.decide(state, units, settings.parameters)[0],

@@ -108,6 +108,10 @@ class Whisper:
         view = self._storage(np.ascontiguousarray(features[None, :, :even]))
         return Encoded(self._model.encode(view), len(audio) / SPEECH_RATE)
 
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """See Translator."""
+        return tuple(self._tokens.encode(f" {text}", add_special_tokens=False).ids)
+
     def identify(self, encoded: Encoded) -> dict[str, float]:
         """Return the probability of each language Whisper knows."""
         return {token[2:-2]: float(p) for token, p in self._model.detect_language(encoded.handle)[0]}

@@ -12,7 +12,7 @@ from streamsvc.budget.slices import Slices
 from streamsvc.frames.audio import SPEECH_RATE, Samples
 from streamsvc.speech.languages import LanguageState, choose_language
 from streamsvc.speech.policies import Unit
-from streamsvc.speech.text import copies, fold
+from streamsvc.speech.text import copies, fold, recites
 from streamsvc.speech.translator import Hypothesis, Segment, Translator, Word
 
 FLUSH_BEAM = 5
@@ -75,6 +75,7 @@ class Pass:
         start, end: its position in samples since the stream began; `end` is when its audio was captured.
         read: samples of the stream that had been fed when it was issued; a flush has heard the silence after `end` too.
         seconds: its length, the x of the cost model.
+        glossary: the folded words of each of its terms, whose tokens `prompt` begins with.
     """
 
     id: int
@@ -89,6 +90,7 @@ class Pass:
     prefix: tuple[Word, ...] = field(repr=False)
     prompt: tuple[int, ...] = field(repr=False)
     prompt_words: tuple[Word, ...] = field(repr=False)
+    glossary: tuple[tuple[str, ...], ...] = field(repr=False)
     no_speech_threshold: float
     beam: int
     commits: Callable[[tuple[Unit, ...]], int] = field(repr=False)
@@ -130,9 +132,11 @@ class Pass:
 
         hypothesis = decode(self.prompt)
         yield "decode"
-        dropped = False
-        if self.prompt and copies([fold(w.text) for w in hypothesis.words], [fold(w.text) for w in self.prompt_words]):
-            hypothesis, dropped = decode(()), True
+        said = [fold(w.text) for w in hypothesis.words]
+        dropped = copies(said, [fold(w.text) for w in self.prompt_words])
+        # A short piece of sound may recite the glossary where a longer one won't: it stays for the next pass.
+        if dropped or recites(said, self.glossary):
+            hypothesis = decode(())
             yield "decode"
         segments = hypothesis.segments
         words = hypothesis.words

@@ -33,6 +33,14 @@ def copies(words: Sequence[str], source: Sequence[str], run: int = 4) -> bool:
     return any(tuple(words[i : i + run]) in grams for i in range(len(words) - run + 1))
 
 
+def recites(words: Sequence[str], terms: Sequence[Sequence[str]], run: int = 4) -> bool:
+    """Say whether `words` holds a run of `run` words that goes from one of the `terms` into the next (all folded)."""
+    flat = [(word, i) for i, term in enumerate(terms) for word in term]
+    spans = (flat[i : i + run] for i in range(len(flat) - run + 1))
+    across = {tuple(word for word, _ in span) for span in spans if span[0][1] != span[-1][1]}
+    return any(tuple(words[i : i + run]) in across for i in range(len(words) - run + 1))
+
+
 def echo(said: Sequence[str], words: Sequence[str], longest: int = 4) -> int:
     """Return how many of the first `words` repeat the end of what was `said` (both folded)."""
     for k in range(min(longest, len(said), len(words)), 0, -1):

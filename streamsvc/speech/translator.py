@@ -76,6 +76,10 @@ class Translator(Protocol):
         """Encode (n,) float32 16 kHz mono, n at most 27 s; `final`: the phrase ends with it."""
         ...
 
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """Return the text tokens of `text`, for prompts."""
+        ...
+
     def identify(self, encoded: Encoded) -> dict[str, float]:
         """Return the probability of each source language by its code."""
         ...

@@ -58,6 +58,7 @@ class Speaker:
             parameters=message.parameters,
             source=message.source,
             target=message.target,
+            glossary=tuple(message.glossary),
         )
         self._interpreter = Interpreter(translator, settings)
 
@@ -74,7 +75,11 @@ class Speaker:
         """Change settings; raises StreamsvcError when they are not accepted, and then changes nothing."""
         with self._lock:
             self._interpreter.configure(
-                policy=message.policy, parameters=message.parameters, source=message.source, target=message.target
+                policy=message.policy,
+                parameters=message.parameters,
+                source=message.source,
+                target=message.target,
+                glossary=message.glossary,
             )
 
     def close(self) -> None:

@@ -223,7 +223,7 @@ class Guest:
         s = self.settings
         speech = {"enabled": s.speech, "policy": s.policy, "parameters": s.parameters, "source": s.source}
         return {
-            "speech": {**speech, "target": s.target},
+            "speech": {**speech, "target": s.target, "glossary": s.glossary},
             "view": {
                 "width": s.width,
                 "height": s.height,

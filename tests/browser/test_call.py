@@ -83,6 +83,7 @@ def test_sliders_are_made_from_the_declared_table_and_reach_the_service(caller):
     page.locator("[data-set=parameters] [name=threshold]").fill("0.75")
     page.locator("[data-set=budget]").fill("250")
     page.select_option("[data-set=source]", "es")
+    page.locator("[data-set=glossary]").fill("Siobhan Kowalczyk,\n Drogheda ;")
     page.uncheck("[data-set=enabled]")
     page.select_option("[data-set=rung]", "half")
     page.select_option("[data-set=mode]", "stereo")
@@ -93,6 +94,7 @@ def test_sliders_are_made_from_the_declared_table_and_reach_the_service(caller):
     assert settings["speech"]["policy"] == "consensus"
     assert settings["speech"]["parameters"]["threshold"] == 0.75
     assert (settings["speech"]["source"], settings["speech"]["enabled"]) == ("es", False)
+    assert settings["speech"]["glossary"] == ["Siobhan Kowalczyk", "Drogheda"]
     assert settings["view"] == {"width": 640, "height": 480, "budget_ms": 250, "rung": "half", "mode": "stereo"}
     assert page.locator("[data-set=mode]").input_value() == "stereo"
     caller.until("window.streamsvc.stats.live.budget_ms === 250")
