@@ -25,6 +25,7 @@ from streamsvc.bench.view_rows import (
     CLASSICAL_PREFIX,
     NEAREST,
     ORACLE,
+    PLAIN,
     SPLAT_ONLY,
     Rungs,
     choose_rungs,
@@ -307,7 +308,7 @@ def _against(tables: dict[str, list[dict[str, Any]]], rungs: Rungs) -> list[dict
         def less(a: float | None, b: float | None) -> float | None:
             return None if a is None or b is None else a - b
 
-        for name in (NEAREST, *rungs.names):
+        for name in (NEAREST, PLAIN, *rungs.names):
             own = decibels(BETWEEN.name, name)
             if own is None:
                 continue
@@ -316,13 +317,16 @@ def _against(tables: dict[str, list[dict[str, Any]]], rungs: Rungs) -> list[dict
                 {
                     "size": size,
                     "row": name,
+                    "plain_gain_db": less(own, decibels(BETWEEN.name, PLAIN)),
+                    "plain_edge_ratio": ratio(edges[0], scores[size, BETWEEN.name, PLAIN]["edge_error"]),
+                    "plain_flicker_ratio": ratio(flicker.get((size, name)), flicker[size, PLAIN]),
                     "gain_db": less(own, decibels(BETWEEN.name, rungs.classical)),
                     "below_oracle_db": less(decibels(BETWEEN.name, ORACLE), own),
                     "below_oracle_seen_db": less(
                         decibels(BETWEEN.name, ORACLE, "seen_psnr"), decibels(BETWEEN.name, name, "seen_psnr")
                     ),
                     "edge_ratio": ratio(*edges),
-                    "flicker_ratio": ratio(flicker[size, name], flicker[size, rungs.classical + ALONE]),
+                    "flicker_ratio": ratio(flicker.get((size, name)), flicker[size, rungs.classical + ALONE]),
                     "blend_db": less(own, decibels(BETWEEN.name, name + SPLAT_ONLY)),
                     "four_cameras_db": less(decibels(FOUR.name, name), own),
                     "noise_loss_db": less(own, decibels(NOISE.name, name)),

@@ -15,7 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamsvc.bench.view_disparity import PlainSgbm, found_disparity, true_disparity
-from streamsvc.bench.view_rows import ALONE, BEFORE_GREY, NEAREST, ORACLE, Rungs, helped, matte, nearest_camera, oracle
+from streamsvc.bench.view_rows import (
+    ALONE,
+    BEFORE_GREY,
+    NEAREST,
+    ORACLE,
+    PLAIN,
+    Rungs,
+    helped,
+    matte,
+    nearest_camera,
+    oracle,
+    plain_sgbm,
+)
 from streamsvc.bench.view_scenes import BETWEEN, Case, HeldOut, Shot, noisy
 from streamsvc.budget.slices import run_timed, run_to_end
 from streamsvc.frames import Camera, Frame, FrameSet, Pixels, Rig
@@ -77,6 +89,7 @@ def flickers(shot: Shot, seed: int, rungs: Rungs, frames: int) -> Iterator[Row]:
     height, width = shot.truth.rgb.shape[:2]
     rungs = rungs.at(shot.rig, (width, height))
     shown = {NEAREST: [nearest_camera(replace(shot, frames=s)) for s in seen]}
+    shown[PLAIN] = [plain_sgbm(replace(shot, frames=s), rungs.side).pixels for s in seen]
     for name in rungs.names:
         synthesizer = rungs.maker(shot.rig, (width, height))
         shown[name] = [run_to_end(synthesizer.slices(s, shot.target, name)).pixels for s in seen]

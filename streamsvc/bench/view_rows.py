@@ -1,6 +1,7 @@
 """The rows of the tables: every rung there is, and what it is to be compared with.
 
     nearest camera      the picture of the camera that stands nearest to the target, as it is
+    OpenCV SGBM         plain SGBM 3-way with check and fill, matched as wide as the top rung, same splat and blend
     <rung>              every one of `ViewSynthesizer.rungs`; those called sgbm-* are the classical ones; with the help
                         of a pair's neighbours where the rig has such
     <rung>, splat only  the splatted colour without the blend, for the top classical and the top learned rung
@@ -22,22 +23,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamsvc.bench.view_disparity import on_grid
+from streamsvc.bench.view_disparity import PlainSgbm, on_grid
 from streamsvc.bench.view_scenes import Shot
 from streamsvc.budget.slices import run_to_end
 from streamsvc.frames import Camera, Pixels, Rig
 from streamsvc.frames.backdrop import ROOM, Backdrop
 from streamsvc.view import ViewError, ViewSynthesizer
+from streamsvc.view.arrange import about, groups
 from streamsvc.view.compose import View, compose
-from streamsvc.view.geometry import Source
+from streamsvc.view.geometry import TOLERANCE_PX, Source
+from streamsvc.view.maps import PairMaps, fade_per_m
 from streamsvc.view.rectify import pixel_rays
-from streamsvc.view.rungs import FUSED
+from streamsvc.view.rungs import FUSED, SPLAT_SIDE
+from streamsvc.view.synth import convergence
 from streamsvc.view.synthesize import GIVEN_FADE_PER_M, GIVEN_TOLERANCE
 
 if TYPE_CHECKING:
     from streamsvc.view.net.geometry import NetGeometry
 
-NEAREST, ORACLE = "nearest camera", "oracle"
+NEAREST, PLAIN, ORACLE = "nearest camera", "OpenCV SGBM", "oracle"
 SPLAT_ONLY, TRUE_DEPTH = ", splat only", ", true depth"
 AS_THEY_ARE = ", as they are"
 """Added to the name of a rung that leaves the cameras' colours alone."""
@@ -95,7 +99,12 @@ class Rungs:
     def rows(self) -> tuple[str, ...]:
         """All rows in the order of the tables."""
         compared = [name + what for name in self.tops for what in (SPLAT_ONLY, TRUE_DEPTH)]
-        return (NEAREST, *self.names, *compared, ORACLE)
+        return (NEAREST, PLAIN, *self.names, *compared, ORACLE)
+
+    @property
+    def side(self) -> int:
+        """How wide the top rung's pictures are matched."""
+        return int(self.tops[-1].split("-")[1])
 
 
 def choose_rungs(names: Sequence[str], asked: Sequence[str], net: NetGeometry | None = None) -> Rungs:
@@ -118,6 +127,38 @@ def nearest_camera(shot: Shot) -> Pixels:
     if near.size == size:
         return near.pixels
     return np.asarray(cv2.resize(near.pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def plain_sgbm(shot: Shot, side: int) -> View:
+    """Return the view from OpenCV's SGBM on pictures matched `side` wide, without anything of ours but splat and blend,
+    of the pair about the target."""
+    rig, target = shot.rig, shot.target
+    pixels = {frame.camera: frame.pixels for frame in shot.frames.frames}
+    ahead = convergence(rig.cameras) or 1.0
+    first, second = next(about(group, rig, target, ahead) for group in groups(rig.pairs))
+    pair = PairMaps(rig).rectified(rig.camera(first), rig.camera(second), side)
+    sides = pair.left, pair.right
+    colours = [s.rectify(pixels[s.source.name]) for s in sides]
+    greys = [np.asarray(cv2.cvtColor(c, cv2.COLOR_RGB2GRAY), np.uint8) for c in colours]
+    sources = []
+    for one, colour, disparity in zip(sides, colours, PlainSgbm(pair.disparities, True).both(*greys), strict=True):
+        known = np.isfinite(disparity) & one.inside
+        inverse = np.where(known, (np.nan_to_num(disparity) + np.float32(pair.shift)) / np.float32(pair.fb), 0)
+        inverse = np.maximum(inverse, 0).astype(np.float32)
+        sources.append(
+            Source(
+                camera=rig.camera(one.source.name),
+                pixels=pixels[one.source.name],
+                grid=one.grid,
+                rays=one.rays,
+                inverse_depth=inverse,
+                confidence=(inverse > 0).astype(np.float32),
+                colour=colour,
+                tolerance=TOLERANCE_PX / pair.fb,
+                relative_tolerance=0.0,
+            )
+        )
+    return run_to_end(compose(sources, target, max(SPLAT_SIDE, side // 2), fade_per_m(pair)))
 
 
 def oracle(shot: Shot) -> View:
@@ -182,6 +223,7 @@ def views(shot: Shot, rungs: Rungs, *, unlike: bool = False) -> Iterator[tuple[s
     rungs = rungs.at(shot.rig, (width, height))
     shown = nearest_camera(shot)
     yield NEAREST, View(shown, np.zeros((height, width), np.float32), np.ones((height, width), np.float32))
+    yield PLAIN, plain_sgbm(shot, rungs.side)
     tops = {}
     for name in rungs.names:
         maker = rungs.maker(shot.rig, (width, height))
