@@ -57,7 +57,7 @@ export class CallScreen {
     this.#toolbar = new Toolbar(root, media, {
       leave,
       home: () => this.#follower.centre() || this.#viewpoint?.home(),
-      transcript: () => this.#captions.text(),
+      commits: () => this.#captions.commits,
       camera: (on) => this.#stopCameras(on),
       notice: (code, message) => this.#notice(code, message),
     });

@@ -11,15 +11,17 @@ const PARAGRAPH_GAP_MS = 4000;
 const SPOKEN_LINES = 20;
 
 export class Captions {
-  commits = []; // {speaker, id, text, source_start_ms, source_end_ms, wall_ms}
+  commits = []; // {speaker, id, text, source_start_ms, source_end_ms, wall_ms, start_ms, end_ms}: the last two since now
   tentative = new Map(); // speaker -> text
   #band;
   #transcript;
   #spoken;
   #speakers = new Set(); // whoever has said anything
   #paragraph = null; // {speaker, end, element}
+  #began; // performance.now()
 
   constructor(band, transcript, spoken) {
+    this.#began = performance.now();
     this.#band = band;
     this.#transcript = transcript;
     this.#spoken = spoken;
@@ -33,6 +35,7 @@ export class Captions {
 
   clear() {
     this.commits = [];
+    this.#began = performance.now();
     this.#speakers.clear();
     this.#paragraph = null;
     this.#transcript.replaceChildren();
@@ -46,7 +49,10 @@ export class Captions {
     } else if (message.type === "commit") {
       this.#speakers.add(message.speaker);
       this.tentative.delete(message.speaker);
-      this.commits.push(message);
+      // Each speaker's voice has a zero of its own; that it took until now is known of all.
+      const zero = performance.now() - this.#began - message.wall_ms;
+      const times = { start_ms: Math.round(zero + message.source_start_ms), end_ms: Math.round(zero + message.source_end_ms) };
+      this.commits.push({ ...message, ...times });
       this.#write(message);
       this.#spoken.append(element("p", { textContent: message.text }));
       if (this.#spoken.childElementCount > SPOKEN_LINES) this.#spoken.firstChild.remove();
@@ -54,10 +60,6 @@ export class Captions {
     this.#drawBand();
   }
 
-  // The transcript as plain text, a paragraph a turn.
-  text() {
-    return [...this.#transcript.children].map((p) => p.innerText.replace("\n", ": ")).join("\n\n");
-  }
 
   #write({ speaker, text, source_start_ms, source_end_ms }) {
     const open = this.#paragraph;

@@ -1,6 +1,7 @@
 // The row of buttons under the call, the two panels that it opens, and the volume.
 
-import { element } from "./dom.js";
+import { element, fillSelect } from "./dom.js";
+import { FORMATS, transcriptFile } from "./transcript.js";
 import { deviceProblem, explain } from "./words.js";
 
 const PANELS = ["transcript", "settings"];
@@ -11,7 +12,7 @@ export class Toolbar {
   #actions;
   #buttons;
 
-  // `actions`: leave(), home(), transcript() -> text, camera(stopped) -> promise, notice(code, message).
+  // `actions`: leave(), home(), commits() -> those of the transcript, camera(stopped) -> promise, notice(code, message).
   constructor(root, media, actions) {
     this.#root = root;
     this.#media = media;
@@ -23,7 +24,9 @@ export class Toolbar {
     buttons.mute.onclick = () => media.mute(!media.muted);
     buttons.camera.onclick = () => this.#toggleCamera();
     buttons.full.onclick = () => this.#toggleFull();
-    buttons.save.onclick = () => this.#save();
+    const formats = root.querySelector("#save-format");
+    fillSelect(formats, FORMATS, FORMATS[0][0]);
+    buttons.save.onclick = () => this.#save(formats.value);
     buttons.full.hidden = !document.fullscreenEnabled;
     for (const name of PANELS) {
       buttons[name].onclick = () => this.#open(this.#panel(name).hidden ? name : null);
@@ -105,10 +108,11 @@ export class Toolbar {
     }
   }
 
-  #save() {
+  #save(format) {
+    const [suffix, , type] = FORMATS.find(([name]) => name === format);
     const link = element("a", {
-      href: URL.createObjectURL(new Blob([`${this.#actions.transcript()}\n`], { type: "text/plain" })),
-      download: "transcript.txt",
+      href: URL.createObjectURL(new Blob([transcriptFile(this.#actions.commits(), format)], { type })),
+      download: `transcript.${suffix}`,
     });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -63,6 +64,21 @@ def test_committed_words_are_solid_tentative_ones_grey_and_the_transcript_keeps_
     assert spoken.inner_text().split() == story.split(), "a screen reader hears committed words only"
     caller.page.click("[data-call=transcript]")
     assert caller.page.locator("#transcript").inner_text().split() == ["Ana", *story.split()]
+
+
+def test_the_transcript_is_saved_in_the_format_that_was_chosen(caller):
+    page = caller.page
+    page.click("[data-call=transcript]")
+    for format in ("srt", "json"):
+        page.select_option("#save-format", format)
+        with page.expect_download() as download:
+            page.click("[data-call=save]")
+        assert download.value.suggested_filename == f"transcript.{format}"
+    captions = json.loads(download.value.path().read_text("utf-8"))["captions"]
+    shown = page.locator("#transcript").inner_text().split()
+    assert " ".join(c["text"] for c in captions).split() == shown[1:]
+    starts = [c["start_ms"] for c in captions]
+    assert starts == sorted(starts) and all(c["end_ms"] > c["start_ms"] for c in captions)
 
 
 def test_sliders_are_made_from_the_declared_table_and_reach_the_service(caller):
