@@ -210,7 +210,7 @@ def _scored(
                 rows.append({"case": case.name, "row": name, "scene": scene.name, **found})
                 shown[name] = view.pixels, float(found["foreground_psnr"] or 0)
             if number < SHEET_SCENES:
-                columns = (NEAREST, *rungs.at(shot.rig, size).tops, ORACLE)
+                columns = (NEAREST, PLAIN, *rungs.at(shot.rig, size).tops, ORACLE)
                 pictures.lines.append((scene.name, {c: shown[c] for c in columns if c in shown}, shot))
             step()
         stem = f"{size[0]}x{size[1]}-{case.name.replace(' ', '-')}"
