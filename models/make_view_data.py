@@ -4,12 +4,14 @@
 
 Each file DIR/<train|held-out>/<kind>-<number>.npz holds one pair (`data_layers.Pair`): pictures uint8, disparity int16
 in 1/64 pixel (-32768: unknown), matte uint8 (absent where nobody says). Number n depends on nothing but n and the seed.
-The default DIR is `view-data` in the cache. `--sheet` draws some of what is there, to look at.
+The default DIR is `view-data` in the cache; made.jsonl beside the pairs says what was asked for. `--sheet` draws some of
+what is there, to look at.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -99,6 +101,9 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     photos = photographs(a.held_out)
     people = People(a.held_out, photos) if a.kind == "bodies" else None
+    asked = {"kind": a.kind, "seed": a.seed, "first": a.first, "count": a.count}
+    with (folder / "made.jsonl").open("a") as told:
+        told.write(json.dumps(asked) + "\n")
     start = time.monotonic()
     made = []
     for number in range(a.first, a.first + a.count):

@@ -40,6 +40,8 @@ from streamsvc.view.net.weights import load_net, read_card
 
 RATE = 6e-4
 MEAN = 0.998
+SEED = 1
+"""Of the first weights; batches are drawn by the step that training goes on from."""
 
 
 def _difference(found: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
@@ -197,23 +199,25 @@ class Training:
     def __init__(self, out: Path, device: str, resume: bool, levels: int = LEVELS) -> None:
         self.out, self.device, self.levels = out, device, levels
         out.mkdir(parents=True, exist_ok=True)
-        torch.manual_seed(1)
+        torch.manual_seed(SEED)
         self.net = GeometryNet().to(device).to(memory_format=torch.channels_last)
         self.mean = GeometryNet().to(device).to(memory_format=torch.channels_last)
         self.mean.load_state_dict(self.net.state_dict())
         self.optimiser = torch.optim.AdamW(self.net.parameters(), lr=RATE, weight_decay=1e-4)
         self.step, self.seconds = 0, 0.0
+        self.made: list[dict[str, Any]] = []
         if resume and (out / "checkpoint.pt").exists():
             kept = torch.load(out / "checkpoint.pt", map_location=device, weights_only=True)
             self.net.load_state_dict(kept["net"])
             self.mean.load_state_dict(kept["mean"])
             self.optimiser.load_state_dict(kept["optimiser"])
-            self.step, self.seconds = kept["step"], kept["seconds"]
+            self.step, self.seconds, self.made = kept["step"], kept["seconds"], kept.get("made", [])
         elif resume:
             card, weights = read_card(), load_net().state_dict()
             self.net.load_state_dict(weights)
             self.mean.load_state_dict(weights)
             self.step, self.seconds = int(card["steps"]), 3600.0 * float(card["hours"])
+            self.made = card.get("made", [])
 
     def save(self, scores: dict[str, Any] | None) -> None:
         """Write the checkpoint, and the mean weights with their card."""
@@ -221,7 +225,7 @@ class Training:
         torch.save(
             {
                 "net": self.net.state_dict(), "mean": self.mean.state_dict(), "optimiser": self.optimiser.state_dict(),
-                "step": self.step, "seconds": self.seconds,
+                "step": self.step, "seconds": self.seconds, "made": self.made,
             },
             part,
         )  # fmt: skip
@@ -240,6 +244,8 @@ class Training:
             if self.device == "cuda"
             else f"CPU, {torch.get_num_threads()} threads",
             "data": "make_view_data.py: layers (some of nothing but waves) and bodies",
+            "made": self.made,
+            "seed": SEED,
             "crop": list(CROP),
             "scores": scores,
         }
@@ -274,6 +280,10 @@ class Training:
 def train(training: Training, data: Path, minutes: float, steps: int | None, batch: int, every: float) -> None:
     """Train for `minutes`, or for `steps` where these are given, evaluating and saving every `every` minutes."""
     feed = Feed(data / "train", batch, training.step)
+    told = data / "train" / "made.jsonl"
+    for line in told.read_text().splitlines() if told.exists() else []:
+        if (asked := json.loads(line)) not in training.made:
+            training.made.append(asked)
     rows: list[dict[str, Any]] = []
     curve = training.out / "curve.jsonl"
     if curve.exists() and training.step:
@@ -283,7 +293,7 @@ def train(training: Training, data: Path, minutes: float, steps: int | None, bat
     first_step = training.step
     while True:
         spent, taken = time.monotonic() - start, training.step - first_step
-        part = taken / steps if steps else spent / (minutes * 60)
+        part = taken / steps if steps else spent / max(minutes * 60, 1e-9)
         if part >= 1:
             break
         fall = 1.0 if part < 0.65 else 0.1 + 0.45 * (1 + math.cos(math.pi * (part - 0.65) / 0.35))
