@@ -4,8 +4,8 @@
 
 Each file DIR/<train|held-out>/<kind>-<number>.npz holds one pair (`data_layers.Pair`): pictures uint8, disparity int16
 in 1/64 pixel (-32768: unknown), matte uint8 (absent where nobody says). Number n depends on nothing but n and the seed.
-The default DIR is `view-data` in the cache; made.jsonl beside the pairs says what was asked for. `--sheet` draws some of
-what is there, to look at.
+The default DIR is `view-data` in the cache; made.jsonl beside the pairs says what was asked for. `--sheet` draws some
+of what is there, to look at.
 """
 
 from __future__ import annotations
