@@ -55,8 +55,8 @@ class Level:
 
 
 # Quality: PSNR in dB, the mean of the person's and of the whole picture's, of rendered people that no training saw,
-# cameras 20 degrees apart and the view half-way, at 320x240 (eight scenes of `bench view`); fused, with two more cameras
-# 10 degrees outside of these.
+# cameras 20 degrees apart and the view half-way, at 320x240 (eight scenes of `bench view`); fused, with two more
+# cameras 10 degrees outside of these.
 LEVELS = (Level(108, 0, 23.9, 25.4), Level(160, 0, 24.5, 26.3), Level(180, 0, 24.7, 26.5))
 NET_LEVELS = (
     Level(160, 2, 26.3, 26.4),
