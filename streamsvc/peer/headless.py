@@ -282,16 +282,15 @@ class HeadlessPeer:
         while True:
             now = time.monotonic()
             eye = eye_at(self._options.eye, now - start, self.screen)
-            # The channel is unreliable and not open at first, so an eye that rests is told again every second.
+            # The channel is not open at first, and unreliable: an eye that rests is told again every second.
             if eye is not None and (eye != last or now - sent > 1):
-                sent = now
-                self._send("viewpoint", wire.ViewpointMessage(t_us=round(now * 1e6), eyes=[eye]))
-                last = eye
+                message = wire.ViewpointMessage(t_us=round(now * 1e6), eyes=[eye])
+                if self._send("viewpoint", message):
+                    last, sent = eye, now
             await asyncio.sleep(EYE_S)
 
-    def _send(self, label: str, message: Any) -> None:
-        if self._connection is not None:
-            self._connection.send(label, wire.encode(message))
+    def _send(self, label: str, message: Any) -> bool:
+        return self._connection is not None and self._connection.send(label, wire.encode(message))
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., None]) -> Callable[..., None]:

@@ -219,10 +219,12 @@ async def test_an_output_mode_is_switched_in_mid_call_and_a_packed_view_comes_wi
         left, right = stereo[:, :320], stereo[:, 320:]
         assert 2 < np.abs(left - right).mean() < 40, "two views of one scene"
 
-        packed = await switch("packed")
-        told = call.peer.latest_packed
-        assert told is not None and (told.width, told.height) == (360, 272)
-        assert told.eye == pytest.approx((0.05, 0, -0.1), abs=1e-6)
+        eye = pytest.approx((0.05, 0, -0.1), abs=1e-6)
+        await switch("packed")
+        await until(lambda: call.peer.latest_packed.eye == eye, "the view is from the eye that was told")
+        await call.sees(3)
+        packed, told = colour.to_rgb(call.peer.latest_frame), call.peer.latest_packed
+        assert (told.width, told.height) == (360, 272) and told.eye == eye
         assert told.screen["right"][0] > 0.3
         code = told.inverse_far + packed[272:, :, 1].astype(float) / 255 * (told.inverse_near - told.inverse_far)
         person, wall = 1 / np.median(code[90:130, 150:210]), 1 / np.percentile(code, 10)
