@@ -58,6 +58,7 @@ def compare_reference(left: Tensor, right: Tensor, at: Tensor, first: int, count
 
 
 _fused: Any = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+"""What torch's own compiler makes of a convolution and what follows it; a torch without it does them one by one."""
 
 
 def convolve(conv: nn.Conv2d, x: Tensor, plus: Tensor | None = None) -> Tensor:
