@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
+from msgspec.structs import replace
 
 from streamsvc.budget import Class, Clock, Job, Slices
 from streamsvc.errors import StreamsvcError
@@ -170,7 +171,8 @@ class Speakers:
         self._speakers: dict[str, Speaker] = {}
 
     def open(self, message: OpenSpeech) -> None:
-        """Start or restart a speaker; settings that aren't accepted are reported and the defaults used."""
+        """Start or restart a speaker. What isn't accepted is reported and left out: first the glossary, because only
+        the model knows how much of it fits, then all settings."""
         self.close(message.stream)
         if self._translator is None:
             note = "speech translation is not available on this worker; the original voice is passed through"
@@ -183,13 +185,15 @@ class Speakers:
                 lambda chunk: self._send(SoundOut(stream=stream, ids=list(chunk.ids), samples=_bytes(chunk))),
                 lambda why: self._send(Trouble(stream=stream, code="voice-failed", message=why)),
             )
-        try:
-            speaker = Speaker(message, self._translator, voice, self._lanes, self._clock, self._send)
-        except StreamsvcError as e:
-            self._send(Trouble(stream=stream, code="bad-settings", message=str(e)))
-            defaults = OpenSpeech(stream=stream, voice=message.voice)
-            speaker = Speaker(defaults, self._translator, voice, self._lanes, self._clock, self._send)
-        self._speakers[stream] = speaker
+        without = [replace(message, glossary=[])] if message.glossary else []
+        for settings in (message, *without, OpenSpeech(stream=stream, voice=message.voice)):
+            try:
+                speaker = Speaker(settings, self._translator, voice, self._lanes, self._clock, self._send)
+            except StreamsvcError as e:
+                self._send(Trouble(stream=stream, code="bad-settings", message=str(e)))
+            else:
+                self._speakers[stream] = speaker
+                return
 
     def configure(self, message: ConfigureSpeech) -> None:
         """Change a speaker's settings, or say why not."""
