@@ -348,6 +348,8 @@ def _bench_view(arguments: argparse.Namespace) -> int:
 def _bench_speech(arguments: argparse.Namespace) -> int:
     """Measure every speak policy: quality against lag."""
     _one_thread()
+    if arguments.sessions is not None:
+        return _bench_calls(arguments)
     from streamsvc.bench.speech import SpeechBench, run_speech
 
     options = SpeechBench(
@@ -361,6 +363,23 @@ def _bench_speech(arguments: argparse.Namespace) -> int:
     figures = run_speech(options, lambda line: print(line, flush=True), _progress("second"))
     _write_json(arguments.json, figures)
     return 1 if figures["faults"] else 0
+
+
+def _bench_calls(arguments: argparse.Namespace) -> int:
+    from streamsvc.bench.speech_calls import CallsBench, run_calls
+
+    options = CallsBench(
+        arguments.out,
+        arguments.sessions,
+        arguments.minutes,
+        tuple(filter(None, arguments.languages.split(","))),
+        arguments.policy,
+        _parameters(arguments.set),
+        arguments.speed,
+        arguments.model,
+    )
+    _write_json(arguments.json, run_calls(options, lambda line: print(line, flush=True), _progress("second")))
+    return 0
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -548,6 +567,12 @@ def _add_bench_speech_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--limit", type=int, metavar="N", help="prompts in each half of each language (all)")
     p.add_argument("--model", help="directory, or name of a model (the installed one)")
     p.add_argument("--out", type=Path, default=Path("out/bench-speech"), help="tables and plot (%(default)s)")
+    calls = p.add_argument_group("calls in real time, in place of the curve")
+    calls.add_argument("--sessions", type=int, metavar="N", help="this many speakers at once, and one alone")
+    calls.add_argument("--minutes", type=float, default=2.0, help="of each call (%(default)s)")
+    calls.add_argument("--speed", type=float, default=1.0, help="how much faster they speak (%(default)s)")
+    calls.add_argument("--policy", default="agreement", help="speak policy (%(default)s)")
+    calls.add_argument("--set", action="append", metavar="K=V", help="parameter of the policy; repeatable")
 
 
 BENCHES: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {

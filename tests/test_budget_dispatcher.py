@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamsvc.budget import Class, Dispatcher, Job
+from streamsvc.budget.dispatcher import Rules
 
 MS = 1_000_000
 
@@ -230,3 +231,20 @@ def test_lanes_never_idle_while_live_work_is_ready_nor_start_what_is_hopeless_an
             first.finished(busy[lane][1].id)
             again.finished(busy.pop(lane)[1].id)
     assert first.statistics() == again.statistics()
+
+
+def test_passes_are_begun_together_before_one_goes_on() -> None:
+    d = Dispatcher(1, rules=Rules(together=2))
+    for i, stream in enumerate("abc"):
+        d.submit(speech(i, 100 + i, stream))
+    order = []
+    for _ in range(4):
+        job, _ = d.pick(0, 0)
+        assert job is not None
+        order.append(job.id)
+        d.yielded(job.id)
+    assert order[:2] == [0, 1], "the second is begun before the first goes on"
+    assert order[2:] == [0, 0], "the third waits: two are begun"
+    d.finished(0)
+    job, _ = d.pick(0, 0)
+    assert job is not None and job.id == 2

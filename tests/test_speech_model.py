@@ -27,6 +27,7 @@ from streamsvc.speech.model import Whisper, token_cap
 from streamsvc.speech.policies import resolve
 from streamsvc.speech.soundfile import read_speech, write_speech
 from streamsvc.speech.text import fold
+from streamsvc.speech.translator import Request
 from streamsvc.speech.vad import VoiceActivity
 from streamsvc.speech.voice import PiperEngine
 from streamsvc.speech.voice.sound import trimmed
@@ -190,8 +191,8 @@ def test_voice_activity_is_the_same_however_the_sound_is_cut(spanish: Talk) -> N
 def test_a_decode_continues_after_its_prefix_and_keeps_under_its_cap(whisper: Whisper, prompts) -> None:
     sound, _ = max(prompts, key=lambda p: len(p[0]))
     encoded = whisper.encode(sound)
-    words = whisper.decode(encoded, "es", timestamps=False).words
-    rest = whisper.decode(encoded, "es", prefix=words[:3], timestamps=False).words
+    words = whisper.decode([Request(encoded, "es", timestamps=False)])[0].words
+    rest = whisper.decode([Request(encoded, "es", words[:3], timestamps=False)])[0].words
     assert [w.text for w in rest] == [w.text for w in words[3:]]
     assert sum(len(w.tokens) for w in words) <= token_cap(encoded.seconds)
     timed = whisper.align(encoded, "es", words[3:], prefix=words[:3])
@@ -200,24 +201,37 @@ def test_a_decode_continues_after_its_prefix_and_keeps_under_its_cap(whisper: Wh
     assert all(w.probability is not None and 0 < w.probability <= 1 for w in timed)
 
 
+def test_decoding_together_says_what_decoding_apart_does(whisper: Whisper, prompts) -> None:
+    # Sounds of unlike length, some to be continued: the shorter ones are lengthened by their own silence.
+    requests = []
+    for number, (samples, _) in enumerate(prompts[:8]):
+        encoded = whisper.encode(samples, final=True)
+        words = whisper.decode([Request(encoded, "es", timestamps=False)])[0].words
+        requests.append(Request(encoded, "es", words[: 3 * (number % 2)], timestamps=False))
+    apart = [whisper.decode([request])[0] for request in requests]
+    together = [h for at in (0, 4) for h in whisper.decode(requests[at : at + 4])]
+    texts = [[" ".join(w.text for w in h.words) for h in hypotheses] for hypotheses in (together, apart)]
+    assert chrf(texts[0], texts[1]) >= 90
+
+
 def test_nothing_is_invented_after_a_prefix_that_says_everything(whisper: Whisper, prompts) -> None:
     for sound, _ in prompts[:3]:
         encoded = whisper.encode(sound)
-        words = whisper.decode(encoded, "es", timestamps=False).words
-        assert whisper.decode(encoded, "es", prefix=words, timestamps=False).words == ()
+        words = whisper.decode([Request(encoded, "es", timestamps=False)])[0].words
+        assert whisper.decode([Request(encoded, "es", words, timestamps=False)])[0].words == ()
 
 
 def test_a_point_after_the_last_committed_word_is_no_word(whisper: Whisper, prompts) -> None:
     encoded = whisper.encode(prompts[0][0])
-    words = whisper.decode(encoded, "es", timestamps=False).words
+    words = whisper.decode([Request(encoded, "es", timestamps=False)])[0].words
     assert words[-1].text.endswith(".")
     bare = replace(words[-1], text=words[-1].text.rstrip("."), tokens=words[-1].tokens[:-1])
-    assert whisper.decode(encoded, "es", prefix=(*words[:-1], bare), timestamps=False).words == ()
+    assert whisper.decode([Request(encoded, "es", (*words[:-1], bare), timestamps=False)])[0].words == ()
 
 
 def test_segments_lie_one_after_another_within_the_sound(whisper: Whisper, spanish: Talk) -> None:
     encoded = whisper.encode(to_16k(spanish.samples, spanish.rate)[: 12 * RATE])
-    segments = whisper.decode(encoded, "es").segments
+    segments = whisper.decode([Request(encoded, "es")])[0].segments
     assert len(segments) > 1
     assert all(s.words and s.start_s <= s.end_s <= encoded.seconds for s in segments)
     assert all(a.end_s <= b.start_s + 1e-6 for a, b in pairwise(segments))
@@ -236,7 +250,9 @@ def test_what_piper_says_is_heard_as_what_was_written(whisper: Whisper) -> None:
         for sentence in written:
             speech = np.concatenate([trimmed(s) for s in engine.synthesise(sentence, 1.0)])
             encoded = whisper.encode(to_16k(speech, 48_000), final=True)
-            heard.append([fold(w.text) for w in whisper.decode(encoded, "en", beam=5, timestamps=False).words])
+            heard.append(
+                [fold(w.text) for w in whisper.decode([Request(encoded, "en", beam=5, timestamps=False)])[0].words]
+            )
     finally:
         engine.close()
     words = [[fold(w) for w in s.split()] for s in written]

@@ -17,7 +17,7 @@ from streamsvc.frames.audio import Samples
 from streamsvc.speech import Commit, Event, Interpreter, InterpretSettings, Pass, PassResult, Translator
 from streamsvc.speech.interpret import run_asap
 from streamsvc.speech.metrics import Output
-from streamsvc.speech.translator import Encoded, Hypothesis, Word
+from streamsvc.speech.translator import Encoded, Hypothesis, Request, Word
 from streamsvc.speech.vad import Detector
 
 R = TypeVar("R")
@@ -63,24 +63,14 @@ class Remembered:
         """See Translator."""
         return self._once(("identify", encoded.handle[0]), lambda: self._translator.identify(_bare(encoded)))
 
-    def decode(
-        self,
-        encoded: Encoded,
-        language: str,
-        *,
-        prefix: Sequence[Word] = (),
-        prompt: Sequence[int] = (),
-        beam: int = 1,
-        timestamps: bool = True,
-    ) -> Hypothesis:
-        """See Translator."""
-        key = ("decode", encoded.handle[0], language, tuple(prefix), tuple(prompt), beam, timestamps)
-        return self._once(
-            key,
-            lambda: self._translator.decode(
-                _bare(encoded), language, prefix=prefix, prompt=prompt, beam=beam, timestamps=timestamps
-            ),
-        )
+    def decode(self, requests: Sequence[Request]) -> list[Hypothesis]:
+        """See Translator; each by itself, as one call has it."""
+        return [self._decode(request) for request in requests]
+
+    def _decode(self, request: Request) -> Hypothesis:
+        bare = replace(request, encoded=_bare(request.encoded))
+        key = ("decode", request.encoded.handle[0], request.language, request.prefix, *request.kind, request.prompt)
+        return self._once(key, lambda: self._translator.decode([bare])[0])
 
     def align(
         self, encoded: Encoded, language: str, words: Sequence[Word], *, prefix: Sequence[Word] = ()

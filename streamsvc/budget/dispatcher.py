@@ -5,6 +5,8 @@ Pure and single-threaded; the worker calls it under one lock. State: waiting and
 
 * a job runs on at most one lane at a time, and at most `speech_lanes` lanes run speech;
 * earliest deadline first among live jobs; speech overtakes at its latest start: views use its slack, never its time;
+* a pass of speech that hasn't begun goes before one that has, up to `together` begun: what waits at the same stage can
+  be computed in one call;
 * at most two view jobs of a stream wait unstarted: a newer one displaces the oldest;
 * a view job that can't finish by its deadline even at its floor cost is dropped, never started;
 * speech is never dropped here: a word is worth more late than lost;
@@ -58,12 +60,14 @@ class Dropped:
 @dataclass(frozen=True, slots=True)
 class Rules:
     """How jobs are ordered and given up. `depth`: view jobs of a stream that may wait, None for any number; `hopeless`:
-    the classes that are dropped when they can't make it; `reserve_speech`: speech overtakes at its latest start."""
+    the classes that are dropped when they can't make it; `reserve_speech`: speech overtakes at its latest start;
+    `together`: passes of speech that may be begun before one of them goes on."""
 
     order: Literal["arrival", "deadline"] = "deadline"
     depth: int | None = 2
     hopeless: frozenset[Class] = frozenset({Class.VIEW})
     reserve_speech: bool = True
+    together: int = 1
 
 
 OURS = Rules()
@@ -241,7 +245,17 @@ class Dispatcher:
             pressing = self._pressing(now_ns) if may_speak and self._rules.reserve_speech else None
             # A started job goes before an unstarted one of the same deadline: it holds memory.
             best = pressing or min(live, key=lambda e: (e.job.deadline_ns, not e.started, e.order), default=None)
+        if best is not None and best.started and best.job.kind is Class.SPEECH:
+            best = self._company() or best
         return best or self._best_effort(now_ns)
+
+    def _company(self) -> _Entry | None:
+        """The next pass to begin while fewer than `together` are begun."""
+        passes = [e for e in self._entries.values() if e.job.kind is Class.SPEECH]
+        if sum(e.started for e in passes) >= self._rules.together:
+            return None
+        new = (e for e in passes if not e.started)
+        return min(new, key=lambda e: (e.job.deadline_ns, e.order), default=None)
 
     def _pressing(self, now_ns: int) -> _Entry | None:
         """The speech that must have the lane now: all passes, done one after another as late as they can be."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from streamsvc.frames.audio import SPEECH_RATE, Samples
-from streamsvc.speech.translator import Encoded, Hypothesis, Segment, Word
+from streamsvc.speech.translator import Encoded, Hypothesis, Request, Segment, Word
 from streamsvc.speech.vad import CHUNK
 
 WORD = 6400
@@ -49,6 +49,8 @@ class FakeTranslator:
         """The language of every decode."""
         self.prompts: list[tuple[int, ...]] = []
         """The prompt of every decode."""
+        self.batches: list[int] = []
+        """How many requests every call of `decode` had."""
 
     def encode(self, audio: Samples, *, final: bool = False) -> Encoded:
         """Keep the audio."""
@@ -62,20 +64,17 @@ class FakeTranslator:
         """Return the one language that is set."""
         return {self.language: 0.9, "en": 0.1}
 
-    def decode(
-        self,
-        encoded: Encoded,
-        language: str,
-        *,
-        prefix: Sequence[Word] = (),
-        prompt: Sequence[int] = (),
-        beam: int = 1,
-        timestamps: bool = True,
-    ) -> Hypothesis:
+    def decode(self, requests: Sequence[Request]) -> list[Hypothesis]:
         """Read the words after the first len(prefix)."""
-        self.decoded.append(language)
-        self.prompts.append(tuple(prompt))
-        heard = self._hear(encoded.handle)
+        assert len({r.kind for r in requests}) == 1
+        self.batches.append(len(requests))
+        return [self._decode(r) for r in requests]
+
+    def _decode(self, request: Request) -> Hypothesis:
+        prefix = request.prefix
+        self.decoded.append(request.language)
+        self.prompts.append(request.prompt)
+        heard = self._hear(request.encoded.handle)
         assert [w.text.rstrip("?") for w in heard[: len(prefix)]] == [w.text.rstrip("?") for w in prefix]
         segments: list[list[Word]] = []
         for word in heard[len(prefix) :]:

@@ -22,6 +22,7 @@ from dataclasses import replace
 import numpy as np
 
 from streamsvc.frames.audio import SPEECH_RATE, Samples
+from streamsvc.speech.batcher import Batcher
 from streamsvc.speech.errors import SpeechError
 from streamsvc.speech.events import Commit, Event, InterpreterStatistics, InterpretSettings, TentativeText
 from streamsvc.speech.languages import LanguageState, check_languages, phrase_ended
@@ -50,14 +51,19 @@ _MARGIN = SPEECH_RATE // 50
 
 
 class Interpreter:
-    """Raises SpeechError or PolicyError for settings that aren't accepted."""
+    """`batcher` decodes for all interpreters that share it. Raises SpeechError or PolicyError for settings that aren't
+    accepted."""
 
     def __init__(
-        self, translator: Translator, settings: InterpretSettings | None = None, detector: Detector | None = None
+        self,
+        translator: Translator,
+        settings: InterpretSettings | None = None,
+        detector: Detector | None = None,
+        batcher: Batcher | None = None,
     ) -> None:
         settings = settings or InterpretSettings()
         check_languages(settings.source, settings.target)
-        self._translator = translator
+        self._translator, self._batcher = translator, batcher or Batcher(translator)
         self._settings = replace(settings, parameters=resolve(settings.policy, settings.parameters))
         self._pinned = self._tokens(settings.glossary)
         self._wanted: InterpretSettings | None = None
@@ -299,6 +305,7 @@ class Interpreter:
             end=end,
             read=self._fed,
             translator=self._translator,
+            batcher=self._batcher,
             source=settings.source,
             language_state=self._language,
             prefix=self._prefix,

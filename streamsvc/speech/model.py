@@ -8,7 +8,7 @@ come from several threads. Unpadded, a pass on 3 s costs a quarter of a padded o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from streamsvc.frames.audio import SPEECH_RATE, Samples
 from streamsvc.speech.errors import SpeechError
-from streamsvc.speech.translator import Encoded, Hypothesis, Segment, Word
+from streamsvc.speech.translator import Encoded, Hypothesis, Request, Segment, Word
 from streamsvc.speech.weights import Progress, find_model
 
 TAIL_S = 2.0
@@ -29,6 +29,19 @@ TOKENS_AT_LEAST = 14
 CONTEXT = 448
 MARK_S = 0.02
 """Seconds per timestamp token."""
+
+
+FRAMES_PER_SECOND = 50
+"""Of the encoder's output."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Tokens that a decode starts from: prompt and task, the prefix it goes on from, and how many it may add."""
+
+    head: list[int]
+    forced: list[int]
+    cap: int
 
 
 def token_cap(seconds: float) -> int:
@@ -116,43 +129,65 @@ class Whisper:
         """Return the probability of each language Whisper knows."""
         return {token[2:-2]: float(p) for token, p in self._model.detect_language(encoded.handle)[0]}
 
-    def decode(
-        self,
-        encoded: Encoded,
-        language: str,
-        *,
-        prefix: Sequence[Word] = (),
-        prompt: Sequence[int] = (),
-        beam: int = 1,
-        timestamps: bool = True,
-    ) -> Hypothesis:
-        """Translate, continuing after `prefix`; see Translator.decode."""
-        said = [t for word in prefix for t in (*word.lead, *word.tokens)]
-        forced = said if timestamps else [t for t in said if t < self._first_mark]
-        head = ([self._previous, *prompt] if prompt else []) + self._task(language)
-        if not timestamps:
+    def decode(self, requests: Sequence[Request]) -> list[Hypothesis]:
+        """See Translator.decode. In a batch, the shorter sounds are lengthened to the longest by the silence at their
+        ends, after the encoder: what is said changes little (45.4 chrF for 46.6, within noise, on 80 prompts), a decode
+        of four costs about half of four."""
+        plans = [self._plan(request) for request in requests]
+        answers = [Hypothesis((), 0.0, 0.0)] * len(requests)
+        chosen = [i for i, plan in enumerate(plans) if plan.cap > 0]
+        if chosen:
+            found = self._generate([requests[i] for i in chosen], [plans[i] for i in chosen])
+            for i, hypothesis in zip(chosen, found, strict=True):
+                answers[i] = hypothesis
+        return answers
+
+    def _plan(self, request: Request) -> _Plan:
+        said = [t for word in request.prefix for t in (*word.lead, *word.tokens)]
+        forced = said if request.timestamps else [t for t in said if t < self._first_mark]
+        head = ([self._previous, *request.prompt] if request.prompt else []) + self._task(request.language)
+        if not request.timestamps:
             head.append(self._no_marks)
         room = CONTEXT - len(head) - len(forced) - 1
-        cap = min(max(token_cap(encoded.seconds) - len(forced), TOKENS_AT_LEAST), room)
-        if cap <= 0:
-            return Hypothesis((), 0.0, 0.0)
-        wanted = cap + len(forced)
-        result = self._model.generate(
-            encoded.handle,
-            [head + forced],
-            beam_size=beam,
+        return _Plan(head, forced, min(max(token_cap(request.encoded.seconds) - len(forced), TOKENS_AT_LEAST), room))
+
+    def _generate(self, requests: Sequence[Request], plans: Sequence[_Plan]) -> list[Hypothesis]:
+        head = len(plans[0].head)
+        wanted = max(plan.cap + len(plan.forced) for plan in plans)
+        results = self._model.generate(
+            self._together([r.encoded.handle for r in requests]),
+            [plan.head + plan.forced for plan in plans],
+            beam_size=requests[0].beam,
             no_repeat_ngram_size=4,
             # CTranslate2 allows min(max_length / 2, max_length - prompt), the forced prefix counted as output.
-            max_length=min(max(2 * wanted, len(head) + wanted), 2 * CONTEXT),
-            # It forbids the end of text as the first token decoded: after a prefix that says everything the decoder
-            # would have to say it all again.
-            suppress_blank=not forced,
+            max_length=min(max(2 * wanted, head + wanted), 2 * CONTEXT),
+            # It would forbid the end of text as the first token decoded: after a prefix that says everything the
+            # decoder would have to say it all again.
+            suppress_blank=False,
             return_scores=True,
             return_no_speech_prob=True,
-        )[0]
-        tokens = [t for t in result.sequences_ids[0] if t != self._end][len(forced) :]
-        segments = self._segments(tokens, encoded.seconds, prefix)
-        return Hypothesis(segments, float(result.no_speech_prob), float(result.scores[0]))
+        )
+        found = []
+        for request, plan, result in zip(requests, plans, results, strict=True):
+            tokens = [t for t in result.sequences_ids[0] if t != self._end][len(plan.forced) :][: plan.cap]
+            segments = self._segments(tokens, request.encoded.seconds, request.prefix)
+            found.append(Hypothesis(segments, float(result.no_speech_prob), float(result.scores[0])))
+        return found
+
+    def _together(self, handles: Sequence[Any]) -> Any:
+        """Return encoded sounds (1, t, c) as one (n, t, c), all as long as the longest."""
+        if len(handles) == 1:
+            return handles[0]
+        sounds = [np.array(handle) for handle in handles]
+        longest = max(sound.shape[1] for sound in sounds)
+        batch = np.empty((len(sounds), longest, sounds[0].shape[2]), sounds[0].dtype)
+        for row, sound in zip(batch, sounds, strict=True):
+            own = sound.shape[1]
+            row[:own] = sound[0]
+            # Every sound ends in silence, `TAIL_S` of it or more.
+            silence = sound[0, -FRAMES_PER_SECOND:]
+            row[own:] = np.resize(silence, (longest - own, sound.shape[2]))
+        return self._storage(batch)
 
     def _segments(self, tokens: Sequence[int], seconds: float, prefix: Sequence[Word]) -> tuple[Segment, ...]:
         start_s = prefix[-1].end_s if prefix else 0.0

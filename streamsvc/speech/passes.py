@@ -6,14 +6,15 @@ A pass holds a snapshot of everything it needs, so it may run in another thread 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streamsvc.budget.slices import Slices
 from streamsvc.frames.audio import SPEECH_RATE, Samples
+from streamsvc.speech.batcher import Batcher
 from streamsvc.speech.languages import LanguageState, choose_language
 from streamsvc.speech.policies import Unit
 from streamsvc.speech.text import copies, fold, recites
-from streamsvc.speech.translator import Hypothesis, Segment, Translator, Word
+from streamsvc.speech.translator import Request, Segment, Translator, Word
 
 FLUSH_BEAM = 5
 MADE_UP = 3
@@ -85,6 +86,7 @@ class Pass:
     end: int
     read: int
     translator: Translator = field(repr=False)
+    batcher: Batcher = field(repr=False)
     source: str
     language_state: LanguageState
     prefix: tuple[Word, ...] = field(repr=False)
@@ -108,35 +110,30 @@ class Pass:
         return self.read * 1000 / SPEECH_RATE
 
     def slices(self) -> Slices[PassResult]:
-        """Run the pass; one step is one call of the model and yields `encode`, `identify`, `decode` or `align`."""
+        """Run the pass; one step is one call of the model and yields `encode`, `identify`, `decode` or `align`. While
+        it waits to be decoded another pass may decode it along with its own."""
         encoded = self.translator.encode(self.audio, final=self.final)
-        yield "encode"
+        stage = "encode"
         state = self.language_state
         if self.source != "auto":
             language = self.source
         elif state.locked and state.known:
             language = state.known
         else:
+            yield stage
             language, state = choose_language(state, self.translator.identify(encoded), self.seconds)
-            yield "identify"
-
-        def decode(prompt: tuple[int, ...]) -> Hypothesis:
-            return self.translator.decode(
-                encoded,
-                language,
-                prefix=self.prefix,
-                prompt=prompt,
-                beam=self.beam,
-                timestamps=self.by_segment,
-            )
-
-        hypothesis = decode(self.prompt)
+            stage = "identify"
+        request = Request(encoded, language, self.prefix, self.prompt, self.beam, timestamps=self.by_segment)
+        with self.batcher.asked(request) as answer:
+            yield stage
+            hypothesis = answer()
         yield "decode"
         said = [fold(w.text) for w in hypothesis.words]
         dropped = copies(said, [fold(w.text) for w in self.prompt_words])
         # A short piece of sound may recite the glossary where a longer one won't: it stays for the next pass.
         if dropped or recites(said, self.glossary):
-            hypothesis = decode(())
+            with self.batcher.asked(replace(request, prompt=())) as answer:
+                hypothesis = answer()
             yield "decode"
         segments = hypothesis.segments
         words = hypothesis.words

@@ -69,6 +69,26 @@ class Encoded:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """One decode that is asked for: translate `encoded` from `language`, continuing after `prefix` (words of the same
+    audio), with text tokens of what was said before as `prompt`. Without `timestamps` all words are one segment and
+    their times are rough."""
+
+    encoded: Encoded
+    language: str
+    prefix: tuple[Word, ...] = ()
+    prompt: tuple[int, ...] = ()
+    beam: int = 1
+    timestamps: bool = True
+
+    @property
+    def kind(self) -> tuple[int, int, bool]:
+        """What requests must have in common to be decoded together: a batch has one beam, and prompts of one length
+        (CTranslate2 refuses others)."""
+        return self.beam, len(self.prompt), self.timestamps
+
+
 class Translator(Protocol):
     """A model that turns 16 kHz mono speech into words of the target language."""
 
@@ -84,18 +104,8 @@ class Translator(Protocol):
         """Return the probability of each source language by its code."""
         ...
 
-    def decode(
-        self,
-        encoded: Encoded,
-        language: str,
-        *,
-        prefix: Sequence[Word] = (),
-        prompt: Sequence[int] = (),
-        beam: int = 1,
-        timestamps: bool = True,
-    ) -> Hypothesis:
-        """Translate from `language`, continuing after `prefix` (words of the same audio), with text tokens of what was
-        said before as `prompt`. Without `timestamps` all words are one segment and their times are rough."""
+    def decode(self, requests: Sequence[Request]) -> list[Hypothesis]:
+        """Answer one or more requests of one kind in one call, in their order."""
         ...
 
     def align(

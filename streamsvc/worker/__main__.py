@@ -23,6 +23,7 @@ from streamsvc.budget import MonotonicClock
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import link
 from streamsvc.frames.ring import Ring
+from streamsvc.speech.batcher import WIDTH
 from streamsvc.worker.lanes import Lanes
 from streamsvc.worker.speakers import Speakers
 from streamsvc.worker.views import Views
@@ -100,7 +101,7 @@ def handle(message: link.ToWorker, views: Views, speakers: Speakers) -> None:
 def serve(channel: Channel, ring: Ring, settings: link.WorkerSettings) -> None:
     """Run until the edge closes the socket."""
     clock = MonotonicClock()
-    lanes = Lanes(settings.lanes, clock)
+    lanes = Lanes(settings.lanes, clock, WIDTH)
     warm = warm_views(settings)
     views = Views(
         ring, lanes, clock, channel.send, device=settings.device, extra_stage_ms=settings.extra_stage_ms, net=warm.net

@@ -25,6 +25,7 @@ from streamsvc.frames.link import (
     Trouble,
 )
 from streamsvc.speech import Commit, Interpreter, InterpretSettings, Pass, PassResult, Translator
+from streamsvc.speech.batcher import Batcher
 from streamsvc.speech.policies import DEFAULT_POLICY
 from streamsvc.speech.voice import SpeechChunk, Voice
 from streamsvc.worker.lanes import Lanes
@@ -46,6 +47,7 @@ class Speaker:
         lanes: Lanes,
         clock: Clock,
         send: Callable[[FromWorker], None],
+        batcher: Batcher | None,
     ) -> None:
         self.name = message.stream
         self._lanes, self._clock, self._send = lanes, clock, send
@@ -61,7 +63,7 @@ class Speaker:
             target=message.target,
             glossary=tuple(message.glossary),
         )
-        self._interpreter = Interpreter(translator, settings)
+        self._interpreter = Interpreter(translator, settings, batcher=batcher)
 
     def sound(self, message: SoundIn) -> None:
         """Take sound and queue the pass that it makes due."""
@@ -165,9 +167,11 @@ class Speakers:
         lanes: Lanes,
         clock: Clock,
         send: Callable[[FromWorker], None],
+        batcher: Batcher | None = None,
     ) -> None:
         self._translator, self._make_voice = translator, voice
         self._lanes, self._clock, self._send = lanes, clock, send
+        self._batcher = batcher or (Batcher(translator) if translator is not None else None)
         self._speakers: dict[str, Speaker] = {}
 
     def open(self, message: OpenSpeech) -> None:
@@ -188,7 +192,9 @@ class Speakers:
         without = [replace(message, glossary=[])] if message.glossary else []
         for settings in (message, *without, OpenSpeech(stream=stream, voice=message.voice)):
             try:
-                speaker = Speaker(settings, self._translator, voice, self._lanes, self._clock, self._send)
+                speaker = Speaker(
+                    settings, self._translator, voice, self._lanes, self._clock, self._send, self._batcher
+                )
             except StreamsvcError as e:
                 self._send(Trouble(stream=stream, code="bad-settings", message=str(e)))
             else:
