@@ -76,6 +76,7 @@ OTHERS: list[tuple[str, msgspec.Struct]] = [
         m.Caption(id=1, speaker="Ana", text="hello", source_start_ms=0.0, source_end_ms=900.0, wall_ms=1200.0),
     ),
     ("captions", m.Tentative(speaker="Ana", text="hel")),
+    ("captions", m.Revision(speaker="Ana", ids=[0, 1], text="hello there")),
 ]
 DECODERS = {
     "viewpoint": m.decode_viewpoint,

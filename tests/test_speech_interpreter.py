@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from streamsvc.budget.slices import run_to_end
 from streamsvc.speech.errors import PolicyError, SpeechError
-from streamsvc.speech.events import Commit, InterpretSettings, TentativeText
+from streamsvc.speech.events import Commit, InterpretSettings, Passage, TentativeText
 from streamsvc.speech.fake import WORD, FakeDetector, FakeTranslator, speak
 from streamsvc.speech.interpreter import MAX_BUFFER_S, Interpreter
-from streamsvc.speech.passes import quantised_prompt
+from streamsvc.speech.passes import FLUSH_BEAM, quantised_prompt
 from streamsvc.speech.policies import POLICIES
+from streamsvc.speech.second import second_pass
 from streamsvc.speech.text import recites
-from streamsvc.speech.translator import Word
+from streamsvc.speech.translator import Hypothesis, Request, Word
 
 RATE = 16_000
 
@@ -40,6 +41,7 @@ class Run:
     interpreter: Interpreter
     commits: list[Commit]
     tentative: list[str]
+    passages: list[Passage] = field(default_factory=list)
 
     @property
     def words(self) -> list[str]:
@@ -58,6 +60,8 @@ def drive(audio, translator=None, block=1600, actions=None, **keywords) -> Run:
         for event in interpreter.finish(due, run_to_end(due.slices())):
             if isinstance(event, Commit):
                 run.commits.append(event)
+            elif isinstance(event, Passage):
+                run.passages.append(event)
             else:
                 run.tentative.append(event.text)
         return True
@@ -348,6 +352,46 @@ def test_prompts_have_few_lengths() -> None:
     tokens, words = quantised_prompt(history, 50)
     assert len(tokens) == 32 and len(words) == 16 and tokens[-1] == 40
     assert quantised_prompt(history[:10], 223) == ((), ())
+
+
+@pytest.mark.parametrize("segments", [0, 1])
+def test_every_commit_belongs_to_one_passage_whose_sound_holds_its_words(segments: int) -> None:
+    # Short phrases, and one without a pause that is too long for a buffer.
+    audio = phrases((7, 1.0), (1, 1.5), (90, 1.0), (5, 0.0))
+    translator = FakeTranslator()
+    run = drive(audio, translator, policy="consensus", parameters={"segments": segments})
+    assert [i for p in run.passages for i in p.ids] == [c.id for c in run.commits]
+    assert len(run.passages) > 4
+    for passage in run.passages:
+        assert passage.text == " ".join(run.commits[i].text for i in passage.ids)
+        assert 0 < passage.seconds <= 27
+        heard = [w.text for w in translator._hear(passage.audio)]
+        said = passage.text.split()
+        assert heard == said
+        assert passage.language == "es"
+
+
+def test_a_policy_that_waits_for_the_phrase_leaves_nothing_to_correct() -> None:
+    assert drive(phrases((7, 1.0), (5, 1.0)), policy="offline").passages == []
+
+
+class Better(FakeTranslator):
+    """Hears more with a wide beam and the whole phrase."""
+
+    def _decode(self, request: Request) -> Hypothesis:
+        found = super()._decode(request)
+        if request.beam < FLUSH_BEAM:
+            return found
+        return replace(
+            found, segments=tuple(replace(s, words=(*s.words, Word("indeed", 0, 0))) for s in found.segments)
+        )
+
+
+def test_a_second_pass_says_a_whole_passage_again_or_nothing_when_it_is_no_better() -> None:
+    (passage,) = drive(phrases((3, 1.0)), policy="greedy").passages
+    assert run_to_end(second_pass(FakeTranslator(), passage, 0.9)) is None
+    assert run_to_end(second_pass(FakeTranslator(no_speech=0.95), passage, 0.9)) is None
+    assert run_to_end(second_pass(Better(), passage, 0.9)) == "w0 w1 w2 indeed"
 
 
 def test_tentative_events_are_not_commits() -> None:

@@ -57,7 +57,8 @@ export class CallScreen {
     this.#toolbar = new Toolbar(root, media, {
       leave,
       home: () => this.#follower.centre() || this.#viewpoint?.home(),
-      commits: () => this.#captions.commits,
+      commits: () => this.#captions.saved(),
+      correct: (on) => (this.#captions.corrected = on),
       camera: (on) => this.#stopCameras(on),
       notice: (code, message) => this.#notice(code, message),
     });

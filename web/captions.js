@@ -19,6 +19,9 @@ export class Captions {
   #speakers = new Set(); // whoever has said anything
   #paragraph = null; // {speaker, end, element}
   #began; // performance.now()
+  #corrected = true;
+  #spans = new Map(); // commit -> its element in the transcript
+  #passages = new Map(); // commit -> {commits, text} that a second pass has corrected
 
   constructor(band, transcript, spoken) {
     this.#began = performance.now();
@@ -35,6 +38,8 @@ export class Captions {
 
   clear() {
     this.commits = [];
+    this.#spans.clear();
+    this.#passages.clear();
     this.#began = performance.now();
     this.#speakers.clear();
     this.#paragraph = null;
@@ -52,14 +57,47 @@ export class Captions {
       // Each speaker's voice has a zero of its own; that it took until now is known of all.
       const zero = performance.now() - this.#began - message.wall_ms;
       const times = { start_ms: Math.round(zero + message.source_start_ms), end_ms: Math.round(zero + message.source_end_ms) };
-      this.commits.push({ ...message, ...times });
-      this.#write(message);
+      const commit = { ...message, ...times };
+      this.commits.push(commit);
+      this.#spans.set(commit, this.#write(message));
       this.#spoken.append(element("p", { textContent: message.text }));
       if (this.#spoken.childElementCount > SPOKEN_LINES) this.#spoken.firstChild.remove();
+    } else if (message.type === "revision") {
+      this.#revise(message);
+      return;
     } else return;
     this.#drawBand();
   }
 
+  // Show the transcript as it was said, or corrected by the second pass over each phrase.
+  set corrected(corrected) {
+    this.#corrected = corrected;
+    this.#transcript.classList.toggle("as-said", !corrected);
+  }
+
+  // The commits for a file; a corrected passage is one of them, with its words as_said.
+  saved() {
+    if (!this.#corrected) return this.commits;
+    return this.commits.flatMap((commit) => {
+      const passage = this.#passages.get(commit);
+      if (!passage) return [commit];
+      if (passage.commits[0] !== commit) return [];
+      const { start_ms } = commit;
+      const as_said = passage.commits.map((c) => c.text).reduce(join);
+      return [{ ...commit, text: passage.text, as_said, start_ms, end_ms: passage.commits.at(-1).end_ms }];
+    });
+  }
+
+  #revise({ speaker, ids, text }) {
+    // A worker that was replaced may correct what was said before this page came.
+    const commits = this.commits.filter((c) => c.speaker === speaker && ids.includes(c.id));
+    if (commits.length !== ids.length) return;
+    for (const commit of commits) {
+      this.#passages.set(commit, { commits, text });
+      this.#spans.get(commit).classList.add("superseded");
+    }
+    this.#spans.get(commits[0]).before(element("span", { className: "corrected", textContent: `${text} ` }));
+  }
 
   #write({ speaker, text, source_start_ms, source_end_ms }) {
     const open = this.#paragraph;
@@ -70,10 +108,11 @@ export class Captions {
       this.#paragraph = { speaker, element: paragraph.lastChild };
     }
     this.#paragraph.end = source_end_ms;
-    const line = this.#paragraph.element;
-    line.textContent = join(line.textContent, text);
+    const span = element("span", { textContent: `${text.trim()} ` });
+    this.#paragraph.element.append(span);
     const scroller = this.#transcript;
     if (scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 120) scroller.scrollTop = scroller.scrollHeight;
+    return span;
   }
 
   #drawBand() {

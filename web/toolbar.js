@@ -12,7 +12,8 @@ export class Toolbar {
   #actions;
   #buttons;
 
-  // `actions`: leave(), home(), commits() -> those of the transcript, camera(stopped) -> promise, notice(code, message).
+  // `actions`: leave(), home(), commits() -> those of the transcript, correct(on), camera(stopped) -> promise,
+  // notice(code, message).
   constructor(root, media, actions) {
     this.#root = root;
     this.#media = media;
@@ -27,6 +28,8 @@ export class Toolbar {
     const formats = root.querySelector("#save-format");
     fillSelect(formats, FORMATS, FORMATS[0][0]);
     buttons.save.onclick = () => this.#save(formats.value);
+    const corrected = root.querySelector("#corrected");
+    corrected.onchange = () => actions.correct(corrected.checked);
     buttons.full.hidden = !document.fullscreenEnabled;
     for (const name of PANELS) {
       buttons[name].onclick = () => this.#open(this.#panel(name).hidden ? name : null);

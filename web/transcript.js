@@ -1,5 +1,5 @@
-// A transcript as a file: text, SubRip, WebVTT or JSON, made of commits {speaker, text, start_ms, end_ms} in ms since the
-// call began, in the order in which they came.
+// A transcript as a file: text, SubRip, WebVTT or JSON, made of commits {speaker, text, start_ms, end_ms, as_said} in ms
+// since the call began, in the order in which they came; as_said where a second pass corrected what was said.
 
 const CUE_CHARACTERS = 84;
 const CUE_MS = 6000;
@@ -17,7 +17,7 @@ export const FORMATS = [
 export function transcriptFile(commits, format) {
   const said = commits.filter((c) => c.text.trim());
   if (format === "json") {
-    const captions = said.map(({ speaker, text, start_ms, end_ms }) => ({ speaker, text, start_ms, end_ms }));
+    const captions = said.map(({ speaker, text, start_ms, end_ms, as_said }) => ({ speaker, text, start_ms, end_ms, as_said }));
     return `${JSON.stringify({ v: 1, captions }, null, 1)}\n`;
   }
   if (format === "srt") {
@@ -35,7 +35,7 @@ export function transcriptFile(commits, format) {
 // Commits of one speaker that belong together, in the order of their starts; no cue of a speaker overlaps the next.
 function cues(commits) {
   const found = joined(
-    commits,
+    commits.flatMap(pieces),
     (cue, c) =>
       c.start_ms - cue.end_ms <= GAP_MS &&
       cue.text.length + c.text.length < CUE_CHARACTERS &&
@@ -52,6 +52,22 @@ function cues(commits) {
     last.set(cue.speaker, cue);
   }
   for (const cue of last.values()) cue.end_ms = Math.max(cue.end_ms, cue.start_ms + SHORTEST_MS);
+  return found;
+}
+
+// A long passage in pieces that fit a cue, its time shared out by characters.
+function pieces({ speaker, text, start_ms, end_ms }) {
+  const found = [];
+  const step = (end_ms - start_ms) / text.length;
+  for (let at = 0; at < text.length; ) {
+    const fits = at + CUE_CHARACTERS / 2;
+    const before = text.lastIndexOf(" ", fits);
+    const after = text.indexOf(" ", fits);
+    const end = fits >= text.length ? text.length : before > at ? before : after > 0 ? after : text.length;
+    const part = text.slice(at, end).trim();
+    if (part) found.push({ speaker, text: part, start_ms: Math.round(start_ms + at * step), end_ms: Math.round(start_ms + end * step) });
+    at = end;
+  }
   return found;
 }
 

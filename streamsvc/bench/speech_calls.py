@@ -73,6 +73,8 @@ class _Session:
 
     source: Source
     commits: dict[int, _Commit] = field(default_factory=dict)
+    revised: dict[int, str] = field(default_factory=dict)
+    """The words of each commit that a second pass has corrected; those of a passage stand with its first."""
     heard: dict[int, float] = field(default_factory=dict)
     """When the voice began with each commit."""
     playing_to: float = 0.0
@@ -203,6 +205,9 @@ class _Call:
             case link.Said():
                 commit = _Commit(now, message.source_end_ms / 1000, message.audio_ms / 1000, message.text)
                 self._sessions[message.stream].commits[message.id] = commit
+            case link.Revised():
+                words = dict.fromkeys(message.ids, "") | {message.ids[0]: message.text}
+                self._sessions[message.stream].revised |= words
             case link.SoundOut():
                 session = self._sessions[message.stream]
                 start = max(session.playing_to, now)
@@ -218,12 +223,15 @@ class _Call:
         """Return what came of it: lags in s, quality, CPU seconds for a second of speech, decodes for a call."""
         lags = self._lags()
         voice = self._voice_lags()
-        texts, references = [], []
-        for session in self._sessions.values():
-            outputs, phrases = self._phrases(session)
-            texts += [o.text for o in outputs]
-            references += phrases
-        counts = quality.counts(texts, references) if references else {}
+        scores: dict[str, float] = {}
+        for prefix, revised in (("", False), ("transcript_", True)):
+            texts, references = [], []
+            for session in self._sessions.values():
+                outputs, phrases = self._phrases(session, revised)
+                texts += [o.text for o in outputs]
+                references += phrases
+            counts = quality.counts(texts, references) if references else {}
+            scores |= {prefix + name: quality.score(name, count) for name, count in counts.items()}
         told = self._batcher.statistics()
         speech_s = self._options.minutes * 60 * len(self._sessions)
         return {
@@ -232,7 +240,7 @@ class _Call:
             "lag_p95_s": _percentile(lags, 95),
             "voice_p50_s": _percentile(voice, 50),
             "voice_p95_s": _percentile(voice, 95),
-            **{name: quality.score(name, count) for name, count in counts.items()},
+            **scores,
             "compute": self._compute_s / speech_s,
             "batch": told.decodes / told.calls if told.calls else None,
             "memory_mib": self._memory[-1] / 2**20 if self._memory else None,
@@ -271,14 +279,15 @@ class _Call:
             if i in s.heard and from_s <= c.end_s < to_s
         ]
 
-    def _phrases(self, session: _Session) -> tuple[list[Output], list[str]]:
-        """Return what was said in each phrase that was heard to its end, and the references."""
+    def _phrases(self, session: _Session, revised: bool) -> tuple[list[Output], list[str]]:
+        """Return what was said in each phrase that was heard to its end, or its correction, and the references."""
         phrases = [p for p in session.source.phrases if p.end_ms <= self._options.minutes * 60_000]
         if not phrases:
             return [], []
         # What was said of the phrase that the end of the call cut off isn't counted to the one before.
-        kept = [c for c in session.commits.values() if c.end_s * 1000 <= phrases[-1].end_ms + PAUSE_S[0] * 1000]
-        words = [(w, c.read_s * 1000, c.said_s * 1000) for c in kept for w in c.text.split()]
+        texts_of = {i: c.text for i, c in session.commits.items()} | (session.revised if revised else {})
+        kept = [(i, c) for i, c in session.commits.items() if c.end_s * 1000 <= phrases[-1].end_ms + PAUSE_S[0] * 1000]
+        words = [(w, c.read_s * 1000, c.said_s * 1000) for i, c in kept for w in texts_of[i].split()]
         texts, read, said = zip(*words, strict=True) if words else ((), (), ())
         found = by_phrase(Output(texts, read, said, phrases[-1].end_ms), phrases)
         return found, [p.reference for p in phrases]
@@ -359,6 +368,8 @@ COLUMNS: tuple[Column, ...] = (
     ("against one", "p95_against_one", _two),
     ("chrF", "chrf", _one),
     ("BLEU", "bleu", _one),
+    ("transcript chrF", "transcript_chrf", _one),
+    ("BLEU", "transcript_bleu", _one),
     ("voice after commit p50 s", "voice_p50_s", _two),
     ("p95", "voice_p95_s", _two),
     ("compute a second", "compute", _two),

@@ -198,6 +198,14 @@ class Said(Message, frozen=True, kw_only=True):
     audio_ms: float
 
 
+class Revised(Message, frozen=True, kw_only=True):
+    """A better translation of what the commits `ids` said, for the transcript."""
+
+    stream: str
+    ids: list[int]
+    text: str
+
+
 class Maybe(Message, frozen=True, kw_only=True):
     """Tentative text of a speaker, replacing what was tentative before."""
 
@@ -244,7 +252,21 @@ class Beat(Message, frozen=True, kw_only=True):
 
 
 ToWorker = OpenView | SetIn | OpenSpeech | ConfigureSpeech | SoundIn | Close | GiveOut
-FromWorker = Ready | Unable | GiveIn | Window | ViewOut | ViewLost | Said | Maybe | SoundOut | PassDone | Trouble | Beat
+FromWorker = (
+    Ready
+    | Unable
+    | GiveIn
+    | Window
+    | ViewOut
+    | ViewLost
+    | Said
+    | Revised
+    | Maybe
+    | SoundOut
+    | PassDone
+    | Trouble
+    | Beat
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker = msgspec.msgpack.Decoder(ToWorker)

@@ -208,7 +208,7 @@ class Participant:
             self._told.add((code, text))
             self._send(wire.Notice(code=code, message=text))
 
-    def caption(self, message: wire.Caption | wire.Tentative) -> None:
+    def caption(self, message: wire.CaptionsDown) -> None:
         """Show a caption of whom this participant hears."""
         if self._connection is not None:
             self._connection.send("captions", wire.encode(message))

@@ -18,7 +18,7 @@ from streamsvc.ledger import Ledger, Record, Stage
 from streamsvc.session.mixer import VoiceMixer
 from streamsvc.session.settings import CallSettings
 from streamsvc.session.worker_link import WorkerLink
-from streamsvc.signalling.messages import Caption, Tentative
+from streamsvc.signalling.messages import Caption, CaptionsDown, Revision, Tentative
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Listener(Protocol):
     session: str
     mixer: VoiceMixer
 
-    def caption(self, message: Caption | Tentative) -> None:
+    def caption(self, message: CaptionsDown) -> None:
         """Show a caption."""
         ...
 
@@ -146,6 +146,10 @@ class Speaking:
         match message:
             case link.Said():
                 self._said(message)
+            case link.Revised():
+                if self.listener is not None:
+                    ids = [self._base_id + i for i in message.ids]
+                    self.listener.caption(Revision(speaker=self._name, ids=ids, text=message.text))
             case link.Maybe():
                 self._caption_tentative(message.text)
             case link.SoundOut():

@@ -221,6 +221,15 @@ class Tentative(msgspec.Struct, frozen=True, kw_only=True, tag="tentative"):
     text: str
 
 
+class Revision(msgspec.Struct, frozen=True, kw_only=True, tag="revision"):
+    """Channel `captions`: what the commits `ids` of a speaker said, in the words of a second, slower pass over the
+    whole phrase: for transcripts. What was shown and spoken stays as it was."""
+
+    speaker: str
+    ids: list[int]
+    text: str
+
+
 class Ping(msgspec.Struct, frozen=True, kw_only=True, tag="ping"):
     """Channel `ledger`, client to server: `sent_ns` on the client's monotonic clock; `wall_ns` the client's wall clock
     (Unix time, the clock of its RTCP sender reports) at the same instant."""
@@ -266,7 +275,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
 ViewpointDown = PackedView
 LedgerUp = Ping | Clocks | Shown
 LedgerDown = Pong | Live
-CaptionsDown = Caption | Tentative
+CaptionsDown = Caption | Tentative | Revision
 
 _client = msgspec.json.Decoder(ClientMessage)
 _server = msgspec.json.Decoder(ServerMessage)

@@ -1,10 +1,11 @@
-"""What goes into an interpreter and what comes out of it: settings, commits, tentative text, counts."""
+"""What goes into an interpreter and what comes out: settings, commits, tentative text, finished passages, counts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from streamsvc.frames.audio import SPEECH_RATE, Samples
 from streamsvc.speech.policies import DEFAULT_POLICY
 
 
@@ -44,7 +45,31 @@ class TentativeText:
     text: str
 
 
-Event = Commit | TentativeText
+@dataclass(frozen=True, slots=True, eq=False)
+class Passage:
+    """A stretch of speech that is over, as it was said in the commits `ids`, with its sound.
+
+    Attributes:
+        text: what the commits said.
+        audio: (n,) float32 16 kHz mono, at most 27 s.
+        language: of the speech.
+        prompt, glossary: as in Pass.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    audio: Samples = field(repr=False)
+    language: str
+    prompt: tuple[int, ...]
+    glossary: tuple[tuple[str, ...], ...]
+
+    @property
+    def seconds(self) -> float:
+        """Length of the sound."""
+        return len(self.audio) / SPEECH_RATE
+
+
+Event = Commit | TentativeText | Passage
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ import numpy as np
 from streamsvc.frames.audio import SPEECH_RATE, Samples
 from streamsvc.speech.batcher import Batcher
 from streamsvc.speech.errors import SpeechError
-from streamsvc.speech.events import Commit, Event, InterpreterStatistics, InterpretSettings, TentativeText
+from streamsvc.speech.events import Commit, Event, InterpreterStatistics, InterpretSettings, Passage, TentativeText
 from streamsvc.speech.languages import LanguageState, check_languages, phrase_ended
 from streamsvc.speech.passes import FLUSH_BEAM, PROMPT_LENGTHS, Pass, PassResult, quantised_prompt
 from streamsvc.speech.policies import FRAME_S, Policy, State, Unit, find_policy, resolve
@@ -86,6 +86,8 @@ class Interpreter:
         self._prompt_dropped = False
         self._tentative = ""
         self._next_commit = 0
+        self._passage: list[Commit] = []
+        self._passage_from = 0
         self._passes = self._flushes = self._abandoned = self._rejected = self._words = 0
 
     # What goes in.
@@ -209,12 +211,18 @@ class Interpreter:
             else:
                 taken = result.words[:count]
             if taken:
-                events.append(self._commit(pass_, result, taken, count))
+                commit = self._commit(pass_, result, taken, count)
+                self._passage.append(commit)
+                events.append(commit)
             tentative = " ".join(w.text for w in result.words[len(taken) :])
         if pass_.final:
+            events += self._close_passage(pass_, result, pass_.end)
             self._leave(self._phrases[0])
         else:
             self._heard_to = pass_.end
+            long = self._by_segment and self._committed_to - self._passage_from > TRIM_S * SPEECH_RATE
+            if long or self._cut_from() is not None:
+                events += self._close_passage(pass_, result, self._committed_to)
             self._trim()
         if tentative != self._tentative:
             self._tentative = tentative
@@ -256,8 +264,21 @@ class Interpreter:
             )
         return tokens
 
+    def _close_passage(self, pass_: Pass, result: PassResult, end: int) -> list[Event]:
+        """Return the commits since the last passage as one that ends at `end`, and begin the next there. A policy that
+        waits for the phrase has heard all of it already."""
+        commits, self._passage = self._passage, []
+        start, self._passage_from = self._passage_from, end
+        if not commits or self._policy.waits:
+            return []
+        audio = self._audio[max(start - self._base, 0) : end - self._base].copy()
+        text = " ".join(c.text for c in commits)
+        ids = tuple(c.id for c in commits)
+        return [Passage(ids, text, audio, result.language, self._pinned, pass_.glossary)]
+
     def _enter(self, phrase: Phrase) -> None:
-        self._cut = self._heard_to = phrase.start
+        self._cut = self._heard_to = self._passage_from = phrase.start
+        self._passage.clear()
         self._forget(phrase.start)
 
     def _leave(self, phrase: Phrase) -> None:
@@ -392,16 +413,23 @@ class Interpreter:
         self._next_commit += 1
         return commit
 
-    def _trim(self) -> None:
-        """Keep a long phrase's buffer short: cut after a committed sentence, or after any committed word if it must."""
+    def _cut_from(self) -> Word | None:
+        """The word that a long phrase's buffer is to be cut after: the end of a committed sentence, or any committed
+        word if it must."""
         held = self._heard_to - self._cut
         if held < TRIM_S * SPEECH_RATE or not self._prefix:
-            return
+            return None
         ends = [w for w in self._prefix if w.text[-1:] in ".?!" and w.end_s > 2]
         if ends:
-            self._cut_at(ends[-1])
-        elif held > TRIM_HARD_S * SPEECH_RATE:
-            self._cut_at(self._prefix[-1])
+            return ends[-1]
+        return self._prefix[-1] if held > TRIM_HARD_S * SPEECH_RATE else None
+
+    def _trim(self) -> None:
+        """Keep a long phrase's buffer short."""
+        if (last := self._cut_from()) is not None:
+            self._cut_at(last)
+        elif self._by_segment:
+            self._forget(min(self._cut, self._passage_from))
 
     def _cut_at(self, last: Word) -> None:
         """Cut the audio after a word of the prefix; the words behind it stay as prefix of what is left."""

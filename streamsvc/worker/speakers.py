@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from msgspec.structs import replace
@@ -18,17 +19,20 @@ from streamsvc.frames.link import (
     Maybe,
     OpenSpeech,
     PassDone,
+    Revised,
     Said,
     SoundIn,
     SoundOut,
     StageSpan,
     Trouble,
 )
-from streamsvc.speech import Commit, Interpreter, InterpretSettings, Pass, PassResult, Translator
+from streamsvc.speech import Commit, Interpreter, InterpretSettings, Pass, PassResult, TentativeText, Translator
 from streamsvc.speech.batcher import Batcher
+from streamsvc.speech.events import Passage
 from streamsvc.speech.policies import DEFAULT_POLICY
 from streamsvc.speech.voice import SpeechChunk, Voice
 from streamsvc.worker.lanes import Lanes
+from streamsvc.worker.second import SecondPasses
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +51,8 @@ class Speaker:
         lanes: Lanes,
         clock: Clock,
         send: Callable[[FromWorker], None],
-        batcher: Batcher | None,
+        batcher: Batcher,
+        second: SecondPasses,
     ) -> None:
         self.name = message.stream
         self._lanes, self._clock, self._send = lanes, clock, send
@@ -56,6 +61,7 @@ class Speaker:
         self._samples = 0
         self._end_ns = clock.now_ns()
         self._voice = voice
+        self._second = second
         settings = InterpretSettings(
             policy=message.policy or DEFAULT_POLICY,
             parameters=message.parameters,
@@ -133,6 +139,9 @@ class Speaker:
             behind_ms = self._samples * 1000 / SPEECH_RATE - source_ms
             return self._end_ns - round(behind_ms * 1e6)
 
+    def _revise(self, passage: Passage, text: str) -> None:
+        self._send(Revised(stream=self.name, ids=list(passage.ids), text=text))
+
     def _finish(self, due: Pass, result: PassResult) -> list[Commit]:
         with self._lock:
             events = self._interpreter.finish(due, result)
@@ -152,8 +161,10 @@ class Speaker:
                 )
                 if self._voice is not None:
                     self._voice.say(event.id, event.text)
-            else:
+            elif isinstance(event, TentativeText):
                 self._send(Maybe(stream=self.name, text=event.text))
+            else:
+                self._second.add(self.name, event, due.no_speech_threshold, partial(self._revise, event))
         return commits
 
 
@@ -169,19 +180,22 @@ class Speakers:
         send: Callable[[FromWorker], None],
         batcher: Batcher | None = None,
     ) -> None:
-        self._translator, self._make_voice = translator, voice
+        self._make_voice = voice
         self._lanes, self._clock, self._send = lanes, clock, send
-        self._batcher = batcher or (Batcher(translator) if translator is not None else None)
+        self._model: tuple[Translator, Batcher, SecondPasses] | None = None
+        if translator is not None:
+            self._model = translator, batcher or Batcher(translator), SecondPasses(translator, lanes)
         self._speakers: dict[str, Speaker] = {}
 
     def open(self, message: OpenSpeech) -> None:
         """Start or restart a speaker. What isn't accepted is reported and left out: first the glossary, because only
         the model knows how much of it fits, then all settings."""
         self.close(message.stream)
-        if self._translator is None:
+        if self._model is None:
             note = "speech translation is not available on this worker; the original voice is passed through"
             self._send(Trouble(stream=message.stream, code="no-speech", message=note))
             return
+        translator, batcher, second = self._model
         stream = message.stream
         voice = None
         if message.voice and self._make_voice is not None:
@@ -192,9 +206,7 @@ class Speakers:
         without = [replace(message, glossary=[])] if message.glossary else []
         for settings in (message, *without, OpenSpeech(stream=stream, voice=message.voice)):
             try:
-                speaker = Speaker(
-                    settings, self._translator, voice, self._lanes, self._clock, self._send, self._batcher
-                )
+                speaker = Speaker(settings, translator, voice, self._lanes, self._clock, self._send, batcher, second)
             except StreamsvcError as e:
                 self._send(Trouble(stream=stream, code="bad-settings", message=str(e)))
             else:
@@ -221,6 +233,8 @@ class Speakers:
         """End a speaker."""
         speaker = self._speakers.pop(stream, None)
         if speaker is not None:
+            if self._model is not None:
+                self._model[2].close(stream)
             self._lanes.close_stream(stream)
             speaker.close()
 

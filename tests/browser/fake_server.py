@@ -37,6 +37,8 @@ SCREEN = {"centre": [0.0, 0.0, 1.2], "right": [0.5, 0.0, 0.0], "up": [0.0, -0.37
 POLICIES = describe()
 RUNGS = [{"name": "full", "quality": 31.5}, {"name": "half", "quality": 28.25}]
 STORY = ["Good morning,", "I am glad to see you.", "We can begin", "whenever you like."]
+CORRECTED = "I am happy to see you. We can begin"
+"""What a second pass makes of the two pieces in the middle."""
 
 
 class View(MediaStreamTrack):
@@ -210,6 +212,7 @@ class Guest:
                     )
                 )
             )
+        channel.send(m.encode(m.Revision(speaker=self.name, ids=[1, 2], text=CORRECTED)))
         channel.send(m.encode(m.Tentative(speaker=self.name, text="and we have the whole afternoon")))
 
     def configure(self, message: m.Configure) -> m.Configured:

@@ -10,6 +10,7 @@ import pytest
 from streamsvc.speech.policies import describe
 
 from .conftest import open_visit
+from .fake_server import CORRECTED
 
 SNAP = """() => {
   const c = document.createElement('canvas'); c.width = 32; c.height = 24;
@@ -63,7 +64,11 @@ def test_committed_words_are_solid_tentative_ones_grey_and_the_transcript_keeps_
     spoken = caller.page.locator("[aria-live=polite][aria-label=Captions]")
     assert spoken.inner_text().split() == story.split(), "a screen reader hears committed words only"
     caller.page.click("[data-call=transcript]")
-    assert caller.page.locator("#transcript").inner_text().split() == ["Ana", *story.split()]
+    corrected = ["Ana", "Good", "morning,", *CORRECTED.split(), "whenever", "you", "like."]
+    assert caller.page.locator("#transcript").inner_text().split() == corrected
+    caller.page.uncheck("#corrected")
+    assert caller.page.locator("#transcript").inner_text().split() == ["Ana", *story.split()], "as it was said"
+    caller.page.check("#corrected")
 
 
 def test_the_transcript_is_saved_in_the_format_that_was_chosen(caller):
@@ -77,6 +82,7 @@ def test_the_transcript_is_saved_in_the_format_that_was_chosen(caller):
     captions = json.loads(download.value.path().read_text("utf-8"))["captions"]
     shown = page.locator("#transcript").inner_text().split()
     assert " ".join(c["text"] for c in captions).split() == shown[1:]
+    assert [c.get("as_said") for c in captions] == [None, "I am glad to see you. We can begin", None]
     starts = [c["start_ms"] for c in captions]
     assert starts == sorted(starts) and all(c["end_ms"] > c["start_ms"] for c in captions)
 

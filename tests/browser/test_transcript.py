@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -22,18 +24,24 @@ SAID = [
 
 
 @pytest.fixture(scope="module")
-def written(chromium: Any, service: Service) -> Any:
-    """Return a function that makes a file of `SAID` in a format."""
+def written_of(chromium: Any, service: Service) -> Any:
+    """Return a function that makes a file of commits in a format."""
     visitor = open_visit(chromium)
     visitor.page.goto(f"{service.url}/favicon.svg")
-    commits = [dict(zip(("speaker", "text", "start_ms", "end_ms"), c, strict=True)) for c in SAID]
 
-    def write(format: str) -> str:
+    def write(said: list[Any], format: str) -> str:
+        commits = [dict(zip(("speaker", "text", "start_ms", "end_ms"), c, strict=True)) for c in said]
         code = "async ([c, f]) => (await import('/transcript.js')).transcriptFile(c, f)"
         return str(visitor.page.evaluate(code, [commits, format]))
 
     yield write
     visitor.context.close()
+
+
+@pytest.fixture(scope="module")
+def written(written_of: Callable[[list[Any], str], str]) -> Callable[[str], str]:
+    """Return a function that makes a file of `SAID` in a format."""
+    return partial(written_of, SAID)
 
 
 def ms(clock: str) -> int:
@@ -66,6 +74,17 @@ def test_subtitles_hold_every_word_in_time(written: Callable[[str], str], format
     ]
     # The last one is kept for a second: nothing flashes by.
     assert times == [(1000, 2200), (1500, 3500), (3900, 4300), (4300, 6000), (20_000, 21_000)]
+
+
+def test_a_long_passage_becomes_cues_that_can_be_read(written_of: Callable[[list[Any], str], str]) -> None:
+    text = " ".join(f"word{i}" for i in range(60))
+    document = written_of([("Ana", text, 1000, 25_000)], "srt")
+    cues = re.findall(r"(\S+) --> (\S+)\n(.*)\n", document)
+    assert " ".join(text for *_, text in cues) == text
+    assert all(len(text) <= 90 for *_, text in cues)
+    times = [(ms(a), ms(b)) for a, b, _ in cues]
+    assert times[0][0] == 1000 and times[-1][1] == 25_000
+    assert all(a < b <= c for (a, b), (c, _) in pairwise(times))
 
 
 def test_json_holds_the_words_as_they_came(written: Callable[[str], str]) -> None:

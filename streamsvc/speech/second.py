@@ -1,0 +1,27 @@
+"""The second pass: speech that is over is translated once more, whole and with a wider beam, for the transcript.
+
+What was said stays said: captions and voice don't change. It costs nothing that is live: it is best effort.
+"""
+
+from __future__ import annotations
+
+from streamsvc.budget.slices import Slices
+from streamsvc.speech.events import Passage
+from streamsvc.speech.passes import FLUSH_BEAM
+from streamsvc.speech.text import fold, recites
+from streamsvc.speech.translator import Request, Translator
+
+
+def second_pass(translator: Translator, passage: Passage, no_speech_threshold: float) -> Slices[str | None]:
+    """Translate `passage` whole; yields `encode` and `decode`, returns the text, None where it is no other than what
+    was said, or where the model hears nothing."""
+    encoded = translator.encode(passage.audio, final=True)
+    yield "encode"
+    request = Request(encoded, passage.language, prompt=passage.prompt, beam=FLUSH_BEAM, timestamps=False)
+    hypothesis = translator.decode([request])[0]
+    yield "decode"
+    if passage.prompt and recites([fold(w.text) for w in hypothesis.words], passage.glossary):
+        hypothesis = translator.decode([Request(encoded, passage.language, beam=FLUSH_BEAM, timestamps=False)])[0]
+        yield "decode"
+    text = " ".join(w.text for w in hypothesis.words)
+    return text if text and text != passage.text and hypothesis.no_speech <= no_speech_threshold else None
