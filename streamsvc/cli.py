@@ -206,6 +206,7 @@ def interpret(arguments: argparse.Namespace) -> int:
         events=arguments.events,
         speech=arguments.speech,
         captions=arguments.captions,
+        transcript=arguments.transcript,
         instances=arguments.instances,
         reference=read_reference(arguments.reference) if arguments.reference else None,
         progress=_progress("second"),
@@ -478,6 +479,7 @@ def _add_interpret_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--events", type=Path, required=True, metavar="F", help="what was said and when, JSON lines")
     p.add_argument("--speech", type=Path, metavar="OUT.wav", help="speak the translation into this file")
     p.add_argument("--captions", type=Path, metavar="OUT", help=".srt, .vtt or .json")
+    p.add_argument("--transcript", type=Path, metavar="OUT", help="the same, every phrase corrected by a second pass")
     p.add_argument("--instances", type=Path, metavar="DIR", help="instances.log and config.yaml for SimulEval")
     p.add_argument("--reference", type=Path, metavar="F", help="text of what should be said, for the lags")
 

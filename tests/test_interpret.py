@@ -65,9 +65,8 @@ def talk_wav(tmp_path: Path) -> Path:
 def run(wav: Path, **keywords):
     """Interpret with the fakes; return the figures and the events."""
     events = wav.parent / "events.jsonl"
-    figures = interpret(
-        wav, events=events, translator=FakeTranslator(), detector=FakeDetector(), **{"engine": Engine(), **keywords}
-    )
+    fakes = {"engine": Engine(), "translator": FakeTranslator()}
+    figures = interpret(wav, events=events, detector=FakeDetector(), **{**fakes, **keywords})
     return figures, [json.loads(line) for line in events.read_text().splitlines()]
 
 
@@ -158,6 +157,23 @@ def test_captions_and_instances_say_what_the_events_say(talk_wav: Path) -> None:
     assert instance["source_length"] == figures["source_s"] * 1000
     assert all(e >= d for d, e in zip(instance["delays"], instance["elapsed"], strict=True))
     assert "source_type: speech" in (out / "se/config.yaml").read_text()
+
+
+def test_a_transcript_has_every_phrase_as_the_second_pass_hears_it(talk_wav: Path) -> None:
+    out = talk_wav.parent
+    figures, _ = run(
+        talk_wav,
+        policy="greedy",
+        transcript=out / "t.json",
+        captions=out / "c.json",
+        translator=FakeTranslator(wide="indeed"),
+    )
+    said, corrected = (json.loads((out / f"{name}.json").read_text())["captions"] for name in "ct")
+    assert "indeed" not in figures["text"] and len(corrected) < len(said)
+    texts = [c["text"].replace(" indeed", "") for c in corrected]
+    assert all("indeed" in c["text"] for c in corrected)
+    assert " ".join(texts) == " ".join(c["text"] for c in said) == figures["text"]
+    assert corrected[0]["start_ms"] == said[0]["start_ms"] and corrected[-1]["end_ms"] == said[-1]["end_ms"]
 
 
 def test_a_reference_that_is_no_text_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,6 @@ import pytest
 from streamsvc.budget import MonotonicClock
 from streamsvc.frames.link import OpenSpeech, Revised, Said, SoundIn, Trouble
 from streamsvc.speech.fake import FakeDetector, FakeTranslator, speak
-from streamsvc.speech.passes import FLUSH_BEAM
-from streamsvc.speech.translator import Hypothesis, Request, Word
 from streamsvc.worker.lanes import Lanes
 from streamsvc.worker.speakers import Speakers
 
@@ -39,23 +36,12 @@ def test_what_is_refused_is_reported_and_alone_left_out(message: OpenSpeech, kep
     assert [m.code for m in sent if isinstance(m, Trouble)] == ["bad-settings"] * said
 
 
-class Better(FakeTranslator):
-    """Hears in a whole phrase what it doesn't hear in parts of it."""
-
-    def _decode(self, request: Request) -> Hypothesis:
-        found = super()._decode(request)
-        if request.beam < FLUSH_BEAM or request.prefix:
-            return found
-        more = Word("indeed", 0.0, 0.0)
-        return replace(found, segments=tuple(replace(s, words=(*s.words, more)) for s in found.segments))
-
-
 def test_what_was_said_is_corrected_by_a_second_pass_when_the_phrase_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamsvc.speech.interpreter.VoiceActivity", FakeDetector)
     sent: queue.Queue[Any] = queue.Queue()
     clock = MonotonicClock()
     lanes = Lanes(1, clock)
-    speakers = Speakers(Better(), None, lanes, clock, sent.put)
+    speakers = Speakers(FakeTranslator(wide="indeed"), None, lanes, clock, sent.put)
     lanes.start()
     speakers.open(OpenSpeech(stream="ana", policy="greedy", source="es"))
     sound = np.concatenate([speak(0, 5), np.zeros(16_000, np.float32)])

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from streamsvc.frames.audio import SPEECH_RATE, Samples
+from streamsvc.speech.passes import FLUSH_BEAM
 from streamsvc.speech.translator import Encoded, Hypothesis, Request, Segment, Word
 from streamsvc.speech.vad import CHUNK
 
@@ -41,10 +42,13 @@ class FakeDetector:
 
 class FakeTranslator:
     """Hears `w0 w1 ...`. With `unsure`, a word whose end isn't in the audio yet comes out with a question mark. A
-    segment is three words. `language` is what `identify` hears."""
+    segment is three words. `language` is what `identify` hears. `wide` is a word that a wide beam that goes on from
+    nothing hears after every segment."""
 
-    def __init__(self, *, unsure: bool = False, language: str = "es", no_speech: float = 0.0) -> None:
-        self.unsure, self.language, self.no_speech = unsure, language, no_speech
+    def __init__(
+        self, *, unsure: bool = False, language: str = "es", no_speech: float = 0.0, wide: str | None = None
+    ) -> None:
+        self.unsure, self.language, self.no_speech, self.wide = unsure, language, no_speech, wide
         self.decoded: list[str] = []
         """The language of every decode."""
         self.prompts: list[tuple[int, ...]] = []
@@ -82,6 +86,9 @@ class FakeTranslator:
                 segments[-1].append(word)
             else:
                 segments.append([word])
+        if self.wide and request.beam >= FLUSH_BEAM and not prefix:
+            for segment in segments:
+                segment.append(replace(segment[-1], text=self.wide))
         return Hypothesis(tuple(Segment(tuple(s), s[0].start_s, s[-1].end_s) for s in segments), self.no_speech, -0.1)
 
     def align(

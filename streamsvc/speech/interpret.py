@@ -18,12 +18,13 @@ from streamsvc.frames.audio import OUTPUT_RATE, SPEECH_RATE, Samples
 from streamsvc.frames.captions import TimedText, check_captions_path, write_captions
 from streamsvc.frames.glossary import parse_glossary
 from streamsvc.speech.errors import SpeechError, VoiceError
-from streamsvc.speech.events import Commit, Event, InterpretSettings
+from streamsvc.speech.events import Commit, Event, InterpretSettings, Passage
 from streamsvc.speech.interpreter import Interpreter
 from streamsvc.speech.languages import check_languages
 from streamsvc.speech.metrics import Output, lags, read_events
 from streamsvc.speech.passes import Pass, PassResult
 from streamsvc.speech.policies import DEFAULT_POLICY, resolve
+from streamsvc.speech.second import second_pass
 from streamsvc.speech.soundfile import read_speech, write_speech
 from streamsvc.speech.translator import Translator
 from streamsvc.speech.vad import Detector
@@ -40,9 +41,10 @@ Progress = Callable[[float, float], None]
 
 @dataclass(slots=True)
 class Said:
-    """What came out: commits with their wall time in ms, and how much was computed."""
+    """What came out: commits with their wall time in ms, passages that are over, and how much was computed."""
 
     commits: list[tuple[Commit, float]] = field(default_factory=list)
+    passages: list[Passage] = field(default_factory=list)
     wall_ms: float = 0.0
     compute_s: float = 0.0
     passes: int = 0
@@ -54,6 +56,8 @@ class Said:
             if isinstance(event, Commit):
                 self.commits.append((event, wall_ms))
                 tell(event, wall_ms)
+            elif isinstance(event, Passage):
+                self.passages.append(event)
 
 
 def run_asap(
@@ -219,6 +223,7 @@ def interpret(
     events: Path,
     speech: Path | None = None,
     captions: Path | None = None,
+    transcript: Path | None = None,
     instances: Path | None = None,
     reference: str | None = None,
     progress: Progress | None = None,
@@ -235,7 +240,8 @@ def interpret(
         model, device: see weights.py; unused when `translator` is given.
         voice: `piper` (the installed one), or a Piper .onnx file; asked for by `speech` too.
         events: JSON lines `commit`, `speech` and `end`, in order of time; written in any case.
-        speech: 48 kHz mono WAV, on the clock of the events. captions: .srt, .vtt or .json over the source's times.
+        speech: 48 kHz mono WAV, on the clock of the events. captions: .srt, .vtt or .json over the source's times;
+            transcript: the same with every phrase corrected by a second pass, which the figures don't count.
         instances: folder for SimulEval. reference: what it should have said, for the lags and for SimulEval.
         progress: told (seconds of sound read, seconds in all), about once a second of sound.
         translator, engine, detector: to reuse or replace the model, the voice and the voice activity.
@@ -254,8 +260,9 @@ def interpret(
         policy, resolve(policy, parameters, preset=preset), source, target, glossary=parse_glossary(glossary)
     )
     check_languages(source, target)
-    if captions is not None:
-        check_captions_path(captions)
+    for path in (captions, transcript):
+        if path is not None:
+            check_captions_path(path)
     samples = read_speech(wav)
     wants_voice = speech is not None or voice is not None
     own_engine = wants_voice and engine is None
@@ -295,6 +302,8 @@ def interpret(
         if captions is not None:
             texts_ = [TimedText(c.text, c.source_start_ms, c.source_end_ms) for c, _ in said.commits]
             write_captions(captions, texts_)
+        if transcript is not None:
+            write_captions(transcript, corrected(said, translator, settings.no_speech_threshold))
         output = read_events(events)
         if instances is not None:
             write_instances(instances, wav, output, reference)
@@ -322,6 +331,20 @@ def interpret(
         "speech_s": round(sum(len(c.samples) for c in chunks) / OUTPUT_RATE, 3) if wants_voice else None,
         "trouble": trouble[0] if trouble else None,
     }
+
+
+def corrected(said: Said, translator: Translator, no_speech_threshold: float) -> list[TimedText]:
+    """Return what was said with every passage as a second pass has it."""
+    commits = {c.id: c for c, _ in said.commits}
+    texts = {c.id: TimedText(c.text, c.source_start_ms, c.source_end_ms) for c in commits.values()}
+    for passage in said.passages:
+        text = run_to_end(second_pass(translator, passage, no_speech_threshold))
+        if text is not None:
+            first, last = commits[passage.ids[0]], commits[passage.ids[-1]]
+            for id in passage.ids[1:]:
+                del texts[id]
+            texts[first.id] = TimedText(text, first.source_start_ms, last.source_end_ms)
+    return [texts[id] for id in sorted(texts)]
 
 
 def _speaking_live(
