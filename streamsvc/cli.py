@@ -439,7 +439,7 @@ def _add_peer_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--set", action="append", metavar="K=V", help="parameter of the policy; repeatable")
     p.add_argument("--source", help="spoken language, or auto")
     p.add_argument("--glossary", type=Path, metavar="F", help="names and terms to spell like this, one a line")
-    p.add_argument("--save", type=Path, metavar="DIR", help="save view.mp4, speech.wav and captions.srt there")
+    p.add_argument("--save", type=Path, metavar="DIR", help="save view.mp4, speech.wav, captions and transcript there")
     p.add_argument("--duration", type=float, metavar="S", help="seconds to take part (until interrupted)")
     p.add_argument("--insecure", action="store_true", help="accept a self-signed certificate")
 

@@ -94,8 +94,12 @@ def test_a_recording_keeps_pictures_sound_and_captions_on_one_clock(tmp_path: Pa
             luma = np.full((180, 160), 128, np.uint8)
             luma[:120] = 60 + i
             recorder.picture(av.VideoFrame.from_ndarray(luma, "yuv420p"), start + i * 20_000_000)
-    for at_ms, text in ((300, "The conference"), (700, "is now"), (1200, "unlocked."), (1800, "I feel it.")):
-        recorder.caption(text, start + at_ms * 1_000_000)
+    for id, (at_ms, text) in enumerate(
+        ((300, "The conference"), (700, "is now"), (1200, "unlocked."), (1800, "I feel it."))
+    ):
+        recorder.caption("Ana", id, text, start + at_ms * 1_000_000)
+    recorder.revise("Ana", [0, 1, 2], "The conference is now unblocked.")
+    recorder.revise("Ben", [3], "of somebody who said nothing")
     recorder.close()
     with wave.open(str(tmp_path / "speech.wav")) as saved:
         assert (saved.getframerate(), saved.getnchannels(), saved.getnframes()) == (48_000, 1, 96_000)
@@ -112,6 +116,7 @@ def test_a_recording_keeps_pictures_sound_and_captions_on_one_clock(tmp_path: Pa
         "1\n00:00:00,300 --> 00:00:01,800\nThe conference is now unlocked.\n\n"
         "2\n00:00:01,800 --> 00:00:03,300\nI feel it.\n"
     )
+    assert (tmp_path / "transcript.srt").read_text() == captions.replace("unlocked", "unblocked")
 
 
 def test_a_recording_of_nothing_is_empty_and_whole(tmp_path: Path) -> None:

@@ -234,9 +234,11 @@ class HeadlessPeer:
             if isinstance(message, wire.Caption):
                 self._captions.append(message)
                 if self._recorder is not None:
-                    self._recorder.caption(message.text, time.monotonic_ns())
+                    self._recorder.caption(message.speaker, message.id, message.text, time.monotonic_ns())
                 if self._on_caption is not None:
                     self._on_caption(message)
+            elif isinstance(message, wire.Revision) and message.ids and self._recorder is not None:
+                self._recorder.revise(message.speaker, message.ids, message.text)
         elif label == "ledger":
             report = wire.decode_ledger_down(text)
             if isinstance(report, wire.Pong):

@@ -1,6 +1,7 @@
-"""What a headless peer sees and hears, saved: `view.mp4`, `speech.wav`, `captions.srt`, all on one clock.
+"""What a headless peer sees and hears, saved: `view.mp4`, `speech.wav`, `captions.srt`, `transcript.srt`, on one clock.
 
-The film carries the sound as well. Encoding runs on a thread; pictures that come faster than they can be encoded are
+Captions are as they were shown, the transcript has the phrases that a second pass corrected. The film carries the sound
+as well. Encoding runs on a thread; pictures that come faster than they can be encoded are
 left out of the file, never queued without bound. Time zero of all three is the first picture or sound.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import wave
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +25,13 @@ TIME_BASE = Fraction(1, 90_000)
 WAITING_PICTURES = 8
 # How long committed words stay when none follow.
 CAPTION_MS = 1500.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Caption:
+    at_ms: float
+    text: str
+    key: tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,8 @@ class Recorder:
         self._sound.setsampwidth(2)
         self._sound.setframerate(OUTPUT_RATE)
         self._samples = 0
-        self._captions: list[tuple[float, str]] = []
+        self._captions: list[_Caption] = []
+        self._revised: dict[tuple[str, int], str] = {}
         self.skipped = 0
 
     def picture(self, frame: av.VideoFrame, shown_ns: int) -> None:
@@ -74,10 +84,15 @@ class Recorder:
             self._write(np.zeros(due - self._samples, np.float32))
         self._write(samples)
 
-    def caption(self, text: str, shown_ns: int) -> None:
+    def caption(self, speaker: str, id: int, text: str, shown_ns: int) -> None:
         """Save a caption that appeared at `shown_ns`."""
         zero = shown_ns if self._zero_ns is None else self._zero_ns
-        self._captions.append(((shown_ns - zero) / 1e6, text))
+        self._captions.append(_Caption((shown_ns - zero) / 1e6, text, (speaker, id)))
+
+    def revise(self, speaker: str, ids: Sequence[int], text: str) -> None:
+        """Save what the captions `ids` of a speaker should have said, for the transcript."""
+        if {(speaker, id) for id in ids} <= {c.key for c in self._captions}:
+            self._revised |= {(speaker, id): "" for id in ids} | {(speaker, ids[0]): text}
 
     def close(self) -> None:
         """Finish the files; blocks until the film is written.
@@ -87,13 +102,21 @@ class Recorder:
         self._queue.put(None)
         self._thread.join()
         self._sound.close()
+        write_captions(self._folder / "captions.srt", self._texts({}))
+        write_captions(self._folder / "transcript.srt", self._texts(self._revised))
+
+    def _texts(self, revised: Mapping[tuple[str, int], str]) -> list[TimedText]:
         texts: list[TimedText] = []
-        following = float("inf")
-        for at, text in reversed(self._captions):
-            texts.append(TimedText(text, at, min(following, at + CAPTION_MS)))
-            following = at
-        texts.reverse()
-        write_captions(self._folder / "captions.srt", texts)
+        following, end = float("inf"), 0.0
+        for caption in reversed(self._captions):
+            text = revised.get(caption.key, caption.text)
+            end = end or min(following, caption.at_ms + CAPTION_MS)
+            following = caption.at_ms
+            if text:
+                # Over the time of all captions whose words are in it.
+                texts.append(TimedText(text, caption.at_ms, end))
+                end = 0.0
+        return texts[::-1]
 
     def _write(self, samples: Samples) -> None:
         self._sound.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
