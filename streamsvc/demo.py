@@ -1,9 +1,9 @@
 """Everything at once, over real WebRTC, with no browser and no camera: the service in a process of its own, and a
 headless peer in front of a mirror room whose cameras see a rendered person who speaks recorded Spanish or French.
 
-Leaves in its folder: `view.mp4` (what the viewer saw while their eye moved), `captions.srt`, `transcript.srt` (the same,
-corrected), `speech.wav` (what they heard), `ledger.jsonl`, `report.html`, and `still.png` (the two cameras beside the
-view of an eye between them).
+Leaves in its folder: `view.mp4` (what the viewer saw while their eye moved), `captions.srt`, `transcript.srt` (the
+same, corrected), `speech.wav` (what they heard), `ledger.jsonl`, `report.html`, and `still.png` (the two cameras beside
+the view of an eye between them).
 """
 
 from __future__ import annotations

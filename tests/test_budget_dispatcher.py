@@ -177,6 +177,19 @@ def test_best_effort_waits_when_a_frame_is_due_that_one_of_its_slices_would_spoi
         assert (d.pick(0, 20 * MS)[0] is not None) is runs
 
 
+def test_best_effort_of_any_length_may_take_one_of_two_idle_lanes_and_leaves_the_other() -> None:
+    d = Dispatcher(2)
+    d.submit(Job(1, "v", Class.VIEW, 90 * MS, 8 * MS, 33 * MS))
+    for i in (2, 3):
+        d.submit(Job(i, f"b{i}", Class.BEST_EFFORT, 0, slice_ns=400 * MS))
+    assert d.pick(0, 0)[0] is not None
+    assert d.pick(1, 0)[0] is None, "a frame runs and another is due within the slice"
+    d.finished(1)
+    job, _ = d.pick(1, 8 * MS)
+    assert job is not None and job.id == 2
+    assert d.pick(0, 8 * MS)[0] is None, "the last lane is kept for what comes"
+
+
 @given(
     st.lists(
         st.tuples(

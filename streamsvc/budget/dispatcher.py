@@ -10,7 +10,8 @@ Pure and single-threaded; the worker calls it under one lock. State: waiting and
 * at most two view jobs of a stream wait unstarted: a newer one displaces the oldest;
 * a view job that can't finish by its deadline even at its floor cost is dropped, never started;
 * speech is never dropped here: a word is worth more late than lost;
-* best effort runs only when nothing live can and no live job's latest start is within one of its slices.
+* best effort runs only when nothing live can, and either every other lane is idle, or no live job's latest start is
+  within one of its slices.
 
 Slack stealing for the speech reservation: Lehoczky and Ramos-Thuel, RTSS 1992.
 """
@@ -271,11 +272,14 @@ class Dispatcher:
         return next((e for e in passes if e.lane is None), None)
 
     def _best_effort(self, now_ns: int) -> _Entry | None:
-        """The oldest best effort, unless a live job, waiting or due next of its stream, must start within its slice."""
+        """The oldest best effort, if another lane is left for what comes and all are idle, or no live job, waiting or
+        due next of its stream, must start within its slice."""
         idle = (e for e in self._entries.values() if e.lane is None and e.job.kind is Class.BEST_EFFORT)
         entry = min(idle, key=lambda e: e.order, default=None)
         if entry is None:
             return None
+        if self._lanes > 1 and not self._running and not any(_live(e) for e in self._entries.values()):
+            return entry
         starts = [e.latest_start_ns for e in self._entries.values() if e.lane is None and e is not entry and _live(e)]
         starts += [
             j.deadline_ns + j.period_ns - j.floor_ns

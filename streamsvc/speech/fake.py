@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 
 from streamsvc.frames.audio import SPEECH_RATE, Samples
-from streamsvc.speech.passes import FLUSH_BEAM
 from streamsvc.speech.translator import Encoded, Hypothesis, Request, Segment, Word
 from streamsvc.speech.vad import CHUNK
 
@@ -86,7 +85,7 @@ class FakeTranslator:
                 segments[-1].append(word)
             else:
                 segments.append([word])
-        if self.wide and request.beam >= FLUSH_BEAM and not prefix:
+        if self.wide and request.beam > 1 and not prefix:
             for segment in segments:
                 segment.append(replace(segment[-1], text=self.wide))
         return Hypothesis(tuple(Segment(tuple(s), s[0].start_s, s[-1].end_s) for s in segments), self.no_speech, -0.1)

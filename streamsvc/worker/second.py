@@ -63,8 +63,7 @@ class SecondPasses:
             with self._lock:
                 self._busy.discard(stream)
                 if spans:
-                    # Up at once, down slowly: what is late is live.
-                    self._slice = max(longest, 0.9 * self._slice + 0.1 * longest)
+                    self._slice += 0.2 * (longest - self._slice)
             if reason != "closed":
                 self._next(stream)
 
