@@ -2,6 +2,7 @@
 
     python models/train_view.py --out DIR [--resume] [--minutes 60] [--steps N] [--batch 4] [--device cpu|cuda]
     python models/train_view.py --out DIR --evaluate
+    python models/train_view.py --out DIR --average DIR1 DIR2 ...
 
 Training pairs come from `make_view_data.py` (made beside this, or before); what appears while this runs is used too.
 DIR/checkpoint.pt holds everything that is needed to go on (weights, their running mean, optimiser, step), written
@@ -9,7 +10,8 @@ every few minutes and at the end; DIR/geometry.safetensors the mean of the weigh
 DIR/curve.jsonl the losses and scores, DIR/curve.png their plot. The learning rate falls to a tenth over the last
 third of `--minutes` (or `--steps`), so each piece ends in weights that can be used. `--resume` without a checkpoint in
 DIR goes on from the committed weights. `--levels 2` trains the first two levels alone, to see what they lose by being a
-part of the whole.
+part of the whole. `--average` writes the mean of the weights that several pieces of one training ended in: it bears
+what no training pair shows (cameras that are off, noise) better than the last does (Izmailov et al., UAI 2018).
 """
 
 from __future__ import annotations
@@ -206,6 +208,7 @@ class Training:
         self.optimiser = torch.optim.AdamW(self.net.parameters(), lr=RATE, weight_decay=1e-4)
         self.step, self.seconds = 0, 0.0
         self.made: list[dict[str, Any]] = []
+        self.mean_of: list[int] = []
         if resume and (out / "checkpoint.pt").exists():
             kept = torch.load(out / "checkpoint.pt", map_location=device, weights_only=True)
             self.net.load_state_dict(kept["net"])
@@ -219,8 +222,16 @@ class Training:
             self.step, self.seconds = int(card["steps"]), 3600.0 * float(card["hours"])
             self.made = card.get("made", [])
 
+    def average(self, folders: list[Path]) -> None:
+        """Take the mean of the weights in `folders`, and the last one's card."""
+        cards = [read_card(folder) for folder in folders]
+        weights = [load_net(folder).state_dict() for folder in folders]
+        self.mean.load_state_dict({k: torch.stack([w[k] for w in weights]).mean(0) for k in weights[0]})
+        self.step, self.seconds = int(cards[-1]["steps"]), 3600.0 * float(cards[-1]["hours"])
+        self.made, self.mean_of = cards[-1].get("made", []), [int(c["steps"]) for c in cards]
+
     def save(self, scores: dict[str, Any] | None) -> None:
-        """Write the checkpoint, and the mean weights with their card."""
+        """Write the checkpoint, the mean weights and their card."""
         part = self.out / "checkpoint.part"
         torch.save(
             {
@@ -230,6 +241,10 @@ class Training:
             part,
         )  # fmt: skip
         part.replace(self.out / "checkpoint.pt")
+        self.write(scores)
+
+    def write(self, scores: dict[str, Any] | None) -> None:
+        """Write the mean weights and their card."""
         weights = {k: v.to(torch.bfloat16).contiguous().cpu() for k, v in self.mean.state_dict().items()}
         part = self.out / "geometry.part"
         save_file(weights, str(part), metadata={"format": "1", "steps": str(self.step)})
@@ -246,6 +261,7 @@ class Training:
             "data": "make_view_data.py: layers (some of nothing but waves) and bodies",
             "made": self.made,
             "seed": SEED,
+            **({"mean_of_steps": self.mean_of} if self.mean_of else {}),
             "crop": list(CROP),
             "scores": scores,
         }
@@ -331,6 +347,7 @@ def main() -> None:
     p.add_argument("--data", type=Path, default=cache_dir() / "view-data")
     p.add_argument("--resume", action="store_true")
     p.add_argument("--evaluate", action="store_true")
+    p.add_argument("--average", type=Path, nargs="+", metavar="DIR")
     p.add_argument("--minutes", type=float, default=60)
     p.add_argument("--steps", type=int, help="train for so many steps instead")
     p.add_argument("--levels", type=int, choices=range(1, LEVELS + 1), default=LEVELS)
@@ -345,6 +362,10 @@ def main() -> None:
     if a.evaluate:
         for name, score in evaluate(training.mean, a.data / "held-out", a.device, a.levels).items():
             print(f"{name:14} {score}")
+        return
+    if a.average:
+        training.average(a.average)
+        training.write(evaluate(training.mean, a.data / "held-out", a.device, a.levels))
         return
     if not any((a.data / "train").glob("layers-*.npz")):
         sys.exit(f"{a.data / 'train'} holds no pairs; models/make_view_data.py makes them")
