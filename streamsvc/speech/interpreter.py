@@ -266,10 +266,10 @@ class Interpreter:
 
     def _close_passage(self, pass_: Pass, result: PassResult, end: int) -> list[Event]:
         """Return the commits since the last passage as one that ends at `end`, and begin the next there. A policy that
-        waits for the phrase has heard all of it already."""
+        waits for the phrase has heard all of it already; in a quarter of a second nothing else would be heard."""
         commits, self._passage = self._passage, []
         start, self._passage_from = self._passage_from, end
-        if not commits or self._policy.waits:
+        if not commits or self._policy.waits or end - start < SPEECH_RATE // 4:
             return []
         audio = self._audio[max(start - self._base, 0) : end - self._base].copy()
         text = " ".join(c.text for c in commits)
