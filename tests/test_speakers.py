@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import queue
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ import pytest
 from streamsvc.budget import MonotonicClock
 from streamsvc.frames.link import OpenSpeech, Revised, Said, SoundIn, Trouble
 from streamsvc.speech.fake import FakeDetector, FakeTranslator, speak
+from streamsvc.speech.second import BEAM
+from streamsvc.speech.translator import Hypothesis, Request
 from streamsvc.worker.lanes import Lanes
 from streamsvc.worker.speakers import Speakers
 
@@ -61,3 +65,37 @@ def test_what_was_said_is_corrected_by_a_second_pass_when_the_phrase_is_over(mon
     assert [r.text.replace(" indeed", "") for r in revised] == [" ".join(said[i] for i in r.ids) for r in revised]
     speakers.close_all()
     lanes.stop()
+
+
+class Slow(FakeTranslator):
+    """Waits in a second pass until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__(wide="indeed")
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def decode(self, requests: Sequence[Request]) -> list[Hypothesis]:
+        if requests[0].beam == BEAM:
+            self.begun.set()
+            assert self.go.wait(20)
+        return super().decode(requests)
+
+
+def test_a_correction_that_comes_after_the_stream_was_closed_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamsvc.speech.interpreter.VoiceActivity", FakeDetector)
+    sent: list[Any] = []
+    clock, translator = MonotonicClock(), Slow()
+    lanes = Lanes(1, clock)
+    speakers = Speakers(translator, None, lanes, clock, sent.append)
+    lanes.start()
+    speakers.open(OpenSpeech(stream="ana", policy="greedy", source="es"))
+    sound = np.concatenate([speak(0, 5), np.zeros(16_000, np.float32)])
+    for at in range(0, len(sound), 1600):
+        block = sound[at : at + 1600].astype("<f4").tobytes()
+        speakers.sound(SoundIn(stream="ana", samples=block, end_ns=clock.now_ns()))
+    assert translator.begun.wait(20)
+    speakers.close("ana")
+    translator.go.set()
+    lanes.stop()
+    assert any(isinstance(m, Said) for m in sent)
+    assert not any(isinstance(m, Revised) for m in sent)

@@ -82,9 +82,8 @@ export class Captions {
       const passage = this.#passages.get(commit);
       if (!passage) return [commit];
       if (passage.commits[0] !== commit) return [];
-      const { start_ms } = commit;
       const as_said = passage.commits.map((c) => c.text).reduce(join);
-      return [{ ...commit, text: passage.text, as_said, start_ms, end_ms: passage.commits.at(-1).end_ms }];
+      return [{ ...commit, text: passage.text, as_said, end_ms: passage.commits.at(-1).end_ms }];
     });
   }
 

@@ -10,8 +10,8 @@ Pure and single-threaded; the worker calls it under one lock. State: waiting and
 * at most two view jobs of a stream wait unstarted: a newer one displaces the oldest;
 * a view job that can't finish by its deadline even at its floor cost is dropped, never started;
 * speech is never dropped here: a word is worth more late than lost;
-* best effort runs only when nothing live can, and either every other lane is idle, or no live job's latest start is
-  within one of its slices.
+* best effort runs only when nothing live can, and either all of several lanes are idle, or no live job's latest start
+  is within one of its slices.
 
 Slack stealing for the speech reservation: Lehoczky and Ramos-Thuel, RTSS 1992.
 """

@@ -1,8 +1,8 @@
 """What a headless peer sees and hears, saved: `view.mp4`, `speech.wav`, `captions.srt`, `transcript.srt`, on one clock.
 
 Captions are as they were shown, the transcript has the phrases that a second pass corrected. The film carries the sound
-as well. Encoding runs on a thread; pictures that come faster than they can be encoded are
-left out of the file, never queued without bound. Time zero of all three is the first picture or sound.
+as well. Encoding runs on a thread; pictures that come faster than they can be encoded are left out of the file, never
+queued without bound. Time zero of all files is the first picture or sound.
 """
 
 from __future__ import annotations

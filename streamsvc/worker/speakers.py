@@ -62,6 +62,7 @@ class Speaker:
         self._end_ns = clock.now_ns()
         self._voice = voice
         self._second = second
+        self._closed = False
         settings = InterpretSettings(
             policy=message.policy or DEFAULT_POLICY,
             parameters=message.parameters,
@@ -92,7 +93,9 @@ class Speaker:
             )
 
     def close(self) -> None:
-        """End the voice."""
+        """End the voice, and say nothing more of what is over: a stream of this name may be opened again."""
+        self._closed = True
+        self._second.close(self.name)
         if self._voice is not None:
             self._voice.close()
 
@@ -140,7 +143,8 @@ class Speaker:
             return self._end_ns - round(behind_ms * 1e6)
 
     def _revise(self, passage: Passage, text: str) -> None:
-        self._send(Revised(stream=self.name, ids=list(passage.ids), text=text))
+        if not self._closed:
+            self._send(Revised(stream=self.name, ids=list(passage.ids), text=text))
 
     def _finish(self, due: Pass, result: PassResult) -> list[Commit]:
         with self._lock:
@@ -163,7 +167,7 @@ class Speaker:
                     self._voice.say(event.id, event.text)
             elif isinstance(event, TentativeText):
                 self._send(Maybe(stream=self.name, text=event.text))
-            else:
+            elif not self._closed:
                 self._second.add(self.name, event, due.no_speech_threshold, partial(self._revise, event))
         return commits
 
@@ -233,10 +237,8 @@ class Speakers:
         """End a speaker."""
         speaker = self._speakers.pop(stream, None)
         if speaker is not None:
-            if self._model is not None:
-                self._model[2].close(stream)
-            self._lanes.close_stream(stream)
             speaker.close()
+            self._lanes.close_stream(stream)
 
     def close_all(self) -> None:
         """End every speaker, so that no voice process is left behind."""
