@@ -302,6 +302,57 @@ def bench(arguments: argparse.Namespace) -> int:
     return BENCHES[arguments.what][1](arguments)
 
 
+def probe(arguments: argparse.Namespace) -> int:
+    """Measure a server from outside: latency from a clock that the cameras themselves see, sound, speech, and where
+    the time goes.
+
+    Exit status: 0 measured, 1 below --require or refused, 2 for bad input.
+    """
+    from dataclasses import replace
+
+    from streamsvc.probe import ProbeOptions, run_probe
+    from streamsvc.probe.report import compare_table, table, write
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    options = ProbeOptions(
+        url=arguments.url,
+        out=arguments.out,
+        room=arguments.room,
+        token=arguments.token or os.environ.get("STREAMSVC_TOKEN"),
+        seconds=arguments.duration,
+        cameras=arguments.cameras,
+        size=arguments.size,
+        fps=arguments.fps,
+        budget_ms=arguments.budget,
+        speech=arguments.speech,
+        role=arguments.role,
+        eye=arguments.eye,
+        insecure=arguments.insecure,
+    )
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+
+    probes = []
+    for url in (arguments.url, *(arguments.compare or ())):
+        probed = asyncio.run(run_probe(replace(options, url=url), tell))
+        if arguments.role == "send":
+            tell(f"{probed.figures['captured']} captures sent")
+            _write_json(arguments.json, probed.figures)
+            return 0
+        for line in table(probed.figures):
+            tell(line)
+        probes.append(probed)
+    if len(probes) > 1:
+        for line in compare_table([p.figures for p in probes]):
+            tell(line)
+    tell(f"report: {write(arguments.out, probes)}")
+    _write_json(arguments.json, probes[0].figures if len(probes) == 1 else [p.figures for p in probes])
+    goodput = probes[0].figures["view"]["goodput"]
+    kept = probes[0].figures["verdict"] != "refused" and (arguments.require is None or goodput >= arguments.require)
+    return 0 if kept else 1
+
+
 def _bench_session(arguments: argparse.Namespace) -> int:
     """Measure a whole session."""
     from streamsvc.bench import SessionBench, run_session
@@ -441,6 +492,36 @@ def _add_peer_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--glossary", type=Path, metavar="F", help="names and terms to spell like this, one a line")
     p.add_argument("--save", type=Path, metavar="DIR", help="save view.mp4, speech.wav, captions and transcript there")
     p.add_argument("--duration", type=float, metavar="S", help="seconds to take part (until interrupted)")
+    p.add_argument("--insecure", action="store_true", help="accept a self-signed certificate")
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"a share is 0 to 1, got {text!r}")
+    return share
+
+
+def _add_probe_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("url", metavar="URL", help="a service of ours, or an address that takes an SDP offer by POST")
+    p.add_argument("--room", default="probe", help="name of the room (%(default)s)")
+    p.add_argument("--token", help="token, where the service asks for one (or STREAMSVC_TOKEN)")
+    p.add_argument("--budget", type=float, default=400.0, metavar="MS", help="capture to display (%(default)s)")
+    p.add_argument("--duration", type=float, default=30.0, metavar="S", help="seconds, 5 of warm-up (%(default)s)")
+    p.add_argument("--cameras", type=int, default=2, choices=(1, 2, 4), help="cameras (%(default)s)")
+    p.add_argument("--size", type=_size, default=(320, 240), help="of cameras and view (320x240)")
+    p.add_argument("--fps", type=float, default=15.0, help="of cameras (%(default)s)")
+    p.add_argument("--eye", default="still", help="still, sway, or x,y,z in world metres (%(default)s)")
+    p.add_argument("--speech", choices=("es", "fr"), help="say something to translate (chirps, not translated)")
+    p.add_argument("--compare", action="append", metavar="URL", help="probe this server too; repeatable")
+    p.add_argument(
+        "--role", choices=("both", "send", "watch"), default="both", help="halves on two hosts (%(default)s)"
+    )
+    p.add_argument("--require", type=_share, metavar="SHARE", help="exit with 1 when less is seen in time")
+    p.add_argument("--out", type=Path, default=Path("out/probe"), metavar="DIR", help="report and plots (%(default)s)")
     p.add_argument("--insecure", action="store_true", help="accept a self-signed certificate")
 
 
@@ -591,6 +672,7 @@ COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None
     "demo": ("everything at once: no browser and no camera needed", demo, _add_demo_flags),
     "serve": ("the service", serve, _add_serve_flags),
     "peer": ("take part without a browser", peer, _add_peer_flags),
+    "probe": ("measure a server: latency by a clock that the cameras see", probe, _add_probe_flags),
     "calibrate": ("a rig from pictures of a chessboard", calibrate, _add_calibrate_flags),
     "synthesize": ("a novel view from pictures or frames", synthesize, _add_synthesize_flags),
     "interpret": ("interpret a recording", interpret, _add_interpret_flags),

@@ -13,7 +13,7 @@ from streamsvc.errors import StreamsvcError
 from streamsvc.ledger import Book, Ledger, LedgerError, Record, Stage, key_of, read_ledger
 from streamsvc.ledger.book import GRACE_NS, UNREPORTED
 from streamsvc.ledger.figures import goodput, longest_gap_ns, percentile, summarise
-from streamsvc.ledger.live import LiveBoard
+from streamsvc.ledger.live import LIMIT, LiveBoard
 from streamsvc.ledger.metrics import NAME_LIMIT, Metrics
 
 MS = 1_000_000
@@ -291,9 +291,17 @@ class TestFigures:
         assert summary.speech.passes == 0
 
 
+def board_of(*sessions: str) -> LiveBoard:
+    board = LiveBoard()
+    for session in sessions:
+        board.remember(session)
+    return board
+
+
 class TestLive:
     def test_the_last_seconds_are_shown(self) -> None:
         board = LiveBoard(window_ns=1_000 * MS)
+        board.remember("s")
         for n in range(60):
             latency = 100 if n % 10 else 500
             board.add(shown(n, n * 100, latency, rung="half", cameras=2))
@@ -305,20 +313,47 @@ class TestLive:
         assert (figures.rung, figures.cameras, figures.budget_ms) == ("half", 2, 400)
 
     def test_captures_whose_grace_is_not_over_do_not_flatter_goodput(self) -> None:
-        board = LiveBoard()
+        board = board_of("s")
         board.add(shown(1, 0, 10))
         assert board.figures("s", 100 * MS).goodput is None
         assert board.figures("s", BUDGET + GRACE_NS).goodput == 1.0
 
     def test_what_no_window_reaches_is_let_go(self) -> None:
-        board = LiveBoard()
+        board = board_of("s")
         for n in range(2000):
             board.add(shown(n, n * 66, 60))
         assert len(board._records["s"]) < 300
         assert board.figures("s", 2000 * 66 * MS).fps == pytest.approx(15, abs=0.3)
 
+    def test_what_closes_after_its_session_ended_is_not_kept(self) -> None:
+        board = board_of("s")
+        board.add(shown(1, 0, 60))
+        board.forget("s")
+        board.add(frame(2, 30))
+        assert board.sessions() == []
+        assert board.since("s", 0)[1] == []
+
+    def test_what_came_since_a_number_is_told_once_and_in_order(self) -> None:
+        board = board_of("s", "other")
+        board.add(shown(1, 0, 60))
+        number, records = board.since("s", 0)
+        assert [r.id for r in records] == [1]
+        assert board.since("s", number) == (number, [])
+        board.add(shown(3, 132, 60))
+        board.add(shown(2, 66, 60, session="other"))
+        board.add(frame(2, 66))
+        after, records = board.since("s", number)
+        assert [r.id for r in records] == [3, 2]
+        assert board.since("s", after) == (after, [])
+
+    def test_what_waits_to_be_told_is_bounded(self) -> None:
+        board = board_of("s")
+        for n in range(2 * LIMIT):
+            board.add(shown(n, 0, 60))
+        assert [r.id for r in board.since("s", 0)[1]] == list(range(LIMIT, 2 * LIMIT))
+
     def test_speech_lag_is_of_commits_and_sessions_are_apart(self) -> None:
-        board = LiveBoard()
+        board = board_of("s")
         board.add(commit(1, 0, 1500, "yes"))
         board.add(shown(2, 0, 9000, kind="speech", text=None))
         assert board.figures("s", 9_500 * MS).speech_lag_ms == 1500

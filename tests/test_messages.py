@@ -40,6 +40,25 @@ SERVER: list[m.ServerMessage] = [
     m.Notice(code="no-rig", message="the picture passes through"),
     m.Error(code="room-full", message="full", re="join"),
 ]
+
+
+def trace(stages: int, name: str = "blend") -> m.FrameTrace:
+    """A frame set that went through so many stages; one without any was dropped."""
+    spans = [(name, 10**15 + i, 10**15 + i + 1) for i in range(stages)]
+    dropped = not stages
+    return m.FrameTrace(
+        capture_ns=10**15,
+        displayed_ns=None if dropped else 10**15 + stages,
+        deadline_ns=10**15 + 400_000_000,
+        clock_error_ns=1_000_000,
+        outcome="dropped" if dropped else "shown",
+        reason="superseded" if dropped else None,
+        rung=None if dropped else "full",
+        cameras=2,
+        stages=spans,
+    )
+
+
 OTHERS: list[tuple[str, msgspec.Struct]] = [
     ("viewpoint", m.ViewpointMessage(t_us=1, eyes=[(0.0, 0.1, -0.6)])),
     (
@@ -57,6 +76,7 @@ OTHERS: list[tuple[str, msgspec.Struct]] = [
     ("ledger_up", m.Ping(sent_ns=1, wall_ns=2)),
     ("ledger_up", m.Clocks(offset_ns=-5, error_ns=3)),
     ("ledger_up", m.Shown(frames=[(90_000, 17)], error_ns=4)),
+    ("ledger_up", m.Follow(frames=True)),
     ("ledger_down", m.Pong(sent_ns=1, server_ns=2)),
     (
         "ledger_down",
@@ -71,6 +91,7 @@ OTHERS: list[tuple[str, msgspec.Struct]] = [
             dropped={"late": 1},
         ),
     ),
+    ("ledger_down", m.Frames(frames=[trace(2), trace(0)])),
     (
         "captions",
         m.Caption(id=1, speaker="Ana", text="hello", source_start_ms=0.0, source_end_ms=900.0, wall_ms=1200.0),
@@ -101,6 +122,21 @@ def test_server_messages_come_back_as_they_were(message: m.ServerMessage) -> Non
 @pytest.mark.parametrize(("channel", "message"), OTHERS, ids=lambda x: type(x).__name__)
 def test_channel_messages_come_back_as_they_were(channel: str, message: msgspec.Struct) -> None:
     assert DECODERS[channel](m.encode(message)) == message
+
+
+@settings(max_examples=50)
+@given(st.lists(st.builds(trace, st.integers(0, 60), st.sampled_from(["blend", "façade" * 10])), max_size=200))
+def test_any_number_of_frames_goes_in_order_into_messages_that_are_accepted(frames: list[m.FrameTrace]) -> None:
+    messages = [m.decode_ledger_down(m.encode(x)) for x in m.in_messages(frames)]
+    assert all(isinstance(x, m.Frames) and x.frames for x in messages)
+    assert [f for x in messages for f in x.frames] == frames  # type: ignore[union-attr]
+
+
+def test_frames_fill_a_message_before_they_begin_another() -> None:
+    assert [len(x.frames) for x in m.in_messages([trace(12)] * 130)] == [64, 64, 2]
+    size, one = (len(m.encode(m.Frames(frames=[trace(60)] * n))) for n in (2, 1))
+    fit = 1 + (m.MAX_LEDGER_DOWN_BYTES - one) // (size - one)
+    assert [len(x.frames) for x in m.in_messages([trace(60)] * (fit + 1))] == [fit, 1]
 
 
 @pytest.mark.parametrize(
@@ -231,6 +267,7 @@ def test_every_message_fits_the_exported_schema_and_others_do_not() -> None:
         "SpeechSettings",
         "ViewSettings",
         "AppearanceSettings",
+        "FrameTrace",
     }
     assert set(defs) == covered
 

@@ -1,8 +1,8 @@
 """The figures of the last seconds, per session, for the page and for the metrics. Pure; the time is passed in.
 
-Owns a bounded window of closed records per session. What was displayed counts from its display time. Goodput counts
-captures by their deadline, and only those whose grace is over: a frame that was shown closes at once and one that was
-dropped closes a second late, so any younger window would flatter.
+Owns a bounded window of closed records per session, numbered in the order in which they came. What was displayed counts
+from its display time. Goodput counts captures by their deadline, and only those whose grace is over: a frame that was
+shown closes at once and one that was dropped closes a second late, so any younger window would flatter.
 """
 
 from __future__ import annotations
@@ -46,16 +46,26 @@ class LiveBoard:
     def __init__(self, window_ns: int = WINDOW_NS, q_min: float | None = None) -> None:
         self._window_ns = window_ns
         self._q_min = q_min
-        self._records: dict[str, deque[Record]] = {}
+        self._records: dict[str, deque[tuple[int, Record]]] = {}
+        self._taken = 0
         self._lock = threading.Lock()
 
+    def remember(self, session: str) -> None:
+        """Take the records of a session that begins."""
+        with self._lock:
+            self._records.setdefault(session, deque(maxlen=LIMIT))
+
     def add(self, record: Record) -> None:
-        """Take a closed record (a listener of the `Ledger`)."""
+        """Take a closed record (a listener of the `Ledger`); those of other sessions, and what closes after its session
+        ended, are not kept."""
         oldest = _settled_ns(record) - max(self._window_ns, SPEECH_WINDOW_NS) - 2 * GRACE_NS
         with self._lock:
-            records = self._records.setdefault(record.session, deque(maxlen=LIMIT))
-            records.append(record)
-            while _settled_ns(records[0]) < oldest:
+            records = self._records.get(record.session)
+            if records is None:
+                return
+            self._taken += 1
+            records.append((self._taken, record))
+            while _settled_ns(records[0][1]) < oldest:
                 records.popleft()
 
     def forget(self, session: str) -> None:
@@ -64,14 +74,20 @@ class LiveBoard:
             self._records.pop(session, None)
 
     def sessions(self) -> list[str]:
-        """Return the sessions that have records."""
+        """Return the sessions that began and did not end."""
         with self._lock:
             return list(self._records)
+
+    def since(self, session: str, number: int) -> tuple[int, list[Record]]:
+        """Return the number of the last record of all, and the records of `session` after `number`, in the order in
+        which they came and without those that have left the window."""
+        with self._lock:
+            return self._taken, [r for n, r in self._records.get(session, ()) if n > number]
 
     def figures(self, session: str, now_ns: int, stream: str | None = None) -> LiveFigures:
         """Return the figures of the window that ends at `now_ns`, of one view stream or of all of the session."""
         with self._lock:
-            records = list(self._records.get(session, ()))
+            records = [r for _, r in self._records.get(session, ())]
         speech = [r for r in records if r.kind == "speech"]
         views = [r for r in records if r.kind == "view" and stream in (None, r.stream)]
         since = now_ns - self._window_ns

@@ -12,10 +12,10 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import numpy as np
@@ -32,10 +32,10 @@ from streamsvc.edge import (
     capture_ns_of,
 )
 from streamsvc.frames import Pixels, Rig, Samples, Screen
-from streamsvc.frames.clockmap import ClockEstimator
+from streamsvc.frames.clockmap import ClockEstimator, ClockMap
 from streamsvc.peer.eyes import Eye, eye_at
 from streamsvc.peer.recorder import Recorder
-from streamsvc.peer.sources import CameraGroup, open_cameras, open_microphone
+from streamsvc.peer.sources import CameraGroup, SceneTime, Voice, open_cameras, open_microphone
 from streamsvc.signalling import messages as wire
 from streamsvc.signalling.client import SignallingClient
 from streamsvc.signalling.messages import SignallingError
@@ -43,6 +43,7 @@ from streamsvc.signalling.messages import SignallingError
 log = logging.getLogger(__name__)
 
 REPORT_S = 0.1
+
 EYE_S = 1 / 30
 CHANNELS = (
     ChannelSpec("viewpoint", ordered=False, max_retransmits=0),
@@ -51,9 +52,30 @@ CHANNELS = (
 )
 
 
+class Witness(Protocol):
+    """Who takes note of a call, on the loop's thread; must only store or schedule. Times are ns on this host's
+    monotonic clock, those of `frames` on the server's."""
+
+    def captured(self, capture_ns: int) -> None:
+        """The cameras saw something."""
+
+    def picture(self, received: Received, shown_ns: int) -> None:
+        """A view was decoded."""
+
+    def sound(self, samples: Samples, heard_ns: int) -> None:
+        """Sound arrived, (n,) float32 mono at 48 kHz; its first sample can be heard at `heard_ns`."""
+
+    def caption(self, caption: wire.Caption, shown_ns: int) -> None:
+        """Words were committed."""
+
+    def frames(self, frames: Sequence[wire.FrameTrace]) -> None:
+        """What became of frame sets, as the server tells it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerOptions:
-    """How a headless peer takes part. `cameras` maps names to sources; `eye` is a path of `eyes.eye_at`."""
+    """How a headless peer takes part. `cameras` maps names to sources; `eye` is a path of `eyes.eye_at`; `mic` is a
+    source or a voice; `scene_time` is that of `sources.SceneCameras`."""
 
     url: str
     room: str
@@ -62,7 +84,7 @@ class PeerOptions:
     mirror: bool = False
     rig: Rig | None = None
     cameras: dict[str, str] = field(default_factory=dict)
-    mic: str | None = None
+    mic: str | Voice | None = None
     size: tuple[int, int] = (320, 240)
     fps: float = 15.0
     eye: str = "still"
@@ -71,6 +93,8 @@ class PeerOptions:
     appearance: wire.AppearanceSettings = field(default_factory=wire.AppearanceSettings)
     save: Path | None = None
     insecure: bool = False
+    scene_time: SceneTime | None = None
+    witness: Witness | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +116,10 @@ class HeadlessPeer:
         self._options = options
         self._on_caption = on_caption
         self._groups: list[CameraGroup]
-        self._groups, self._rig = open_cameras(options.cameras, options.rig, options.size, options.fps)
-        self.microphone = None if options.mic is None else open_microphone(options.mic)
+        self._groups, self._rig = open_cameras(
+            options.cameras, options.rig, options.size, options.fps, options.scene_time
+        )
+        self.microphone = open_microphone(options.mic) if isinstance(options.mic, str) else options.mic
         self._recorder = None if options.save is None else Recorder(options.save)
         self._outs: dict[str, VideoOut] = {}
         self._clock = ClockEstimator()
@@ -122,6 +148,10 @@ class HeadlessPeer:
             return PeerFigures([], [], list(self._captions), None, list(self._notices))
         captures = [best.to_ours(t) for t in self._captures]
         return PeerFigures(captures, list(self._views), list(self._captions), best.error_ns, list(self._notices))
+
+    def clock(self) -> ClockMap | None:
+        """This host's monotonic clock on the server's, as far as it is known."""
+        return self._clock.map
 
     async def run(self, duration_s: float | None = None, stop: asyncio.Event | None = None) -> PeerFigures:
         """Take part until `duration_s` is over, `stop` is set, or the call is lost; return what happened.
@@ -200,6 +230,8 @@ class HeadlessPeer:
     def _picture(self, camera: str, pixels: Pixels, capture_ns: int) -> None:
         if camera == next(iter(self._outs)):
             self._captures.append(capture_ns)
+            if self._options.witness is not None:
+                self._options.witness.captured(capture_ns)
         self._outs[camera].put(pixels, capture_ns)
 
     def _on_state(self, state: str) -> None:
@@ -213,6 +245,8 @@ class HeadlessPeer:
         best = self._clock.map
         now = time.monotonic_ns()
         self.latest_frame = received.frame
+        if self._options.witness is not None:
+            self._options.witness.picture(received, now)
         if self._recorder is not None:
             self._recorder.picture(received.frame, now)
         if best is None:
@@ -227,12 +261,16 @@ class HeadlessPeer:
     def _on_sound(self, samples: Samples, sender_ns: int | None, arrived_ns: int) -> None:
         if self._recorder is not None:
             self._recorder.sound(samples, arrived_ns)
+        if self._options.witness is not None:
+            self._options.witness.sound(samples, arrived_ns)
 
     def _on_message(self, label: str, text: str) -> None:
         if label == "captions":
             message = wire.decode_captions(text)
             if isinstance(message, wire.Caption):
                 self._captions.append(message)
+                if self._options.witness is not None:
+                    self._options.witness.caption(message, time.monotonic_ns())
                 if self._recorder is not None:
                     self._recorder.caption(message.speaker, message.id, message.text, time.monotonic_ns())
                 if self._on_caption is not None:
@@ -244,6 +282,8 @@ class HeadlessPeer:
             if isinstance(report, wire.Pong):
                 # Seen from here the other side's clock is "ours": all reports are on the server's.
                 self._clock.ping(report.sent_ns, report.server_ns, time.monotonic_ns())
+            elif isinstance(report, wire.Frames) and self._options.witness is not None:
+                self._options.witness.frames(report.frames)
         elif label == "viewpoint":
             self.latest_packed = wire.decode_viewpoint_down(text)
 
@@ -259,7 +299,9 @@ class HeadlessPeer:
 
     async def _ping(self) -> None:
         sent = 0
+        following = self._options.witness is None
         while True:
+            following = following or self._send("ledger", wire.Follow(frames=True))
             self._send("ledger", wire.Ping(sent_ns=time.monotonic_ns(), wall_ns=time.time_ns()))
             best = self._clock.map
             if best is not None:

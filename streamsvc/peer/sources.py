@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -24,6 +25,7 @@ from streamsvc.scene import Scene, open_scene
 SYNTHETIC = "synthetic:"
 OnPicture = Callable[[str, Pixels, int], None]
 """Called on the source's thread with (camera, pixels, capture instant on the monotonic clock)."""
+SceneTime = Callable[[int], float | None]
 
 
 class SourceError(StreamsvcError):
@@ -31,10 +33,17 @@ class SourceError(StreamsvcError):
 
 
 class SceneCameras:
-    """All cameras of a rendered scene, live: every instant is rendered when it is due, for all cameras."""
+    """All cameras of a rendered scene, live: every instant is rendered when it is due, for all cameras.
 
-    def __init__(self, scene: Scene, rig: Rig, names: Sequence[str], fps: float) -> None:
+    `scene_time` maps an instant of the monotonic clock to seconds of the scene, None where nothing can be shown yet;
+    left out, the scene begins when the cameras do.
+    """
+
+    def __init__(
+        self, scene: Scene, rig: Rig, names: Sequence[str], fps: float, scene_time: SceneTime | None = None
+    ) -> None:
         self._scene, self._rig, self._names, self._fps = scene, rig, tuple(names), fps
+        self._scene_time = scene_time
 
     def run(self, on_picture: OnPicture, stop: threading.Event) -> None:
         """Render until `stop`; an instant that can't be rendered in time is skipped, not caught up."""
@@ -45,9 +54,11 @@ class SceneCameras:
             due = start + tick * period
             if stop.wait(max(0.0, (due - time.monotonic_ns()) / 1e9)):
                 return
-            pictures = [(n, self._scene.render(self._rig.camera(n), tick / self._fps).rgb) for n in self._names]
-            for name, pixels in pictures:
-                on_picture(name, pixels, due)
+            t = tick / self._fps if self._scene_time is None else self._scene_time(due)
+            if t is not None:
+                pictures = [(n, self._scene.render(self._rig.camera(n), t).rgb) for n in self._names]
+                for name, pixels in pictures:
+                    on_picture(name, pixels, due)
             tick = max(tick + 1, (time.monotonic_ns() - start) // period)
 
 
@@ -100,11 +111,12 @@ def _open(source: str, options: dict[str, str] | None = None) -> av.container.In
 
 
 def open_cameras(
-    cameras: dict[str, str], rig: Rig | None, size: tuple[int, int], fps: float
+    cameras: dict[str, str], rig: Rig | None, size: tuple[int, int], fps: float, scene_time: SceneTime | None = None
 ) -> tuple[list[CameraGroup], Rig | None]:
     """Return the threads' sources and the rig: the given one, else that of the one scene that is shown.
 
-    `cameras` maps names to sources. A scene's camera must be one of its rig. Raises SourceError, SceneError, RigError.
+    `cameras` maps names to sources, `scene_time` is as in `SceneCameras`. A scene's camera must be one of its rig.
+    Raises SourceError, SceneError, RigError.
     """
     groups: list[CameraGroup] = []
     scenes: dict[str, list[str]] = {}
@@ -116,12 +128,28 @@ def open_cameras(
     for spec, names in scenes.items():
         scene = open_scene(spec)
         scene_rig = rig or scene.rig(4 if len(names) > 2 else 2, *size)
-        groups.append(SceneCameras(scene, scene_rig, names, fps))
+        groups.append(SceneCameras(scene, scene_rig, names, fps, scene_time))
         for name in names:
             # The first picture compiles the renderer and paints the background; do it before the call begins.
             scene.render(scene_rig.camera(name), 0.0)
         rig = scene_rig
     return groups, rig
+
+
+class Voice(Protocol):
+    """Where the sound that a peer sends is pulled from: 48 kHz mono, `seconds` of it (infinite where it is live)."""
+
+    @property
+    def seconds(self) -> float:
+        """How long the sound is."""
+
+    @property
+    def ended(self) -> bool:
+        """True once everything was pulled."""
+
+    def read(self, count: int) -> Samples:
+        """Return the next `count` samples, (count,) float32 in [-1, 1], at once."""
+        ...
 
 
 class Microphone:

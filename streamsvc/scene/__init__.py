@@ -15,7 +15,7 @@ __all__ = ["Rendering", "Scene", "SceneError", "asset", "between", "open_scene"]
 
 
 def open_scene(spec: str) -> Scene:
-    """Open the scene `spec`: "body", "body:SEED", "body:identity=I,seed=S" or "motorcycle".
+    """Open the scene `spec`: "body", "body:SEED", "body:identity=I,seed=S", "motorcycle", "card" or "card:BODY".
 
     The first scene of a process compiles or loads its kernels (seconds); then opening a body takes about a second.
     Raises SceneError that lists what exists, or says which asset is missing.
@@ -29,7 +29,11 @@ def open_scene(spec: str) -> Scene:
         from streamsvc.scene.photo import Motorcycle
 
         return Motorcycle()
+    if name == "card" and not (colon and not options):
+        from streamsvc.scene.card import ClockCard
+
+        return ClockCard(open_scene(options or "body"))
     raise SceneError(
-        f"there is no scene {spec!r}; there are body, body:SEED, body:identity=I,seed=S (a rendered person) "
-        "and motorcycle (a photographed stereo pair)"
+        f"there is no scene {spec!r}; there are body, body:SEED, body:identity=I,seed=S (a rendered person), "
+        "motorcycle (a photographed stereo pair), and card or card:BODY (a person who holds up a clock card)"
     )

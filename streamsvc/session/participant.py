@@ -19,6 +19,7 @@ from streamsvc.frames.backdrop import BackdropError
 from streamsvc.ledger import Ledger
 from streamsvc.ledger.live import LiveBoard
 from streamsvc.session.clocks import SenderTime
+from streamsvc.session.following import Following
 from streamsvc.session.mixer import VoiceMixer
 from streamsvc.session.settings import CallSettings, can_hide_room, changed
 from streamsvc.session.speaking import Speaking
@@ -65,6 +66,8 @@ class Participant:
         self._connection: Connection | None = None
         self._video: VideoOut | None = None
         self._time = SenderTime()
+        self._following = Following(session, board)
+        board.remember(session)
         self._eyes: list[wire.Eye] | None = None
         self._cameras: dict[str, VideoIn] = {}
         self._live_task: asyncio.Task[None] | None = None
@@ -291,6 +294,8 @@ class Participant:
                     # Nobody has seen a picture in the future; a wrong clock must not improve the figures.
                     if self.watching is not None and displayed_ns <= now + abs(message.error_ns) + 50_000_000:
                         self.watching.shown(rtp_timestamp, displayed_ns, abs(message.error_ns))
+            case wire.Follow():
+                self._following.ask(message)
 
     def _on_state(self, state: str) -> None:
         if state in ("failed", "closed") and not self._left:
@@ -314,4 +319,5 @@ class Participant:
                 speech_lag_ms=figures.speech_lag_ms,
                 dropped=figures.dropped,
             )
-            self._connection.send("ledger", wire.encode(live))
+            for told in (live, *self._following.news()):
+                self._connection.send("ledger", wire.encode(told))

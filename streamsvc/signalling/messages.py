@@ -10,13 +10,18 @@ opened by the client: `viewpoint` (unordered, no retransmits), `captions` (order
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import msgspec
 
 from streamsvc.errors import StreamsvcError
+from streamsvc.ledger import Outcome
 
 MAX_MESSAGE_BYTES = 262_144
+MAX_LEDGER_DOWN_BYTES = 65_536
+"""Also what a WebRTC peer takes in one message when its SDP doesn't say (RFC 8841)."""
+MAX_FRAMES = 64
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Token = Annotated[str, msgspec.Meta(max_length=2048)]
 Eye = tuple[float, float, float]
@@ -259,6 +264,40 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True, tag="shown"):
     error_ns: int = 0
 
 
+class Follow(msgspec.Struct, frozen=True, kw_only=True, tag="follow"):
+    """Channel `ledger`, client to server, at any time: with `frames` tell me what becomes of each frame set that I am
+    due, from now on; without it, no longer. Nobody is told unasked."""
+
+    frames: bool
+
+
+class FrameTrace(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one frame set, as the ledger has it; ns on the server's monotonic clock, give or take
+    `clock_error_ns`.
+
+    `capture_ns` is when the cameras saw it, `deadline_ns` when it had to be displayed, `displayed_ns` when it was;
+    None: never, or nobody knows, and `reason` says why. The view was made on `rung` from so many `cameras`. `stages`
+    are [name, start, end], in the order in which they ran.
+    """
+
+    capture_ns: int
+    displayed_ns: int | None
+    deadline_ns: int
+    clock_error_ns: int
+    outcome: Outcome
+    reason: str | None
+    rung: str | None
+    cameras: int
+    stages: list[tuple[str, int, int]]
+
+
+class Frames(msgspec.Struct, frozen=True, kw_only=True, tag="frames"):
+    """Channel `ledger`, server to client, twice a second to who asked by `follow`: what became of frame sets, each told
+    once, after it was reported as shown or a second after its deadline; in no order that can be relied on."""
+
+    frames: Annotated[list[FrameTrace], msgspec.Meta(max_length=MAX_FRAMES)]
+
+
 class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
     """Channel `ledger`, server to client, twice a second: the figures of the last seconds of what you see and hear."""
 
@@ -273,8 +312,8 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
 
 
 ViewpointDown = PackedView
-LedgerUp = Ping | Clocks | Shown
-LedgerDown = Pong | Live
+LedgerUp = Ping | Clocks | Shown | Follow
+LedgerDown = Pong | Live | Frames
 CaptionsDown = Caption | Tentative | Revision
 
 _client = msgspec.json.Decoder(ClientMessage)
@@ -303,6 +342,22 @@ def _decode(decoder: msgspec.json.Decoder[Any], data: bytes | str, limit: int = 
 def encode(message: msgspec.Struct) -> str:
     """Return the JSON text of any message of this module."""
     return msgspec.json.encode(message).decode()
+
+
+def in_messages(frames: Iterable[FrameTrace]) -> list[Frames]:
+    """Return `frames`, in their order, in messages that `decode_ledger_down` takes; a frame has dozens of stages, not
+    hundreds."""
+    messages: list[Frames] = []
+    batch: list[FrameTrace] = []
+    empty = size = len(encode(Frames(frames=[])))
+    for frame in frames:
+        more = len(msgspec.json.encode(frame)) + len(",")
+        if batch and (len(batch) == MAX_FRAMES or size + more > MAX_LEDGER_DOWN_BYTES):
+            messages.append(Frames(frames=batch))
+            batch, size = [], empty
+        batch.append(frame)
+        size += more
+    return [*messages, Frames(frames=batch)] if batch else messages
 
 
 def decode_client(data: bytes | str) -> ClientMessage:
@@ -337,7 +392,7 @@ def decode_ledger_up(data: bytes | str) -> LedgerUp:
 
 def decode_ledger_down(data: bytes | str) -> LedgerDown:
     """Return one server report; raises SignallingError."""
-    message: LedgerDown = _decode(_ledger_down, data, 8192)
+    message: LedgerDown = _decode(_ledger_down, data, MAX_LEDGER_DOWN_BYTES)
     return message
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 from calls import BODY, Call, service, until
 
-from streamsvc.edge import colour, live_connections
+from streamsvc.edge import Received, colour, live_connections
 from streamsvc.edge.errors import EdgeError
+from streamsvc.frames import Samples
 from streamsvc.frames.outputmode import parse_mode
 from streamsvc.ledger import read_ledger
 from streamsvc.peer import PeerOptions
@@ -44,12 +46,33 @@ def loudest_hz(path: Path) -> float:
     return float(np.argmax(np.abs(np.fft.rfft(samples * np.hanning(len(samples))))) * 48_000 / len(samples))
 
 
+class FrameWitness:
+    """Keeps what a peer is told of its frame sets."""
+
+    def __init__(self) -> None:
+        self.told: list[wire.FrameTrace] = []
+
+    def frames(self, frames: Sequence[wire.FrameTrace]) -> None:
+        self.told += frames
+
+    def captured(self, capture_ns: int) -> None: ...
+
+    def picture(self, received: Received, shown_ns: int) -> None: ...
+
+    def sound(self, samples: Samples, heard_ns: int) -> None: ...
+
+    def caption(self, caption: wire.Caption, shown_ns: int) -> None: ...
+
+
 async def test_a_mirror_shows_the_view_from_where_the_eye_is_and_the_ledger_has_every_frame_set(tmp_path: Path) -> None:
+    witness = FrameWitness()
     async with service(tmp_path) as (_, url):
         pictures = []
         for eye in ("-0.3,0,-0.2", "0.3,0,-0.2"):
-            async with Call(options(url, eye=eye)) as call:
+            async with Call(options(url, eye=eye, witness=witness)) as call:
                 await call.sees(30)  # the first ones are older than the eye's first message
+                told = len(witness.told)
+                await until(lambda told=told: len(witness.told) > told, "the viewer is told of frame sets")
                 assert call.peer.latest_frame is not None
                 pictures.append(colour.to_rgb(call.peer.latest_frame).astype(float))
                 figures = call.peer.figures
@@ -64,6 +87,13 @@ async def test_a_mirror_shows_the_view_from_where_the_eye_is_and_the_ledger_has_
         assert names[:3] == ["receive", "align", "convert"] and "disparity" in names and "blend" in names
         assert all(s.start_ns <= s.end_ns for s in record.stages)
         assert record.rung is not None and record.cameras == 2
+    by_capture = {r.capture_ns: r for r in records}
+    assert len({f.capture_ns for f in witness.told}) == len(witness.told), "each frame set is told once"
+    for frame in witness.told:
+        record = by_capture[frame.capture_ns]
+        assert frame.stages == [(s.name, s.start_ns, s.end_ns) for s in record.stages]
+        assert (frame.outcome, frame.displayed_ns, frame.rung) == (record.outcome, record.displayed_ns, record.rung)
+    assert any(f.outcome == "shown" and "blend" in [name for name, _, _ in f.stages] for f in witness.told)
 
 
 def black_video(path: Path) -> str:

@@ -1,0 +1,235 @@
+"""From what was captured and what was seen to records and figures. Pure; all times are ns on the card's clock."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from streamsvc.ledger import Record, Stage
+from streamsvc.ledger.figures import percentile
+from streamsvc.scene.card import PERIOD_MS
+from streamsvc.signalling.messages import FrameTrace
+
+MS = 1_000_000
+SETTLE_NS = 2_500_000_000
+"""What was captured this long before the end had time to come back, and the server to tell what became of it."""
+
+TOLERANCE_NS = 750_000
+"""Between the instant on a card, which is in whole milliseconds, and the capture it means."""
+
+FREEZE_NS = 150 * MS
+FREEZE_FRAMES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One picture that came: when it was shown, the `number` on its card (None: not readable), and the capture instant
+    that its RTP timestamp claims (None: nothing is claimed)."""
+
+    shown_ns: int
+    number: int | None
+    claimed_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What the pictures amount to: a record for every capture that was due, in order; `unreadable` pictures, and
+    `strange` ones whose card shows no instant that was captured; claimed minus true capture instants; all instants at
+    which pictures were shown; latencies as the server's ledger has them minus ours, of captures that both know."""
+
+    records: tuple[Record, ...]
+    unreadable: int
+    strange: int
+    claims: tuple[int, ...]
+    shown: tuple[int, ...]
+    told: tuple[int, ...] = ()
+
+
+def instant_of(number: int, near_ns: int) -> int:
+    """Return the instant, in whole milliseconds, nearest to `near_ns` that a card's number stands for, in ns."""
+    near_ms = near_ns // MS
+    away = (number - near_ms + PERIOD_MS // 2) % PERIOD_MS - PERIOD_MS // 2
+    return (near_ms + away) * MS
+
+
+def regular(first_ns: int, last_ns: int, fps: float) -> list[int]:
+    """Return the captures that were due between two that are known, where the cameras are elsewhere."""
+    period = 1e9 / fps
+    return [first_ns + round(i * period) for i in range(round((last_ns - first_ns) / period) + 1)]
+
+
+def join(
+    captures: Sequence[int],
+    sightings: Sequence[Sighting],
+    *,
+    budget_ns: int,
+    warm_up_ns: int,
+    traces: Iterable[FrameTrace] = (),
+    trace_offset_ns: int = 0,
+    tolerance_ns: int = TOLERANCE_NS,
+    error_ns: int = 0,
+) -> Joined:
+    """Return what became of every capture after the warm-up that had time to come back.
+
+    `captures` in order; `traces` say what the server knows of them, on its clock, which is the card's plus
+    `trace_offset_ns`.
+    """
+    if not captures:
+        return Joined((), 0, 0, (), ())
+    start, end = captures[0] + warm_up_ns, captures[-1] - max(budget_ns, SETTLE_NS)
+    shown: dict[int, int] = {}
+    claims: list[int] = []
+    unreadable = strange = 0
+    times = []
+    for s in sightings:
+        if not start <= s.shown_ns <= captures[-1]:
+            continue
+        times.append(s.shown_ns)
+        if s.number is None:
+            unreadable += 1
+            continue
+        capture = _nearest(captures, instant_of(s.number, s.shown_ns), tolerance_ns)
+        if capture is None:
+            strange += 1
+            continue
+        if s.claimed_ns is not None:
+            claims.append(s.claimed_ns - capture)
+        shown.setdefault(capture, s.shown_ns)
+    told = sorted(traces, key=lambda t: t.capture_ns)
+    told_at = [t.capture_ns - trace_offset_ns for t in told]
+    records = []
+    differences = []
+    for number, capture in enumerate(c for c in captures if start <= c <= end):
+        at = _nearest_index(told_at, capture, 5 * MS)
+        trace = None if at is None else told[at]
+        if trace is not None and trace.displayed_ns is not None and capture in shown:
+            differences.append(trace.displayed_ns - trace.capture_ns - (shown[capture] - capture))
+        records.append(_record(number, capture, shown.get(capture), budget_ns, trace, trace_offset_ns, error_ns))
+    return Joined(tuple(records), unreadable, strange, tuple(claims), tuple(sorted(times)), tuple(differences))
+
+
+def _nearest_index(ordered: Sequence[int], value: int, within: int) -> int | None:
+    at = bisect_left(ordered, value)
+    best = min((i for i in (at - 1, at) if 0 <= i < len(ordered)), key=lambda i: abs(ordered[i] - value), default=None)
+    return best if best is not None and abs(ordered[best] - value) <= within else None
+
+
+def _nearest(ordered: Sequence[int], value: int, within: int) -> int | None:
+    at = _nearest_index(ordered, value, within)
+    return None if at is None else ordered[at]
+
+
+def _record(
+    number: int,
+    capture_ns: int,
+    shown_ns: int | None,
+    budget_ns: int,
+    trace: FrameTrace | None,
+    offset_ns: int,
+    error_ns: int,
+) -> Record:
+    deadline = capture_ns + budget_ns
+    reason = None
+    if shown_ns is None:
+        reason = (trace.reason if trace is not None else None) or "never seen"
+    stages = () if trace is None else tuple(Stage(n, a - offset_ns, b - offset_ns) for n, a, b in trace.stages)
+    return Record(
+        session="probe",
+        stream="view",
+        id=number,
+        capture_ns=capture_ns,
+        deadline_ns=deadline,
+        clock_error_ns=error_ns,
+        rung=None if trace is None else trace.rung,
+        stages=stages,
+        outcome="dropped" if shown_ns is None else "shown" if shown_ns <= deadline else "late",
+        reason=reason,
+        displayed_ns=shown_ns,
+        cameras=0 if trace is None else trace.cameras,
+    )
+
+
+def freezes(shown: Sequence[int]) -> tuple[int, float]:
+    """Return how often the picture froze and for how many ms in all.
+
+    A freeze is a picture shown for longer than three times, and 150 ms more than, the mean of the last 30 (W3C
+    webrtc-stats, `freezeCount`).
+    """
+    last: deque[int] = deque(maxlen=FREEZE_FRAMES)
+    count, total = 0, 0
+    for gap in (b - a for a, b in pairwise(shown)):
+        mean = sum(last) / len(last) if last else None
+        if mean is not None and gap > max(3 * mean, mean + FREEZE_NS):
+            count, total = count + 1, total + gap
+        last.append(gap)
+    return count, total / MS
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Delays in ms of what was heard: `n` of them, and how many were lost."""
+
+    n: int = 0
+    lost: int = 0
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    max_ms: float | None = None
+
+
+def stream_of(delays_ms: Sequence[float], lost: int = 0) -> Stream:
+    """Return the figures of some delays."""
+    return Stream(len(delays_ms), lost, *(percentile(delays_ms, q) for q in (50, 95, 100)))
+
+
+def skews_ms(heard: Iterable[tuple[int, int | None]], records: Sequence[Record]) -> list[float]:
+    """Return by how many ms sound came later than the picture of the same instant (negative: sooner), per chirp."""
+    seen = [(r.capture_ns, r.displayed_ns - r.capture_ns) for r in records if r.displayed_ns is not None]
+    captures = [c for c, _ in seen]
+    skews = []
+    for said, at in heard:
+        if at is None:
+            continue
+        low, high = bisect_left(captures, said - 500 * MS), bisect_left(captures, said + 500 * MS)
+        beside = percentile([d for _, d in seen[low:high]], 50)
+        if beside is not None:
+            skews.append((at - said - beside) / MS)
+    return skews
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why a verdict is refused: the name of the check and what it found."""
+
+    check: str
+    finding: str
+
+
+def doubts(joined: Joined, error_ns: int) -> list[Doubt]:
+    """Return every reason not to trust the figures, whose clocks are off by at most `error_ns`."""
+    found = []
+    if not joined.records:
+        return [Doubt("length", "nothing that was captured after the warm-up had time to come back; measure longer")]
+    seen = len(joined.shown)
+    if not seen:
+        return [Doubt("pictures", "no picture came back")]
+    if joined.unreadable > 0.05 * seen:
+        found.append(Doubt("card", f"{joined.unreadable} of {seen} pictures show no readable card"))
+    if joined.strange > 0.01 * seen:
+        found.append(Doubt("card", f"{joined.strange} of {seen} cards show an instant at which nothing was captured"))
+    early = sum(r.displayed_ns is not None and r.displayed_ns < r.capture_ns - error_ns for r in joined.records)
+    if early:
+        found.append(Doubt("causality", f"{early} pictures were seen before they were captured"))
+    beyond = [
+        r
+        for r in joined.records
+        if r.displayed_ns is not None and any(s.end_ns > r.displayed_ns + error_ns + MS for s in r.stages)
+    ]
+    if beyond:
+        found.append(Doubt("stages", f"{len(beyond)} pictures were seen before the server had finished them"))
+    off = percentile(joined.told, 50)
+    if off is not None and abs(off) > 2 * error_ns + 5 * MS:
+        found.append(Doubt("ledger", f"the server's ledger has latencies {off / MS:+.0f} ms (p50) beside the cards'"))
+    return found

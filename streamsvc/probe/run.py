@@ -1,0 +1,327 @@
+"""One probe of one server: a call whose cameras see a clock card, and what its figures are.
+
+`both`: a mirror room, sender and viewer in this process, so there is one clock. `send` and `watch`: the two halves on
+two hosts; cards then show the server's clock as each half knows it from ping-pong, and the error of both is the error
+of every latency. A URL with a path of its own (not a page of ours) is any server that takes an SDP offer by POST and
+shows what it gets, as aiortc's examples and most Python frameworks do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from streamsvc.errors import StreamsvcError
+from streamsvc.frames import Samples
+from streamsvc.ledger import Record
+from streamsvc.ledger.conditions import conditions
+from streamsvc.ledger.figures import percentile, summarise
+from streamsvc.ledger.report import segments
+from streamsvc.peer import HeadlessPeer, PeerOptions
+from streamsvc.peer.sources import Voice, open_microphone
+from streamsvc.probe.measure import (
+    MS,
+    SETTLE_NS,
+    Doubt,
+    Joined,
+    doubts,
+    freezes,
+    instant_of,
+    join,
+    regular,
+    skews_ms,
+    stream_of,
+)
+from streamsvc.probe.post_offer import call_by_post, takes_post
+from streamsvc.probe.sound import ChirpVoice, Onsets, first_heard
+from streamsvc.probe.witness import Notes
+from streamsvc.scene import open_scene
+from streamsvc.scene.card import PERIOD_MS
+from streamsvc.signalling.messages import SpeechSettings, ViewSettings
+
+GOOD = 0.95
+"""Goodput from which a verdict is "good": the share that capacity is defined by."""
+
+
+class ProbeError(StreamsvcError):
+    """A probe that can't be made, or that saw nothing at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeOptions:
+    """What to probe. `speech` is the language that the microphone hears (None: chirps, untranslated); `role` is both,
+    send or watch; `budget_ms` from capture to display; `warm_up_s` of the `seconds` are discarded."""
+
+    url: str
+    out: Path
+    room: str = "probe"
+    token: str | None = None
+    seconds: float = 30.0
+    warm_up_s: float = 5.0
+    cameras: int = 2
+    size: tuple[int, int] = (320, 240)
+    fps: float = 15.0
+    budget_ms: float = 400.0
+    speech: str | None = None
+    role: str = "both"
+    eye: str = "still"
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What one probe found: figures as plain JSON values, and the records that they were computed from."""
+
+    figures: dict[str, Any]
+    records: tuple[Record, ...]
+    notes: Notes
+
+
+class _Tapped:
+    """A voice that is listened to on its way out."""
+
+    def __init__(self, voice: Voice, onsets: Onsets) -> None:
+        self._voice, self._onsets = voice, onsets
+        self.began_ns: int | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self._voice.seconds
+
+    @property
+    def ended(self) -> bool:
+        return self._voice.ended
+
+    def read(self, count: int) -> Samples:
+        now = time.monotonic_ns()
+        if self.began_ns is None:
+            self.began_ns = now
+        samples = self._voice.read(count)
+        self._onsets.take(samples, now)
+        return samples
+
+
+def check(options: ProbeOptions) -> None:
+    """Raise ProbeError for what can't be measured."""
+    least = options.warm_up_s + max(SETTLE_NS / 1e9, options.budget_ms / 1e3) + 2
+    if options.seconds < least:
+        raise ProbeError(
+            f"{options.seconds:g} s are too short: {options.warm_up_s:g} s of warm-up are discarded, and the last "
+            f"pictures need time to come back; measure at least {least:g} s"
+        )
+    if options.role not in ("both", "send", "watch"):
+        raise ProbeError(f"the role is both, send or watch, not {options.role!r}")
+    if takes_post(options.url) and options.role != "both":
+        raise ProbeError(f"{options.url} is not one of our services: it is probed from one process (--role both)")
+
+
+async def run_probe(options: ProbeOptions, tell: Callable[[str], None]) -> Probed:
+    """Run one probe; `tell` gets lines of progress. Raises ProbeError, SignallingError, EdgeError."""
+    check(options)
+    load_before = os.getloadavg()[0]
+    peer: HeadlessPeer | None = None
+    own_clock = options.role == "both"
+
+    def card_ns(here_ns: int) -> int | None:
+        if own_clock:
+            return here_ns
+        best = None if peer is None else peer.clock()
+        return None if best is None else best.to_ours(here_ns)
+
+    def scene_time(here_ns: int) -> float | None:
+        at = card_ns(here_ns)
+        return None if at is None else at % (PERIOD_MS * MS) / 1e9
+
+    notes = Notes(card_ns, lambda: None if peer is None else peer.clock())
+    spoken = Onsets()
+    voice = None if options.role == "watch" else _voice(options, notes, spoken)
+    tell(
+        f"{options.url}: {options.seconds:g} s, {_cameras(options)}, budget {options.budget_ms:g} ms, "
+        f"{'chirps' if options.speech is None else f'speech in {options.speech}'}"
+    )
+    progress = asyncio.create_task(_progress(options.seconds, notes, tell))
+    notices: list[str] = []
+    try:
+        if takes_post(options.url):
+            await call_by_post(options.url, options.size, options.fps, voice, scene_time, notes, options.seconds)
+        else:
+            peer = HeadlessPeer(_peer_options(options, voice, scene_time, notes))
+            notices = (await peer.run(options.seconds)).notices
+    finally:
+        progress.cancel()
+        await asyncio.to_thread(notes.close)
+    if options.role == "send":
+        return Probed({"captured": len(notes.captures), "notices": notices}, (), notes)
+    return _figures(options, notes, voice, spoken, peer, {"notices": notices, "load_before": load_before})
+
+
+def _cameras(options: ProbeOptions) -> str:
+    count = 1 if takes_post(options.url) else options.cameras
+    width, height = options.size
+    return f"{count} camera{'s' * (count > 1)} {width}x{height} at {options.fps:g} fps"
+
+
+def _voice(options: ProbeOptions, notes: Notes, spoken: Onsets) -> Voice:
+    if options.speech is None:
+        return ChirpVoice(time.monotonic_ns, notes.ear.said)
+    return _Tapped(open_microphone(f"synthetic:{options.speech}:{options.seconds:g}"), spoken)
+
+
+def _peer_options(
+    options: ProbeOptions, voice: Voice | None, scene_time: Callable[[int], float | None], notes: Notes
+) -> PeerOptions:
+    names = [c.name for c in open_scene("card").rig(options.cameras, *options.size).cameras]
+    sends = options.role != "watch"
+    return PeerOptions(
+        url=options.url,
+        room=options.room,
+        name=f"probe-{options.role}",
+        token=options.token,
+        mirror=options.role == "both",
+        cameras=dict.fromkeys(names, "synthetic:card") if sends else {},
+        mic=voice,
+        size=options.size,
+        fps=options.fps,
+        eye=options.eye,
+        speech=SpeechSettings(enabled=options.speech is not None, source=options.speech),
+        view=ViewSettings(width=options.size[0], height=options.size[1], budget_ms=options.budget_ms),
+        insecure=options.insecure,
+        scene_time=scene_time,
+        witness=notes,
+    )
+
+
+async def _progress(seconds: float, notes: Notes, tell: Callable[[str], None]) -> None:
+    step = max(5.0, seconds / 12)
+    at = 0.0
+    while True:
+        await asyncio.sleep(step)
+        at += step
+        read = sum(s.number is not None for s in notes.sightings)
+        tell(f"  {at:4.0f} s: {len(notes.captures)} captured, {len(notes.sightings)} seen, {read} cards read")
+
+
+def _figures(
+    options: ProbeOptions, notes: Notes, voice: Voice | None, spoken: Onsets, peer: HeadlessPeer | None, more: Any
+) -> Probed:
+    best = None if peer is None else peer.clock()
+    own = options.role == "both"
+    error_ns = 0 if own or best is None else 2 * best.error_ns
+    captures, tolerance = notes.captures, None
+    if options.role == "watch":
+        captures = _captures_elsewhere(notes, options.fps)
+        tolerance = round(0.5e9 / options.fps)
+    offset = best.offset_ns if own and best is not None else 0
+    arguments: dict[str, Any] = {} if tolerance is None else {"tolerance_ns": tolerance}
+    joined = join(
+        captures,
+        notes.sightings,
+        budget_ns=round(options.budget_ms * 1e6),
+        warm_up_ns=round(options.warm_up_s * 1e9),
+        traces=notes.traces,
+        trace_offset_ns=offset,
+        error_ns=error_ns,
+        **arguments,
+    )
+    reasons = doubts(joined, error_ns + (0 if best is None else best.error_ns))
+    summary = summarise(joined.records)
+    count, frozen_ms = freezes(joined.shown)
+    view = {
+        **{k: v for k, v in asdict(summary.view).items() if k != "clock_error_ms"},
+        "unreadable": joined.unreadable,
+        "strange": joined.strange,
+        "freezes": count,
+        "frozen_ms": frozen_ms,
+    }
+    figures = {
+        "verdict": verdict(summary.view.goodput, reasons),
+        "doubts": [asdict(d) for d in reasons],
+        "view": view,
+        "clock": _clock(joined, error_ns, best is not None),
+        "sound": _sound(notes, joined) if isinstance(voice, ChirpVoice) else {},
+        "speech": _speech(notes, voice, spoken) if isinstance(voice, _Tapped) else {},
+        "stages": stages(joined.records),
+        "conditions": {
+            "url": options.url,
+            "role": options.role,
+            "cameras": _cameras(options),
+            "seconds": f"{options.seconds:g}, of which the first {options.warm_up_s:g} are discarded",
+            "budget": f"{options.budget_ms:g} ms from capture to display",
+            "microphone": f"recorded speech in {options.speech}" if options.speech else "chirps, not translated",
+            **conditions(),
+            "load before": f"{more['load_before']:.2f} (1 min)",
+        },
+        "notices": more["notices"],
+    }
+    return Probed(figures, joined.records, notes)
+
+
+def _captures_elsewhere(notes: Notes, fps: float) -> list[int]:
+    seen = sorted(instant_of(s.number, s.shown_ns) for s in notes.sightings if s.number is not None)
+    return regular(seen[0], seen[-1], fps) if seen else []
+
+
+def verdict(goodput: float | None, reasons: list[Doubt]) -> str:
+    """Return "good", "poor" or "refused"; a refusal is worth more than a wrong figure."""
+    if reasons or goodput is None:
+        return "refused"
+    return "good" if goodput >= GOOD else "poor"
+
+
+def _clock(joined: Joined, error_ns: int, claims: bool) -> dict[str, Any]:
+    off = [c / MS for c in joined.claims] if claims else []
+    return {
+        "error_ms": error_ns / MS,
+        "rtp_minus_card_p50_ms": percentile(off, 50),
+        "rtp_minus_card_p95_ms": percentile([abs(x) for x in off], 95),
+    }
+
+
+def _sound(notes: Notes, joined: Joined) -> dict[str, Any]:
+    begin = joined.records[0].capture_ns if joined.records else 0
+    heard = [(said, at) for said, at in notes.ear.heard if said >= begin]
+    delays = [(at - said) / MS for said, at in heard if at is not None]
+    skews = skews_ms(heard, joined.records)
+    return {
+        **asdict(stream_of(delays, sum(at is None for _, at in heard))),
+        "skew_p50_ms": percentile(skews, 50),
+        "skew_worst_ms": max(skews, key=abs, default=None),
+    }
+
+
+def _speech(notes: Notes, voice: _Tapped, spoken: Onsets) -> dict[str, Any]:
+    lags = [h.caption.wall_ms - h.caption.source_end_ms for h in notes.captions]
+    zero = voice.began_ns or 0
+    commits = [(zero + round(h.caption.source_start_ms * MS), h.came_ns) for h in notes.captions]
+    pairs = first_heard([s[0] for s in spoken.spans], commits, notes.onsets.spans)
+    return {
+        "captions": len(lags),
+        "words": sum(len(h.caption.text.split()) for h in notes.captions),
+        "caption_lag_p50_ms": percentile(lags, 50),
+        "caption_lag_p95_ms": percentile(lags, 95),
+        "first_heard": asdict(stream_of([(b - a) / MS for a, b in pairs])),
+        "phrases": len(spoken.spans),
+    }
+
+
+def stages(records: tuple[Record, ...]) -> dict[str, dict[str, float | None]]:
+    """Return p50 and p95 ms of each part of a displayed frame's way, in the order in which they come."""
+    times: dict[str, list[float]] = {}
+    begins: dict[str, list[float]] = {}
+    for record in records:
+        if record.displayed_ns is None or not record.stages:
+            continue
+        per_frame: dict[str, float] = {}
+        for bar in segments(record):
+            per_frame[bar.name] = per_frame.get(bar.name, 0.0) + bar.end - bar.start
+            begins.setdefault(bar.name, []).append(bar.start)
+        for name, ms in per_frame.items():
+            times.setdefault(name, []).append(ms)
+    usual = [n for n, ms in times.items() if len(ms) >= 0.05 * max(map(len, times.values()))]
+    usual.sort(key=lambda n: percentile(begins[n], 5) or 0.0)
+    return {n: {"p50_ms": percentile(times[n], 50), "p95_ms": percentile(times[n], 95)} for n in usual}

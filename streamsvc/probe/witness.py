@@ -1,0 +1,113 @@
+"""What a probe takes down while a call lasts: captures, pictures with the number on their card, sound, captions, and
+what the server says became of each frame.
+
+Lives on the event loop; cards are read on a thread of its own, so that reading delays no picture. Instants are kept on
+this host's monotonic clock together with the server's, as it was known then.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+
+from streamsvc.edge import Received, capture_ns_of
+from streamsvc.frames import Samples
+from streamsvc.frames.clockmap import ClockMap
+from streamsvc.probe.measure import Sighting
+from streamsvc.probe.reading import CardReader, Grey
+from streamsvc.probe.sound import Ear, Onsets
+from streamsvc.signalling.messages import Caption, FrameTrace
+
+LONGEST_WAIT = 64
+"""Pictures that wait to be read; one more counts as unreadable."""
+
+
+def luma(frame: av.VideoFrame) -> Grey:
+    """Return a frame's brightness, (H, W) uint8; a view where the format has a plane of it."""
+    if frame.format.name in ("yuv420p", "yuvj420p", "nv12", "gray"):
+        plane: Any = frame.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        return np.asarray(rows[: frame.height, : frame.width], np.uint8)
+    return np.asarray(frame.to_ndarray(format="gray"), np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A caption: its message, and when it came."""
+
+    caption: Caption
+    came_ns: int
+
+
+class Notes:
+    """Implements `peer.Witness`. `card_ns` puts an instant of this host on the clock that cards show (None while that
+    is not known)."""
+
+    def __init__(self, card_ns: Callable[[int], int | None], clock: Callable[[], ClockMap | None]) -> None:
+        self._card_ns, self._clock = card_ns, clock
+        self._reader = CardReader()
+        self._pool = ThreadPoolExecutor(1, "reader")
+        self._unread = 0
+        self.captures: list[int] = []
+        self.sightings: list[Sighting] = []
+        self.traces: deque[FrameTrace] = deque(maxlen=200_000)
+        self.captions: list[Heard] = []
+        self.ear, self.onsets = Ear(), Onsets()
+        self.latest: av.VideoFrame | None = None
+        self.latest_read: av.VideoFrame | None = None
+
+    def captured(self, capture_ns: int) -> None:
+        """Take a capture."""
+        at = self._card_ns(capture_ns)
+        if at is not None:
+            self.captures.append(at)
+
+    def picture(self, received: Received, shown_ns: int) -> None:
+        """Take a picture and have its card read."""
+        at = self._card_ns(shown_ns)
+        if at is None:
+            return
+        best = self._clock()
+        claimed = None
+        if best is not None:
+            server_ns = best.to_ours(shown_ns)
+            claimed = capture_ns_of(received.rtp_timestamp, server_ns) - server_ns + at
+        self.latest = received.frame
+        if self._unread >= LONGEST_WAIT:
+            self.sightings.append(Sighting(at, None, claimed))
+            return
+        self._unread += 1
+        self._pool.submit(self._read, received.frame, at, claimed)
+
+    def _read(self, frame: av.VideoFrame, shown_ns: int, claimed_ns: int | None) -> None:
+        try:
+            reading = self._reader.read(luma(frame))
+            self.sightings.append(Sighting(shown_ns, None if reading is None else reading.number, claimed_ns))
+            if reading is not None:
+                self.latest_read = frame
+        finally:
+            self._unread -= 1
+
+    def sound(self, samples: Samples, heard_ns: int) -> None:
+        """Take sound."""
+        self.ear.hear(samples, heard_ns)
+        self.onsets.take(samples, heard_ns)
+
+    def caption(self, caption: Caption, shown_ns: int) -> None:
+        """Take a caption."""
+        self.captions.append(Heard(caption, shown_ns))
+
+    def frames(self, frames: Sequence[FrameTrace]) -> None:
+        """Take what became of frames."""
+        self.traces.extend(frames)
+
+    def close(self) -> None:
+        """Wait until every picture that came is read."""
+        self._pool.shutdown()
+        self.sightings.sort(key=lambda s: s.shown_ns)
