@@ -38,7 +38,7 @@ class Sighting:
 class Joined:
     """What the pictures amount to: a record for every capture that was due, in order; `unreadable` pictures, and
     `strange` ones whose card shows no instant that was captured; claimed minus true capture instants; all instants at
-    which pictures were shown; latencies as the server's ledger has them minus ours, of captures that both know."""
+    which pictures were shown; instants of display as the server's ledger has them minus ours."""
 
     records: tuple[Record, ...]
     unreadable: int
@@ -75,12 +75,14 @@ def join(
     """Return what became of every capture after the warm-up that had time to come back.
 
     `captures` in order; `traces` say what the server knows of them, on its clock, which is the card's plus
-    `trace_offset_ns`.
+    `trace_offset_ns`. A trace is found by the capture instant that the picture's RTP timestamp claims; where there is
+    no picture, by the capture itself as far off as claims usually are.
     """
     if not captures:
         return Joined((), 0, 0, (), ())
     start, end = captures[0] + warm_up_ns, captures[-1] - max(budget_ns, SETTLE_NS)
     shown: dict[int, int] = {}
+    claimed: dict[int, int] = {}
     claims: list[int] = []
     unreadable = strange = 0
     times = []
@@ -97,16 +99,18 @@ def join(
             continue
         if s.claimed_ns is not None:
             claims.append(s.claimed_ns - capture)
+            claimed.setdefault(capture, s.claimed_ns)
         shown.setdefault(capture, s.shown_ns)
     told = sorted(traces, key=lambda t: t.capture_ns)
     told_at = [t.capture_ns - trace_offset_ns for t in told]
+    usual = round(percentile(claims, 50) or 0)
     records = []
     differences = []
     for number, capture in enumerate(c for c in captures if start <= c <= end):
-        at = _nearest_index(told_at, capture, 5 * MS)
+        at = _nearest_index(told_at, claimed.get(capture, capture + usual), 5 * MS)
         trace = None if at is None else told[at]
         if trace is not None and trace.displayed_ns is not None and capture in shown:
-            differences.append(trace.displayed_ns - trace.capture_ns - (shown[capture] - capture))
+            differences.append(trace.displayed_ns - trace_offset_ns - shown[capture])
         records.append(_record(number, capture, shown.get(capture), budget_ns, trace, trace_offset_ns, error_ns))
     return Joined(tuple(records), unreadable, strange, tuple(claims), tuple(sorted(times)), tuple(differences))
 
@@ -135,7 +139,11 @@ def _record(
     reason = None
     if shown_ns is None:
         reason = (trace.reason if trace is not None else None) or "never seen"
-    stages = () if trace is None else tuple(Stage(n, a - offset_ns, b - offset_ns) for n, a, b in trace.stages)
+    stages = (
+        ()
+        if trace is None
+        else tuple(Stage(n, max(a - offset_ns, capture_ns), max(b - offset_ns, capture_ns)) for n, a, b in trace.stages)
+    )
     return Record(
         session="probe",
         stream="view",
@@ -231,5 +239,7 @@ def doubts(joined: Joined, error_ns: int) -> list[Doubt]:
         found.append(Doubt("stages", f"{len(beyond)} pictures were seen before the server had finished them"))
     off = percentile(joined.told, 50)
     if off is not None and abs(off) > 2 * error_ns + 5 * MS:
-        found.append(Doubt("ledger", f"the server's ledger has latencies {off / MS:+.0f} ms (p50) beside the cards'"))
+        found.append(
+            Doubt("ledger", f"the server's ledger has pictures displayed {off / MS:+.0f} ms (p50) beside ours")
+        )
     return found

@@ -13,7 +13,6 @@ import cv2
 import msgspec
 import numpy as np
 
-from streamsvc.edge import colour
 from streamsvc.frames import Pixels
 from streamsvc.ledger import Record
 from streamsvc.ledger.charts import number
@@ -77,19 +76,22 @@ def rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
                 )
             )
     if speech:
-        first = speech["first_heard"]
-        found += [
+        found.append(
             (
                 "captions",
                 f"{speech['words']} words, {_ms(speech['caption_lag_p50_ms'])} (p50) and "
                 f"{_ms(speech['caption_lag_p95_ms'])} (p95) after what they translate",
-            ),
+            )
+        )
+    if "first_heard" in speech:
+        first = speech["first_heard"]
+        found.append(
             (
                 "voice",
                 f"first heard {_ms(first['p50_ms'])} (p50), {_ms(first['p95_ms'])} (p95) after a phrase begins; "
                 f"{first['n']} of {speech['phrases']} could be told",
-            ),
-        ]
+            )
+        )
     return found
 
 
@@ -147,10 +149,9 @@ def write(out: Path, probes: Sequence[Probed]) -> Path:
         (out / f"{prefix}probe.json").write_text(json.dumps(probed.figures, indent=2, default=str) + "\n", "utf-8")
         lines = [msgspec.json.encode(r) + b"\n" for r in probed.records]
         (out / f"{prefix}probe.jsonl").write_bytes(b"".join(lines))
-        frame = probed.notes.latest_read or probed.notes.latest
-        seen = None if frame is None else out / f"{prefix}seen.png"
-        if frame is not None and seen is not None:
-            cv2.imwrite(str(seen), cv2.cvtColor(colour.to_rgb(frame), cv2.COLOR_RGB2BGR))
+        seen = None if probed.seen is None else out / f"{prefix}seen.png"
+        if probed.seen is not None and seen is not None:
+            cv2.imwrite(str(seen), cv2.cvtColor(probed.seen, cv2.COLOR_RGB2BGR))
         (out / f"{prefix}report.html").write_text(_page(probed, seen), "utf-8")
     cv2.imwrite(str(out / "latency.png"), cv2.cvtColor(picture(probes), cv2.COLOR_RGB2BGR))
     return out / "report.html"

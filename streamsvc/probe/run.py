@@ -11,13 +11,15 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from streamsvc.edge import colour
 from streamsvc.errors import StreamsvcError
-from streamsvc.frames import Samples
+from streamsvc.frames import Pixels, Samples
+from streamsvc.frames.clockmap import ClockMap
 from streamsvc.ledger import Record
 from streamsvc.ledger.conditions import conditions
 from streamsvc.ledger.figures import percentile, summarise
@@ -27,8 +29,10 @@ from streamsvc.peer.sources import Voice, open_microphone
 from streamsvc.probe.measure import (
     MS,
     SETTLE_NS,
+    TOLERANCE_NS,
     Doubt,
     Joined,
+    Sighting,
     doubts,
     freezes,
     instant_of,
@@ -42,7 +46,7 @@ from streamsvc.probe.sound import ChirpVoice, Onsets, first_heard
 from streamsvc.probe.witness import Notes
 from streamsvc.scene import open_scene
 from streamsvc.scene.card import PERIOD_MS
-from streamsvc.signalling.messages import SpeechSettings, ViewSettings
+from streamsvc.signalling.messages import FrameTrace, SpeechSettings, ViewSettings
 
 GOOD = 0.95
 """Goodput from which a verdict is "good": the share that capacity is defined by."""
@@ -54,8 +58,9 @@ class ProbeError(StreamsvcError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeOptions:
-    """What to probe. `speech` is the language that the microphone hears (None: chirps, untranslated); `role` is both,
-    send or watch; `budget_ms` from capture to display; `warm_up_s` of the `seconds` are discarded."""
+    """What to probe; with `browser` our page in headless Chromium is the participant. `speech` is the language that the
+    microphone hears (None: chirps, untranslated); `role` is both, send or watch; `budget_ms` from capture to display;
+    `warm_up_s` of the `seconds` are discarded."""
 
     url: str
     out: Path
@@ -71,15 +76,35 @@ class ProbeOptions:
     role: str = "both"
     eye: str = "still"
     insecure: bool = False
+    browser: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What one probe found: figures as plain JSON values, and the records that they were computed from."""
+    """What one probe found: figures as plain JSON values, the records that they were computed from, and the last view
+    whose card was read, (H, W, 3) uint8 RGB."""
 
     figures: dict[str, Any]
     records: tuple[Record, ...]
-    notes: Notes
+    seen: Pixels | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What was taken down in a call, on the card's clock: see `join`. `clock` puts that clock on the server's; where
+    the cards themselves show the server's (`on_server`) its error is that of every latency. `tolerance_ns` is how far a
+    card may be from a capture."""
+
+    captures: Sequence[int]
+    sightings: Sequence[Sighting]
+    traces: Iterable[FrameTrace] = ()
+    clock: ClockMap | None = None
+    on_server: bool = False
+    tolerance_ns: int = TOLERANCE_NS
+    chirps: Sequence[tuple[int, int | None]] | None = None
+    speech: dict[str, Any] = field(default_factory=dict)
+    seen: Pixels | None = None
+    notices: Sequence[str] = ()
 
 
 class _Tapped:
@@ -118,12 +143,22 @@ def check(options: ProbeOptions) -> None:
         raise ProbeError(f"the role is both, send or watch, not {options.role!r}")
     if takes_post(options.url) and options.role != "both":
         raise ProbeError(f"{options.url} is not one of our services: it is probed from one process (--role both)")
+    if options.browser and takes_post(options.url):
+        raise ProbeError(
+            f"{options.url} is not one of our services, and has no page that we know (leave out --browser)"
+        )
+    if options.browser and (options.role != "both" or options.eye != "still"):
+        raise ProbeError("Chromium is both sender and viewer, and its eye rests (leave out --role and --eye)")
 
 
 async def run_probe(options: ProbeOptions, tell: Callable[[str], None]) -> Probed:
     """Run one probe; `tell` gets lines of progress. Raises ProbeError, SignallingError, EdgeError."""
     check(options)
     load_before = os.getloadavg()[0]
+    if options.browser:
+        from streamsvc.probe.browser import look_in_chromium
+
+        return probed(options, await asyncio.to_thread(look_in_chromium, options, tell), load_before)
     peer: HeadlessPeer | None = None
     own_clock = options.role == "both"
 
@@ -156,8 +191,22 @@ async def run_probe(options: ProbeOptions, tell: Callable[[str], None]) -> Probe
         progress.cancel()
         await asyncio.to_thread(notes.close)
     if options.role == "send":
-        return Probed({"captured": len(notes.captures), "notices": notices}, (), notes)
-    return _figures(options, notes, voice, spoken, peer, {"notices": notices, "load_before": load_before})
+        return Probed({"captured": len(notes.captures), "notices": notices}, ())
+    frame = notes.latest_read or notes.latest
+    elsewhere = options.role == "watch"
+    taken = Taken(
+        captures=_captures_elsewhere(notes, options.fps) if elsewhere else notes.captures,
+        sightings=notes.sightings,
+        traces=notes.traces,
+        clock=None if peer is None else peer.clock(),
+        on_server=not own_clock,
+        tolerance_ns=round(0.5e9 / options.fps) if elsewhere else TOLERANCE_NS,
+        chirps=notes.ear.heard if isinstance(voice, ChirpVoice) else None,
+        speech=_speech(notes, voice, spoken) if isinstance(voice, _Tapped) else {},
+        seen=None if frame is None else colour.to_rgb(frame),
+        notices=notices,
+    )
+    return probed(options, taken, load_before)
 
 
 def _cameras(options: ProbeOptions) -> str:
@@ -206,59 +255,50 @@ async def _progress(seconds: float, notes: Notes, tell: Callable[[str], None]) -
         tell(f"  {at:4.0f} s: {len(notes.captures)} captured, {len(notes.sightings)} seen, {read} cards read")
 
 
-def _figures(
-    options: ProbeOptions, notes: Notes, voice: Voice | None, spoken: Onsets, peer: HeadlessPeer | None, more: Any
-) -> Probed:
-    best = None if peer is None else peer.clock()
-    own = options.role == "both"
-    error_ns = 0 if own or best is None else 2 * best.error_ns
-    captures, tolerance = notes.captures, None
-    if options.role == "watch":
-        captures = _captures_elsewhere(notes, options.fps)
-        tolerance = round(0.5e9 / options.fps)
-    offset = best.offset_ns if own and best is not None else 0
-    arguments: dict[str, Any] = {} if tolerance is None else {"tolerance_ns": tolerance}
+def probed(options: ProbeOptions, taken: Taken, load_before: float) -> Probed:
+    """Return the figures of a call."""
+    best = taken.clock
+    error_ns = 2 * best.error_ns if taken.on_server and best is not None else 0
     joined = join(
-        captures,
-        notes.sightings,
+        taken.captures,
+        taken.sightings,
         budget_ns=round(options.budget_ms * 1e6),
         warm_up_ns=round(options.warm_up_s * 1e9),
-        traces=notes.traces,
-        trace_offset_ns=offset,
+        traces=taken.traces,
+        trace_offset_ns=0 if taken.on_server or best is None else best.offset_ns,
+        tolerance_ns=taken.tolerance_ns,
         error_ns=error_ns,
-        **arguments,
     )
     reasons = doubts(joined, error_ns + (0 if best is None else best.error_ns))
     summary = summarise(joined.records)
     count, frozen_ms = freezes(joined.shown)
-    view = {
-        **{k: v for k, v in asdict(summary.view).items() if k != "clock_error_ms"},
-        "unreadable": joined.unreadable,
-        "strange": joined.strange,
-        "freezes": count,
-        "frozen_ms": frozen_ms,
-    }
     figures = {
         "verdict": verdict(summary.view.goodput, reasons),
         "doubts": [asdict(d) for d in reasons],
-        "view": view,
+        "view": {
+            **{k: v for k, v in asdict(summary.view).items() if k != "clock_error_ms"},
+            "unreadable": joined.unreadable,
+            "strange": joined.strange,
+            "freezes": count,
+            "frozen_ms": frozen_ms,
+        },
         "clock": _clock(joined, error_ns, best is not None),
-        "sound": _sound(notes, joined) if isinstance(voice, ChirpVoice) else {},
-        "speech": _speech(notes, voice, spoken) if isinstance(voice, _Tapped) else {},
+        "sound": {} if taken.chirps is None else _sound(taken.chirps, joined),
+        "speech": taken.speech,
         "stages": stages(joined.records),
         "conditions": {
             "url": options.url,
-            "role": options.role,
+            "viewer": "headless Chromium" if options.browser else f"our peer, role {options.role}",
             "cameras": _cameras(options),
             "seconds": f"{options.seconds:g}, of which the first {options.warm_up_s:g} are discarded",
             "budget": f"{options.budget_ms:g} ms from capture to display",
             "microphone": f"recorded speech in {options.speech}" if options.speech else "chirps, not translated",
             **conditions(),
-            "load before": f"{more['load_before']:.2f} (1 min)",
+            "load before": f"{load_before:.2f} (1 min)",
         },
-        "notices": more["notices"],
+        "notices": list(taken.notices),
     }
-    return Probed(figures, joined.records, notes)
+    return Probed(figures, joined.records, taken.seen)
 
 
 def _captures_elsewhere(notes: Notes, fps: float) -> list[int]:
@@ -282,9 +322,9 @@ def _clock(joined: Joined, error_ns: int, claims: bool) -> dict[str, Any]:
     }
 
 
-def _sound(notes: Notes, joined: Joined) -> dict[str, Any]:
+def _sound(chirps: Sequence[tuple[int, int | None]], joined: Joined) -> dict[str, Any]:
     begin = joined.records[0].capture_ns if joined.records else 0
-    heard = [(said, at) for said, at in notes.ear.heard if said >= begin]
+    heard = [(said, at) for said, at in chirps if said >= begin]
     delays = [(at - said) / MS for said, at in heard if at is not None]
     skews = skews_ms(heard, joined.records)
     return {
@@ -295,17 +335,24 @@ def _sound(notes: Notes, joined: Joined) -> dict[str, Any]:
 
 
 def _speech(notes: Notes, voice: _Tapped, spoken: Onsets) -> dict[str, Any]:
-    lags = [h.caption.wall_ms - h.caption.source_end_ms for h in notes.captions]
     zero = voice.began_ns or 0
     commits = [(zero + round(h.caption.source_start_ms * MS), h.came_ns) for h in notes.captions]
     pairs = first_heard([s[0] for s in spoken.spans], commits, notes.onsets.spans)
     return {
-        "captions": len(lags),
-        "words": sum(len(h.caption.text.split()) for h in notes.captions),
-        "caption_lag_p50_ms": percentile(lags, 50),
-        "caption_lag_p95_ms": percentile(lags, 95),
+        **captions_of([(h.caption.text, h.caption.wall_ms - h.caption.source_end_ms) for h in notes.captions]),
         "first_heard": asdict(stream_of([(b - a) / MS for a, b in pairs])),
         "phrases": len(spoken.spans),
+    }
+
+
+def captions_of(captions: Sequence[tuple[str, float]]) -> dict[str, Any]:
+    """Return the figures of captions, (text, ms from the end of what it translates to its commit)."""
+    lags = [lag for _, lag in captions]
+    return {
+        "captions": len(lags),
+        "words": sum(len(text.split()) for text, _ in captions),
+        "caption_lag_p50_ms": percentile(lags, 50),
+        "caption_lag_p95_ms": percentile(lags, 95),
     }
 
 

@@ -94,7 +94,7 @@ class ClockCard:
     def corners(self, camera: Camera) -> NDArray[np.float32]:
         """Return where `camera` sees the outer corners of the black frame, clockwise from the upper left: (4, 2)
         pixels, integers at pixel centres."""
-        return _project(camera, BORDER - 1)
+        return outline(camera, BORDER - 1)
 
     def render(self, camera: Camera, t: float) -> Rendering:
         """Return the film's picture with the card at `t` seconds; raises SceneError for a camera with distortion."""
@@ -116,7 +116,9 @@ class ClockCard:
         return self._films[key]
 
 
-def _project(camera: Camera, inset: int) -> NDArray[np.float32]:
+def outline(camera: Camera, inset: int) -> NDArray[np.float32]:
+    """Return where `camera` sees the corners of the card without `inset` blocks all around, clockwise from the upper
+    left: (4, 2) pixels, integers at pixel centres."""
     half = np.array([COLUMNS / 2 + BORDER - inset, ROWS / 2 + BORDER - inset]) * BLOCK_M
     signs = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
     world = CENTRE + np.concatenate([signs * half, np.zeros((4, 1))], 1)
@@ -130,7 +132,7 @@ def _held_up(behind: Rendering, camera: Camera, blocks: NDArray[np.uint8]) -> Re
     high, wide = texture.shape
     # Corners of the card are corners of its outer texels, half a texel beyond their centres.
     flat = np.array([(0, 0), (wide, 0), (wide, high), (0, high)], np.float32) - 0.5
-    seen = _project(camera, 0)
+    seen = outline(camera, 0)
     x0, y0 = np.maximum(np.floor(seen.min(0)).astype(int) - 1, 0)
     x1, y1 = np.minimum(np.ceil(seen.max(0)).astype(int) + 2, (camera.width, camera.height))
     rgb: Pixels = behind.rgb.copy()

@@ -7,10 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from streamsvc.bench.browser import ChromiumCall, chromium_call, film_body, write_wav
 from streamsvc.demo import running_service
 from streamsvc.ledger import read_ledger
 from streamsvc.peer.sources import open_microphone
+from streamsvc.probe import ProbeOptions, run_probe
+from streamsvc.probe.chromium import ChromiumCall, chromium_call, film_body, write_wav
 
 SECONDS = 20
 VIEW = """() => {
@@ -101,3 +102,17 @@ async def test_chromium_sees_the_view_from_its_pointers_eye_and_reads_captions(t
     records = list(read_ledger(tmp_path / "ledger.jsonl"))
     assert any(r.kind == "view" and r.outcome == "shown" and r.cameras == 2 for r in records)
     assert any(r.kind == "speech" and r.text for r in records)
+
+
+async def test_the_probe_reads_the_card_on_the_page_and_knows_where_the_time_went(tmp_path: Path) -> None:
+    async with running_service(tmp_path, "--no-speech", view=(320, 240)) as (url, _):
+        options = ProbeOptions(
+            url=url, out=tmp_path, seconds=8, warm_up_s=2, fps=10, size=(320, 240), budget_ms=2000, browser=True
+        )
+        found = await run_probe(options, lambda line: None)
+    view = found.figures["view"]
+    assert view["due"] >= 15 and view["fps"] > 2 and view["latency_p50_ms"] > 5
+    assert view["strange"] == 0 and view["unreadable"] <= 0.05 * view["due"]
+    assert {"receive", "disparity", "blend"} <= found.figures["stages"].keys()
+    assert found.seen is not None and (tmp_path / "page.png").exists()
+    assert not [n for n in found.figures["notices"] if n.startswith("console")]
