@@ -329,7 +329,7 @@ def test_a_phrase_is_first_heard_when_the_interpreter_begins_after_its_first_com
     commits = [(0, 2 * NS), (NS, 3 * NS), (10 * NS, 12 * NS), (20 * NS, 22 * NS)]
     # The second begins while the first is still being said, so nobody can tell; the third is never heard.
     heard = [[2 * NS + MS, 13 * NS]]
-    assert first_heard(begun, commits, heard) == [(0, 2 * NS + MS)]
+    assert first_heard(begun, commits, heard) == [(0, 2 * NS, 2 * NS + MS)]
 
 
 def test_the_chirp_neither_clips_nor_clicks() -> None:
@@ -407,7 +407,7 @@ def probed(url: str, delay: int) -> Probed:
         "sound": {"n": 3, "lost": 1, "p50_ms": 80.0, "p95_ms": 90.0, "skew_p50_ms": 40.0, "skew_worst_ms": -50.0},
         "speech": {
             "words": 7, "caption_lag_p50_ms": 1.0, "caption_lag_p95_ms": 2.0, "phrases": 4,
-            "first_heard": {"n": 3, "p50_ms": 1900.0, "p95_ms": 2500.0},
+            "first_caption": {"p50_ms": 1200.0}, "first_heard": {"n": 3, "p50_ms": 1900.0, "p95_ms": 2500.0},
         },
         "stages": {"blend": {"p50_ms": 5.0, "p95_ms": 6.0}},
         "conditions": {"url": url, "role": "both"},

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from streamsvc.speech.errors import VoiceError
 from streamsvc.speech.voice import Clause, PiperEngine, RoomTone, Schedule, SpeechChunk, Voice
-from streamsvc.speech.voice.schedule import MAX_AGE_S, MAX_RATE, RATE_STEP, pause_after, rate_for
+from streamsvc.speech.voice.schedule import (
+    MAX_AGE_S,
+    MAX_RATE,
+    RATE_STEP,
+    RUNS_OUT_S,
+    SILENT_S,
+    pause_after,
+    rate_for,
+)
 from streamsvc.speech.voice.sound import trimmed, with_pause
 from streamsvc.speech.voice.track import joined, speak_track
 
@@ -31,13 +39,33 @@ def test_a_clause_ends_at_punctuation() -> None:
     assert schedule.next(0.1) is None
 
 
-def test_words_without_punctuation_wait_until_they_are_old() -> None:
+def test_a_word_alone_waits_until_it_is_old() -> None:
     schedule = Schedule()
-    schedule.say(0, "then hang", 1.0)
+    schedule.say(0, "then", 1.0)
     assert schedule.next(1.5) is None
     assert schedule.wake_s(1.5) == 1.0 + MAX_AGE_S
     clause = schedule.next(1.0 + MAX_AGE_S)
+    assert clause is not None and clause.text == "then"
+
+
+def test_after_a_silence_two_words_are_spoken_at_once() -> None:
+    schedule = Schedule()
+    schedule.placed(0.0, 1.0)
+    schedule.say(0, "then hang", 1.4)
+    assert schedule.next(1.4) is None
+    assert schedule.wake_s(1.4) == 1.0 + SILENT_S
+    clause = schedule.next(1.0 + SILENT_S)
     assert clause is not None and clause.text == "then hang"
+
+
+def test_half_a_clause_is_spoken_before_the_voice_falls_silent_and_not_sooner() -> None:
+    schedule = Schedule()
+    schedule.placed(0.0, 1.0)
+    schedule.say(0, "then hang up", 0.6)
+    assert schedule.next(0.7) is None
+    assert schedule.wake_s(0.7) == 1.0 - RUNS_OUT_S
+    clause = schedule.next(1.0 - RUNS_OUT_S)
+    assert clause is not None and clause.text == "then hang up"
 
 
 def test_the_end_of_the_text_lets_the_last_words_go() -> None:

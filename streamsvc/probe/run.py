@@ -73,6 +73,8 @@ class ProbeOptions:
     fps: float = 15.0
     budget_ms: float = 400.0
     speech: str | None = None
+    policy: str | None = None
+    parameters: dict[str, float] = field(default_factory=dict)
     role: str = "both"
     eye: str = "still"
     insecure: bool = False
@@ -147,8 +149,11 @@ def check(options: ProbeOptions) -> None:
         raise ProbeError(
             f"{options.url} is not one of our services, and has no page that we know (leave out --browser)"
         )
-    if options.browser and (options.role != "both" or options.eye != "still"):
-        raise ProbeError("Chromium is both sender and viewer, and its eye rests (leave out --role and --eye)")
+    if options.browser and (options.role != "both" or options.eye != "still" or options.policy or options.parameters):
+        raise ProbeError(
+            "Chromium is both sender and viewer, its eye rests, and the policy is the page's (leave out --role, --eye, "
+            "--policy and --set)"
+        )
 
 
 async def run_probe(options: ProbeOptions, tell: Callable[[str], None]) -> Probed:
@@ -237,7 +242,12 @@ def _peer_options(
         size=options.size,
         fps=options.fps,
         eye=options.eye,
-        speech=SpeechSettings(enabled=options.speech is not None, source=options.speech),
+        speech=SpeechSettings(
+            enabled=options.speech is not None,
+            policy=options.policy,
+            parameters=options.parameters or None,
+            source=options.speech,
+        ),
         view=ViewSettings(width=options.size[0], height=options.size[1], budget_ms=options.budget_ms),
         insecure=options.insecure,
         scene_time=scene_time,
@@ -340,7 +350,8 @@ def _speech(notes: Notes, voice: _Tapped, spoken: Onsets) -> dict[str, Any]:
     pairs = first_heard([s[0] for s in spoken.spans], commits, notes.onsets.spans)
     return {
         **captions_of([(h.caption.text, h.caption.wall_ms - h.caption.source_end_ms) for h in notes.captions]),
-        "first_heard": asdict(stream_of([(b - a) / MS for a, b in pairs])),
+        "first_caption": asdict(stream_of([(b - a) / MS for a, b, _ in pairs])),
+        "first_heard": asdict(stream_of([(c - a) / MS for a, _, c in pairs])),
         "phrases": len(spoken.spans),
     }
 

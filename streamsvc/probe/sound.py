@@ -148,8 +148,8 @@ def _levels(sound: Samples) -> NDArray[np.float64]:
 
 def first_heard(
     begun: Sequence[int], commits: Sequence[tuple[int, int]], heard: Sequence[Sequence[int]]
-) -> list[tuple[int, int]]:
-    """Return (instant the speaker began, instant the interpreter was first heard saying it), both ns.
+) -> list[tuple[int, int, int]]:
+    """Return (instant the speaker began, instant of the first commit, instant the interpreter was first heard), ns.
 
     `begun` are the instants at which the speaker began after a pause; `commits` (instant of the first sound that a
     commit translates, instant it came), in order; `heard` the stretches [begin, end] of the interpreter's voice. A
@@ -167,5 +167,5 @@ def first_heard(
             continue
         onset = next((begin for begin, _ in heard if came <= begin <= came + 3 * _NS), None)
         if onset is not None:
-            pairs.append((start, onset))
+            pairs.append((start, came, onset))
     return pairs

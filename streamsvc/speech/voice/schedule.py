@@ -1,5 +1,8 @@
 """When to speak what, and how fast: commits become clauses, and a voice that falls behind catches up. Pure.
 
+A clause is spoken whole where its end is known in time. A listener who hears nothing is worse off than one who hears
+half a clause, so a voice that is silent, or about to be, says the few words that it has.
+
 Invariants: words come out in the order they went in, each exactly once; the rate stays in [1, 1.25] and moves by at
 most `RATE_STEP` a clause; a queue that can't catch up merges clauses and never drops a word.
 """
@@ -16,6 +19,11 @@ MAX_RATE = 1.25
 RATE_STEP = 0.06
 MAX_AGE_S = 1.2
 MIN_WORDS = 3
+RUNS_OUT_S = 0.2
+"""Speech still to be heard below which the voice is about to fall silent: about what a synthesis takes."""
+SILENT_S = 0.5
+FIRST_WORDS, NEXT_WORDS = 2, 3
+"""Words that are worth speaking before their clause is complete, after a silence of `SILENT_S` and in mid-speech."""
 LONG_WORDS = 12
 MERGED_WORDS = 40
 SECONDS_PER_WORD = 0.36
@@ -101,7 +109,7 @@ class Schedule:
         free = self._playout_end - AHEAD_S
         if self._ready(now_s):
             return max(free, now_s)
-        return max(free, self._words[0][2] + MAX_AGE_S)
+        return min(max(free, self._words[0][2] + MAX_AGE_S), self._runs_out_s())
 
     def _ready(self, now_s: float) -> int:
         words = [word for _, word, _ in self._words][:MERGED_WORDS]
@@ -113,4 +121,10 @@ class Schedule:
             return max(ends) if now_s - self._words[0][2] > MAX_AGE_S else min(ends)
         if len(words) >= LONG_WORDS or self._ended or now_s - self._words[0][2] >= MAX_AGE_S:
             return len(words)
-        return 0
+        return len(words) if now_s >= self._runs_out_s() else 0
+
+    def _runs_out_s(self) -> float:
+        """When the words that wait are worth speaking as they are, because otherwise nothing would be heard."""
+        if len(self._words) >= NEXT_WORDS:
+            return self._playout_end - RUNS_OUT_S
+        return self._playout_end + SILENT_S if len(self._words) >= FIRST_WORDS else float("inf")
