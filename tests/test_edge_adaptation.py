@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import aiortc.rtcrtpreceiver
 import numpy as np
 import pytest
 from aiortc.mediastreams import MediaStreamError
@@ -19,7 +20,16 @@ from aiortc.rtcrtpparameters import (
     RTCRtpSendParameters,
 )
 from aiortc.rtcrtpreceiver import RemoteStreamTrack
-from aiortc.rtp import RTCP_PSFB_PLI, RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacket, RtcpSrPacket, RtpPacket, is_rtcp
+from aiortc.rtp import (
+    RTCP_PSFB_PLI,
+    RtcpPacket,
+    RtcpPsfbPacket,
+    RtcpRrPacket,
+    RtcpRtpfbPacket,
+    RtcpSrPacket,
+    RtpPacket,
+    is_rtcp,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,11 +37,12 @@ from streamsvc.edge import EdgeError, VideoOut, adaptation, rtp_receiver, rtp_ti
 from streamsvc.edge.codecs import H264Encoder, Vp8Encoder, is_keyframe
 from streamsvc.edge.extensions import COLOUR_SPACE, PLAYOUT_DELAY, ColourSpace, ExtensionsMap, agreed_extras
 from streamsvc.edge.rate import SentRate, next_target
-from streamsvc.edge.rtp_receiver import Decoded, DecodeQueue, Receiver
+from streamsvc.edge.rtp_receiver import MAX_SOURCES, Decoded, DecodeQueue, Receiver
 from streamsvc.edge.rtp_sender import Sender, audio_level
 from streamsvc.edge.rtpclock import unix_ns_of
 
 VP8 = RTCRtpCodecParameters(mimeType="video/VP8", clockRate=90_000, payloadType=97)
+RTX = RTCRtpCodecParameters(mimeType="video/rtx", clockRate=90_000, payloadType=98, parameters={"apt": 97})
 SECOND_NS = 1_000_000_000
 
 
@@ -178,7 +189,7 @@ async def receiver(wire: Wire) -> tuple[Receiver, list[Decoded]]:
     made = Receiver("video", wire)
     made._track = RemoteStreamTrack(kind="video")
     made._set_rtcp_ssrc(1)
-    await made.receive(RTCRtpReceiveParameters(codecs=[VP8]))
+    await made.receive(RTCRtpReceiveParameters(codecs=[VP8, RTX]))
     out: list[Decoded] = []
 
     async def read() -> None:
@@ -198,6 +209,27 @@ async def test_every_picture_of_a_clean_stream_is_decoded_with_its_own_timestamp
     await until(lambda: len(out) == 8)
     assert [d.rtp_timestamp for d in out] == [3000 * i for i in range(8)]
     assert wire.rtcp == []
+    await made.stop()
+
+
+async def test_a_flood_of_sources_leaves_a_report_that_can_be_sent_and_the_stream_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(aiortc.rtcrtpreceiver.random, "random", lambda: -0.49)
+    wire = Wire()
+    made, out = await receiver(wire)
+    runs = packets(encoded(8))
+    for i, run in enumerate(runs):
+        for source in range(100):
+            # An unknown payload type, as a packet has whose header was damaged on the way.
+            await made._handle_rtp_packet(RtpPacket(111, 1, 7, 0, 5000 + 100 * i + source, b"x"), arrival_time_ms=0)
+            await made._handle_rtp_packet(RtpPacket(98, 1, 7, 0, 5000 + 100 * i + source, b"x"), arrival_time_ms=0)
+        for p in run:
+            await made._handle_rtp_packet(p, arrival_time_ms=0)
+    await until(lambda: len(out) == 8 and any(isinstance(p, RtcpRrPacket) for p in wire.rtcp))
+    reported = next(p for p in wire.rtcp if isinstance(p, RtcpRrPacket))
+    assert len(reported.reports) <= MAX_SOURCES
+    assert 1234 in [r.ssrc for r in reported.reports] and made.packets[0] == sum(map(len, runs))
     await made.stop()
 
 

@@ -36,6 +36,9 @@ MAX_BACKLOG = 12
 RENACK_NS = 80_000_000
 GIVE_UP_NS = 400_000_000
 KEYFRAME_REQUEST_NS = 500_000_000
+MAX_SOURCES = 8
+"""SSRCs of which a receiver keeps account. Each is a block of every receiver report, which holds 31 (RFC 3550 section
+6.4.2) and has to fit into a packet; a sender has two, media and retransmissions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,7 @@ class DecodeQueue:
 class Receiver(RTCRtpReceiver):
     """See the module. `sender_clock` maps RTP timestamps to the sender's wall clock."""
 
+    _stock_active_ssrc = Private(RTCRtpReceiver, "active_ssrc")
     _stock_codecs = Private(RTCRtpReceiver, "codecs")
     _stock_decoder_error = Private(RTCRtpReceiver, "decoder_error")
     _stock_decoder_queue = Private(RTCRtpReceiver, "decoder_queue")
@@ -226,6 +230,7 @@ class Receiver(RTCRtpReceiver):
             if said is not None and self._decoding is not None:
                 self._decoding.colour_space = said
             self.sender_clock.rate = codec.clockRate
+        self._forget_sources(packet.ssrc)
         await super()._handle_rtp_packet(packet, arrival_time_ms)
         for frame in self._jitter.drain():
             codec = self._stock_codecs.get(frame.payload_type)
@@ -234,6 +239,12 @@ class Receiver(RTCRtpReceiver):
                 self._decoding.put((codec, frame))
         if isinstance(self._jitter, VideoJitterBuffer):
             await self._mend(self._jitter)
+
+    def _forget_sources(self, coming: int) -> None:
+        """Make room for the source that is heard now; those heard first go first, the media's never."""
+        for sources in (self._stock_remote_streams, self._stock_active_ssrc):
+            if coming not in sources and len(sources) >= MAX_SOURCES:
+                sources.pop(next(ssrc for ssrc in sources if ssrc != self._media_ssrc))
 
     async def _mend(self, jitter: VideoJitterBuffer) -> None:
         """Ask again for what is missing, and give it up when it does not come; called with each packet."""
