@@ -297,6 +297,23 @@ def demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def report(arguments: argparse.Namespace) -> int:
+    """Turn a ledger, of `serve --ledger`, a demo, a bench or a probe, into a page, and a trace for Perfetto."""
+    from streamsvc.ledger import read_ledger
+    from streamsvc.ledger.report import write_report
+    from streamsvc.ledger.trace import write_trace
+
+    out = arguments.out or arguments.ledger.with_suffix(".html")
+    summary = write_report(arguments.ledger, out, title=arguments.title)
+    print(summary.in_one_line())
+    print(f"report: {out}")
+    if arguments.trace is not None:
+        write_trace(list(read_ledger(arguments.ledger)), arguments.trace)
+        print(f"trace for ui.perfetto.dev or chrome://tracing: {arguments.trace}")
+    _write_json(arguments.json, summary.to_dict())
+    return 0
+
+
 def bench(arguments: argparse.Namespace) -> int:
     """Measure what the README quotes."""
     return BENCHES[arguments.what][1](arguments)
@@ -325,9 +342,12 @@ def probe(arguments: argparse.Namespace) -> int:
         fps=arguments.fps,
         budget_ms=arguments.budget,
         speech=arguments.speech,
+        policy=arguments.policy,
+        parameters=_parameters(arguments.set),
         role=arguments.role,
         eye=arguments.eye,
         insecure=arguments.insecure,
+        browser=arguments.browser,
     )
 
     def tell(line: str) -> None:
@@ -355,7 +375,7 @@ def probe(arguments: argparse.Namespace) -> int:
 
 def _bench_session(arguments: argparse.Namespace) -> int:
     """Measure a whole session."""
-    from streamsvc.bench import SessionBench, run_session
+    from streamsvc.bench.session import SessionBench, run_session
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     options = SessionBench(
@@ -370,6 +390,23 @@ def _bench_session(arguments: argparse.Namespace) -> int:
         out=arguments.out,
     )
     figures = asyncio.run(run_session(options, lambda line: print(line, flush=True)))
+    _write_json(arguments.json, figures)
+    return 0
+
+
+def _bench_edge(arguments: argparse.Namespace) -> int:
+    """Measure our edge against stock aiortc: one-way latency of video, camera to decoded picture."""
+    from streamsvc.bench.edge import SIZES, EdgeBench, run_edge
+
+    options = EdgeBench(
+        arguments.out,
+        tuple(dict.fromkeys(arguments.size or SIZES)),
+        arguments.codec,
+        arguments.fps,
+        arguments.seconds,
+        arguments.repeats,
+    )
+    figures = asyncio.run(run_edge(options, lambda line: print(line, flush=True)))
     _write_json(arguments.json, figures)
     return 0
 
@@ -516,6 +553,9 @@ def _add_probe_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--fps", type=float, default=15.0, help="of cameras (%(default)s)")
     p.add_argument("--eye", default="still", help="still, sway, or x,y,z in world metres (%(default)s)")
     p.add_argument("--speech", choices=("es", "fr"), help="say something to translate (chirps, not translated)")
+    p.add_argument("--policy", help="speak policy")
+    p.add_argument("--set", action="append", metavar="K=V", help="parameter of the policy; repeatable")
+    p.add_argument("--browser", action="store_true", help="take part with our page in headless Chromium")
     p.add_argument("--compare", action="append", metavar="URL", help="probe this server too; repeatable")
     p.add_argument(
         "--role", choices=("both", "send", "watch"), default="both", help="halves on two hosts (%(default)s)"
@@ -523,6 +563,13 @@ def _add_probe_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--require", type=_share, metavar="SHARE", help="exit with 1 when less is seen in time")
     p.add_argument("--out", type=Path, default=Path("out/probe"), metavar="DIR", help="report and plots (%(default)s)")
     p.add_argument("--insecure", action="store_true", help="accept a self-signed certificate")
+
+
+def _add_report_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("ledger", type=Path, metavar="LEDGER.jsonl", help="what serve --ledger, demo, bench or probe left")
+    p.add_argument("--out", type=Path, metavar="HTML", help="the page (beside the ledger)")
+    p.add_argument("--trace", type=Path, metavar="JSON", help="every frame and stage, for Perfetto")
+    p.add_argument("--title", default="streamsvc", help="heading of the page (%(default)s)")
 
 
 def _add_synthesize_flags(p: argparse.ArgumentParser) -> None:
@@ -632,6 +679,37 @@ def _add_bench_session_flags(p: argparse.ArgumentParser) -> None:
     _add_extra_stage(p)
 
 
+def _video_size(text: str) -> tuple[int, int]:
+    width, height = _size(text)
+    if width < 160 or height < 120 or width % 2 or height % 2:
+        raise argparse.ArgumentTypeError(f"even sides from 160x120 are accepted, got {text!r}")
+    return width, height
+
+
+def _within(low: float, high: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"a number from {low:g} to {high:g} is accepted, got {text!r}")
+        return value
+
+    return number
+
+
+def _add_bench_edge_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--size", type=_video_size, action="append", help="of the video; repeatable (320x240, 640x480 and 1280x720)"
+    )
+    p.add_argument("--codec", choices=("VP8", "H264"), default="VP8", help="of both sides (%(default)s)")
+    p.add_argument("--fps", type=_within(15, 60), default=30.0, help="15 to 60 (%(default)g)")
+    p.add_argument("--seconds", type=_within(1, 120), default=20.0, metavar="S", help="of each run (%(default)g)")
+    p.add_argument("--repeats", type=_count, default=2, metavar="N", help="runs of each side, in turn (%(default)s)")
+    p.add_argument("--out", type=Path, default=Path("out/bench-edge"), help="figures and plot (%(default)s)")
+
+
 def _add_bench_view_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--quick", action="store_true", help="one scene at 320x240 and few repeats: a check, not a figure")
     p.add_argument("--scenes", type=int, metavar="N", help="held-out scenes (8)")
@@ -660,6 +738,7 @@ def _add_bench_speech_flags(p: argparse.ArgumentParser) -> None:
 
 BENCHES: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {
     "session": ("a whole call, cameras to display, with speech", _bench_session, _add_bench_session_flags),
+    "edge": ("video over WebRTC: our edge's latency against stock aiortc's", _bench_edge, _add_bench_edge_flags),
     "view": ("the view alone: every rung's quality and cost on held-out scenes", _bench_view, _add_bench_view_flags),
     "speech": (
         "speech alone: every policy's quality and lag on recorded speech",
@@ -676,6 +755,7 @@ COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None
     "calibrate": ("a rig from pictures of a chessboard", calibrate, _add_calibrate_flags),
     "synthesize": ("a novel view from pictures or frames", synthesize, _add_synthesize_flags),
     "interpret": ("interpret a recording", interpret, _add_interpret_flags),
+    "report": ("a page, and a trace for Perfetto, from a ledger", report, _add_report_flags),
     "simulate": ("what each policy makes of a load, under a mock clock", simulate, _add_simulate_flags),
     "bench": ("the figures that the README quotes", bench, _add_bench_flags),
     "doctor": ("what works here, and why not", doctor, lambda p: None),

@@ -157,7 +157,7 @@ def finish(out: Path, figures: PeerFigures, tell: Callable[[str], None]) -> dict
         video=out / "view.mp4",
         captions=out / "captions.srt",
     )
-    tell(in_one_line(summary.to_dict()))
+    tell(summary.in_one_line())
     tell(f"left in {out}: view.mp4, captions.srt, transcript.srt, speech.wav, ledger.jsonl, report.html, still.png")
     return {
         "captured": len(figures.captures),
@@ -165,21 +165,6 @@ def finish(out: Path, figures: PeerFigures, tell: Callable[[str], None]) -> dict
         "captions": [c.text for c in figures.captions],
         "summary": summary.to_dict(),
     }
-
-
-def in_one_line(summary: dict[str, Any]) -> str:
-    """Return what a call was like: how much arrived in time, how late the picture and the words were."""
-    view, speech = summary["view"], summary["speech"]
-    parts = []
-    if view["goodput"] is not None and view["latency_p50_ms"] is not None:
-        parts.append(
-            f"{view['goodput']:.1%} of the views in time ({view['budget_ms']:.0f} ms), latency p50 "
-            f"{view['latency_p50_ms']:.0f} ms, p95 {view['latency_p95_ms']:.0f} ms, {view['fps']:.1f} a second"
-        )
-    if speech["words"]:
-        median, high = speech["lag_p50_ms"] / 1000, speech["lag_p95_ms"] / 1000
-        parts.append(f"words {median:.1f} s after they were spoken (p95 {high:.1f} s)")
-    return "; ".join(parts) or "nothing arrived"
 
 
 def still(path: Path, options: DemoOptions, view: np.ndarray[Any, Any]) -> None:

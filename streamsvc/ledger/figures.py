@@ -134,6 +134,20 @@ class Summary:
         """Return the figures as plain JSON values."""
         return asdict(self)
 
+    def in_one_line(self) -> str:
+        """Return what a call was like: how much arrived in time, how late the picture and the words were."""
+        view, speech = self.view, self.speech
+        parts = []
+        if view.goodput is not None and view.latency_p50_ms is not None:
+            parts.append(
+                f"{view.goodput:.1%} of the views in time ({view.budget_ms:.0f} ms), latency p50 "
+                f"{view.latency_p50_ms:.0f} ms, p95 {view.latency_p95_ms:.0f} ms, {view.fps:.1f} a second"
+            )
+        if speech.words and speech.lag_p50_ms is not None and speech.lag_p95_ms is not None:
+            median, high = speech.lag_p50_ms / 1000, speech.lag_p95_ms / 1000
+            parts.append(f"words {median:.1f} s after they were spoken (p95 {high:.1f} s)")
+        return "; ".join(parts) or "nothing arrived"
+
 
 def _ms(ns: float | None) -> float | None:
     return None if ns is None else round(ns / 1e6, 3)
