@@ -84,12 +84,12 @@ def rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
             )
         )
     if "first_heard" in speech:
-        first = speech["first_heard"]
+        first, caption = speech["first_heard"], speech["first_caption"]
         found.append(
             (
                 "voice",
                 f"first heard {_ms(first['p50_ms'])} (p50), {_ms(first['p95_ms'])} (p95) after a phrase begins, its "
-                f"first caption {_ms(speech['first_caption']['p50_ms'])}; {first['n']} of {speech['phrases']} could be told",
+                f"first caption {_ms(caption['p50_ms'])}; {first['n']} of {speech['phrases']} could be told",
             )
         )
     return found
