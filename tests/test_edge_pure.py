@@ -183,6 +183,7 @@ BAD = {
     "attribute without value": (offer("video") + "a=candidate\r\n", "bad-sdp"),
     "bad setup": (offer("video").replace("actpass", "whatever"), "bad-sdp"),
     "bad candidate": (offer("video") + "a=candidate:1 2 3\r\n", "bad-sdp"),
+    "no such port": (offer("video") + "a=candidate:1 1 udp 1 127.0.0.1 99999 typ host\r\n", "bad-sdp"),
     "lone surrogate": (offer("video") + "a=x:\ud800 \r\na=extmap:z\r\n", "bad-sdp"),
 }
 
@@ -204,7 +205,10 @@ def test_no_other_exception_gets_out_of_the_sdp_check(noise: str, at: int) -> No
         check_description(text, SdpLimits())
 
 
-@pytest.mark.parametrize("text", ["", "candidate:", "candidate:1 1 udp x 1.2.3.4 5 typ host", "candidate:1 1 udp 5 h"])
+@pytest.mark.parametrize("text", [
+        "", "candidate:", "candidate:1 1 udp x 1.2.3.4 5 typ host", "candidate:1 1 udp 5 h",
+        "candidate:1 1 udp 1 1.2.3.4 70000 typ host", "candidate:1 1 udp 1 1.2.3.4 5 typ srflx raddr 0.0.0.0 rport -1",
+    ])  # fmt: skip
 def test_bad_candidates_are_refused(text: str) -> None:
     with pytest.raises(EdgeError) as caught:
         parse_candidate(text, "0")

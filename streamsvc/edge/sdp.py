@@ -92,6 +92,8 @@ def _check_crowd(lines: list[str], limits: SdpLimits) -> None:
 
 def _check_section(media: MediaDescription) -> None:
     where = f"the {media.kind} section {str(media.rtp.muxId)[:16]!r}"
+    if not all(map(_has_port, media.ice_candidates)):
+        raise EdgeError("bad-sdp", f"{where} has a candidate whose port is not one of 0 to 65535")
     if media.dtls is None or not media.dtls.fingerprints:
         raise EdgeError("bad-sdp", f"{where} has no DTLS fingerprint (a=fingerprint with a=setup)")
     if media.ice is None or not media.ice.usernameFragment or not media.ice.password:
@@ -133,8 +135,16 @@ def parse_candidate(text: str, mid: str | None) -> RTCIceCandidate:
         raise EdgeError(
             "bad-candidate", "the candidate is not valid; RFC 8839's candidate attribute is accepted"
         ) from None
+    if not _has_port(candidate):
+        raise EdgeError("bad-candidate", "the candidate's port is not one of 0 to 65535")
     candidate.sdpMid = mid
     return candidate
+
+
+def _has_port(candidate: RTCIceCandidate) -> bool:
+    # Others would come out of the socket, in a task of the ICE library that nobody waits for.
+    related = candidate.relatedPort
+    return 0 <= candidate.port <= 65535 and (related is None or 0 <= related <= 65535)
 
 
 @dataclass(frozen=True, slots=True)
