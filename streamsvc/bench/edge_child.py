@@ -1,0 +1,278 @@
+"""A sender or a receiver of `bench edge` in a process of its own: what ours and stock aiortc have in common.
+
+The parent writes lines of JSON to standard input and reads them from standard output:
+
+    sender                      parent                      receiver
+               <- Job                        Job ->
+     Offer ->                                Offer ->
+               <- Answer                             <- Answer
+     Sent ->   (the film is over)            Enough ->
+                                                     <- Seen
+
+Standard input ends when the case is over or the parent is gone, and then the process ends. Nothing here imports aiortc:
+which one is measured is the `Sender` and the `Receiver` that `run` is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+import av
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamsvc.bench.edge_camera import SECOND_NS, Drawing, Filming
+from streamsvc.errors import StreamsvcError
+from streamsvc.ledger.figures import percentile
+
+CONNECT_S = 20.0
+TAIL_S = 1.0
+"""How long the film goes on after the last picture that counts, so that this one has time to arrive."""
+
+KEPT = 12
+"""Whole pictures that a receiver keeps, so that their quality can be told."""
+
+MAX_LINE = 1 << 24
+SEEN_FILE = "seen.npz"
+Luma = NDArray[np.uint8]
+OnFrame = Callable[[av.VideoFrame], None]
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What to do: film for `seconds` after `warm_up_s`, or watch; the receiver leaves what it saw in `folder`."""
+
+    role: Literal["send", "receive"]
+    width: int
+    height: int
+    codec: Literal["VP8", "H264"]
+    fps: float
+    warm_up_s: float
+    seconds: float
+    folder: str
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """The sender's SDP; where in the picture the card is, and how much of it is enough (see `Drawing`)."""
+
+    sdp: str
+    box: tuple[int, int, int, int]
+    step: int
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The receiver's SDP."""
+
+    sdp: str
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What was filmed, ns on the monotonic clock: all instants, and from when to when (half-open) they count. Payload
+    bits per second in that time; what the encoder aimed at in the end, and the most that it may (None: not told).
+    Percentiles of how late pictures were handed over, in ms."""
+
+    captures: list[int]
+    start_ns: int
+    end_ns: int
+    bits_per_s: float
+    target_bps: int | None
+    cap_bps: int
+    late_p50_ms: float | None
+    late_p99_ms: float | None
+
+
+class Enough(msgspec.Struct, frozen=True):
+    """The film is over."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """`SEEN_FILE` is written: `shown_ns` (n,), `cards` (n, h, w), and of a few whole pictures `kept_at` (m,) their
+    indices and `kept` (m, height, width) their luma."""
+
+    pictures: int
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """Payload bytes sent so far; bits per second that the encoder aims at, and the most that it may."""
+
+    payload_bytes: int
+    target_bps: int | None
+    cap_bps: int
+
+
+class Sender(Protocol):
+    """Sends the newest picture; what isn't sent when the next one comes is replaced by it."""
+
+    async def offer(self, codec: str) -> str:
+        """Return an SDP offer with candidates."""
+
+    async def connect(self, answer: str) -> None:
+        """Take the answer and return when media can flow."""
+
+    def put(self, frame: av.VideoFrame, capture_ns: int) -> None:
+        """Take a picture."""
+
+    async def rate(self) -> Rate:
+        """Return what was sent so far."""
+
+    async def close(self) -> None:
+        """End."""
+
+
+class Receiver(Protocol):
+    """Calls `on_frame`, on the loop, with every decoded picture as soon as a consumer can have it."""
+
+    async def answer(self, offer: str, on_frame: OnFrame) -> str:
+        """Return an SDP answer with candidates."""
+
+    async def close(self) -> None:
+        """End."""
+
+
+class Recorder:
+    """Keeps when each picture was shown and what a reader needs to find out which one it was.
+
+    Reading the card would hold up the next picture, so only its pixels are kept: some KB a picture.
+    """
+
+    def __init__(self, job: Job, box: tuple[int, int, int, int], step: int) -> None:
+        self._size = (job.width, job.height)
+        self._every = max(1, round(job.seconds * job.fps / KEPT))
+        x0, y0, x1, y1 = box
+        self._card = (slice(y0, y1, step), slice(x0, x1, step))
+        self._shown: list[int] = []
+        self._cards: list[Luma] = []
+        self._kept: dict[int, Luma] = {}
+
+    def take(self, frame: av.VideoFrame) -> None:
+        """Note that `frame` is there now; one of another size is as good as none."""
+        shown = time.monotonic_ns()
+        if (frame.width, frame.height) != self._size:
+            return
+        plane: Any = frame.planes[0]
+        luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
+        if len(self._shown) % self._every == 0:
+            self._kept[len(self._shown)] = luma.copy()
+        self._shown.append(shown)
+        self._cards.append(luma[self._card].copy())
+
+    def save(self, path: Path) -> int:
+        """Write everything to `path` (see `Seen`) and return how many pictures there were."""
+        np.savez(
+            path,
+            shown_ns=np.array(self._shown, np.int64),
+            cards=np.stack(self._cards) if self._cards else np.zeros((0, 1, 1), np.uint8),
+            kept_at=np.array(list(self._kept), np.int64),
+            kept=np.stack(list(self._kept.values())) if self._kept else np.zeros((0, 1, 1), np.uint8),
+        )
+        return len(self._shown)
+
+
+M = TypeVar("M", bound=msgspec.Struct)
+Lines = asyncio.Queue[bytes]
+
+
+def _say(message: msgspec.Struct) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+async def _hear(lines: Lines, kind: type[M]) -> M:
+    return msgspec.json.decode(await lines.get(), type=kind)
+
+
+async def _send(job: Job, sender: Sender, lines: Lines) -> None:
+    loop = asyncio.get_running_loop()
+    drawing = await asyncio.to_thread(Drawing, (job.width, job.height))
+    _say(Offer(await sender.offer(job.codec), drawing.box, drawing.step))
+    answer = await _hear(lines, Answer)
+    async with asyncio.timeout(CONNECT_S):
+        await sender.connect(answer.sdp)
+
+    def put(frame: av.VideoFrame, due_ns: int) -> None:
+        loop.call_soon_threadsafe(sender.put, frame, due_ns)
+
+    filming = Filming(drawing, job.fps, put)
+    try:
+        start = filming.start_ns + round(job.warm_up_s * SECOND_NS)
+        end = start + round(job.seconds * SECOND_NS)
+        await _until(start)
+        before = await sender.rate()
+        await _until(end)
+        after = await sender.rate()
+        await _until(end + round(TAIL_S * SECOND_NS))
+    finally:
+        filming.stop()
+    late = [ns / 1e6 for ns in filming.late_ns]
+    rate = 8 * (after.payload_bytes - before.payload_bytes) / job.seconds
+    percentiles = percentile(late, 50), percentile(late, 99)
+    _say(Sent(filming.captures, start, end, rate, after.target_bps, after.cap_bps, *percentiles))
+
+
+async def _until(instant_ns: int) -> None:
+    await asyncio.sleep(max(0.0, (instant_ns - time.monotonic_ns()) / SECOND_NS))
+
+
+async def _receive(job: Job, receiver: Receiver, lines: Lines) -> None:
+    offer = await _hear(lines, Offer)
+    recorder = Recorder(job, offer.box, offer.step)
+    _say(Answer(await receiver.answer(offer.sdp, recorder.take)))
+    await _hear(lines, Enough)
+    _say(Seen(recorder.save(Path(job.folder) / SEEN_FILE)))
+
+
+async def _work(make_sender: Callable[[], Sender], make_receiver: Callable[[], Receiver], lines: Lines) -> None:
+    job = await _hear(lines, Job)
+    end: Sender | Receiver
+    if job.role == "send":
+        end = sender = make_sender()
+        task = _send(job, sender, lines)
+    else:
+        end = receiver = make_receiver()
+        task = _receive(job, receiver, lines)
+    try:
+        await task
+        # Only the parent knows when the other side needs us no more.
+        await asyncio.Event().wait()
+    finally:
+        await end.close()
+
+
+async def _listen(lines: Lines) -> None:
+    """Put what the parent says in `lines`; returns at its end."""
+    reader = asyncio.StreamReader(limit=MAX_LINE)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
+    while line := await reader.readline():
+        lines.put_nowait(line)
+
+
+async def _until_left(make_sender: Callable[[], Sender], make_receiver: Callable[[], Receiver]) -> None:
+    lines: Lines = asyncio.Queue()
+    work = asyncio.ensure_future(_work(make_sender, make_receiver, lines))
+    listening = asyncio.ensure_future(_listen(lines))
+    await asyncio.wait({work, listening}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (listening, work):
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def run(make_sender: Callable[[], Sender], make_receiver: Callable[[], Receiver]) -> None:
+    """Do what the parent says until its end; when that can't be done, exit with a line on standard error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    cv2.setNumThreads(1)
+    try:
+        asyncio.run(_until_left(make_sender, make_receiver))
+    except TimeoutError:
+        sys.exit(f"no connection within {CONNECT_S:g} s")
+    except StreamsvcError as error:
+        sys.exit(str(error))

@@ -1,0 +1,80 @@
+"""Our edge as a child of `bench edge`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import av
+
+from streamsvc.bench import edge_child
+from streamsvc.bench.edge_child import OnFrame, Rate
+from streamsvc.edge import Connection, EdgeError, Received, VideoIn, VideoOut, profile_for
+
+
+class OurSender:
+    """See `edge_child.Sender`."""
+
+    def __init__(self) -> None:
+        self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._connection = Connection(on_state=self._on_state)
+        self._video = VideoOut()
+        self._size = (0, 0)
+
+    def _on_state(self, state: str) -> None:
+        if state != "connecting" and not self._over.done():
+            self._over.set_result(state)
+
+    async def offer(self, codec: str) -> str:
+        """Return an offer of one video."""
+        self._video = VideoOut(codec=codec)
+        return await self._connection.offer([self._video], None, receive_video=False, receive_audio=False)
+
+    async def connect(self, answer: str) -> None:
+        """Take the answer; raises EdgeError when no connection comes up."""
+        await self._connection.accept(answer)
+        if (state := await self._over) != "connected":
+            raise EdgeError("bad-state", f"the connection is {state} before it was up")
+
+    def put(self, frame: av.VideoFrame, capture_ns: int) -> None:
+        """Take a picture."""
+        self._size = (frame.width, frame.height)
+        self._video.put(frame, capture_ns)
+
+    async def rate(self) -> Rate:
+        """Return what was sent so far; raises EdgeError once the connection is over."""
+        figures = self._connection.statistics()
+        if not figures.sent:
+            raise EdgeError("bad-state", f"the connection is {figures.state}")
+        (sent,) = figures.sent
+        return Rate(sent.bytes, sent.target_bitrate, profile_for(*self._size).max_bitrate)
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self._connection.close()
+
+
+class OurReceiver:
+    """See `edge_child.Receiver`."""
+
+    def __init__(self) -> None:
+        self._connection = Connection()
+
+    async def answer(self, offer: str, on_frame: OnFrame) -> str:
+        """Return the answer."""
+
+        def take(received: Received) -> None:
+            on_frame(received.frame)
+
+        def on_video(_: str, video: VideoIn) -> None:
+            video.on_frame = take
+
+        self._connection.on_video = on_video
+        return await self._connection.answer(offer, video=None, audio=None)
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self._connection.close()
+
+
+if __name__ == "__main__":
+    edge_child.run(OurSender, OurReceiver)
