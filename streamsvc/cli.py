@@ -411,6 +411,22 @@ def _bench_edge(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _bench_budget(arguments: argparse.Namespace) -> int:
+    """Measure dispatcher and planner live, beside other policies and the simulator."""
+    from streamsvc.bench.budget import COMPARED, BudgetBench, run_budget
+
+    options = BudgetBench(
+        out=arguments.out,
+        scenario=arguments.scenario,
+        sessions=tuple(range(1, arguments.sessions + 1)),
+        policies=tuple(arguments.policy or COMPARED),
+        seconds=arguments.seconds,
+        seed=arguments.seed,
+    )
+    _write_json(arguments.json, run_budget(options, lambda line: print(line, flush=True)))
+    return 0
+
+
 def _one_thread() -> None:
     """Let figures be those of one thread; comes before torch and numpy's BLAS are loaded."""
     for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -710,6 +726,15 @@ def _add_bench_edge_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", type=Path, default=Path("out/bench-edge"), help="figures and plot (%(default)s)")
 
 
+def _add_bench_budget_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--scenario", type=Path, default=Path("one-session"), help="file, or one that ships (%(default)s)")
+    p.add_argument("--sessions", type=_count, default=4, metavar="N", help="1 to N of its first session (%(default)s)")
+    p.add_argument("--policy", action="append", metavar="NAME", help="only these; repeatable (the rivals and ours)")
+    p.add_argument("--seconds", type=_within(2, 600), default=20.0, metavar="S", help="of each run (%(default)g)")
+    p.add_argument("--seed", type=_count, default=1, help="of arrivals and noise (%(default)s)")
+    p.add_argument("--out", type=Path, default=Path("out/bench-budget"), help="figures (%(default)s)")
+
+
 def _add_bench_view_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--quick", action="store_true", help="one scene at 320x240 and few repeats: a check, not a figure")
     p.add_argument("--scenes", type=int, metavar="N", help="held-out scenes (8)")
@@ -739,6 +764,7 @@ def _add_bench_speech_flags(p: argparse.ArgumentParser) -> None:
 BENCHES: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {
     "session": ("a whole call, cameras to display, with speech", _bench_session, _add_bench_session_flags),
     "edge": ("video over WebRTC: our edge's latency against stock aiortc's", _bench_edge, _add_bench_edge_flags),
+    "budget": ("dispatcher and planner live, against other policies", _bench_budget, _add_bench_budget_flags),
     "view": ("the view alone: every rung's quality and cost on held-out scenes", _bench_view, _add_bench_view_flags),
     "speech": (
         "speech alone: every policy's quality and lag on recorded speech",

@@ -166,7 +166,7 @@ def run(
             outcomes.append(simulate(scenario, POLICIES[name], seed))
             if progress is not None:
                 progress(i * len(seeds) + j + 1, len(policies) * len(seeds))
-        rows.append(_row(name, scenario, outcomes))
+        rows.append(row_of(name, scenario, outcomes))
     return rows
 
 
@@ -174,7 +174,8 @@ def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
 
 
-def _row(policy: str, scenario: Scenario, outcomes: Sequence[Outcome]) -> Row:
+def row_of(policy: str, scenario: Scenario, outcomes: Sequence[Outcome]) -> Row:
+    """Return the row of a policy from its runs of a scenario."""
     sessions = [s for o in outcomes for s in o.sessions]
     videos = [g for s in sessions if (g := s.view_goodput) is not None]
     speeches = [g for s in sessions if (g := s.speech_goodput) is not None]

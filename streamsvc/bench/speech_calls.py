@@ -20,6 +20,7 @@ from streamsvc.bench.speech_data import CHOOSE, LANGUAGES, PROMPTS, REPORT, Sour
 from streamsvc.bench.speech_score import Quality
 from streamsvc.bench.view_report import Column, table
 from streamsvc.budget.clock import Clock, MonotonicClock
+from streamsvc.budget.dispatcher import OURS
 from streamsvc.frames import link
 from streamsvc.frames.audio import OUTPUT_RATE, SPEECH_RATE
 from streamsvc.ledger.conditions import conditions
@@ -150,7 +151,7 @@ class _Call:
         self._options, self._parts, self._clock, self._wait = options, parts, clock, wait
         assert parts.translator is not None
         self._batcher = Batcher(parts.translator, width)
-        self._lanes = Lanes(options.lanes, clock, width)
+        self._lanes = Lanes(options.lanes, clock, replace(OURS, together=width))
         self._speakers = Speakers(parts.translator, parts.voice, self._lanes, clock, self._heard, self._batcher)
         self._sessions: dict[str, _Session] = {}
         self._memory: list[int] = []

@@ -13,6 +13,7 @@ import resource
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import msgspec
 
@@ -20,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 from streamsvc.budget import MonotonicClock
+from streamsvc.budget.dispatcher import OURS
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import link
 from streamsvc.frames.ring import Ring
@@ -101,7 +103,7 @@ def handle(message: link.ToWorker, views: Views, speakers: Speakers) -> None:
 def serve(channel: Channel, ring: Ring, settings: link.WorkerSettings) -> None:
     """Run until the edge closes the socket."""
     clock = MonotonicClock()
-    lanes = Lanes(settings.lanes, clock, WIDTH)
+    lanes = Lanes(settings.lanes, clock, replace(OURS, together=WIDTH))
     warm = warm_views(settings)
     views = Views(
         ring, lanes, clock, channel.send, device=settings.device, extra_stage_ms=settings.extra_stage_ms, net=warm.net

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from streamsvc.budget import Class, Clock, Dispatcher, Dropped, Job, Slices
-from streamsvc.budget.dispatcher import OURS
+from streamsvc.budget.dispatcher import OURS, Rules
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames.link import StageSpan
 
@@ -36,13 +36,12 @@ class _Running:
 
 
 class Lanes:
-    """`count` threads over one dispatcher; at most one of them runs speech, whose passes are begun `together`, see
-    `Rules`."""
+    """`count` threads over one dispatcher under `rules`; at most one of them runs speech."""
 
-    def __init__(self, count: int, clock: Clock, together: int = 1) -> None:
+    def __init__(self, count: int, clock: Clock, rules: Rules = OURS) -> None:
         self.count = count
         self._clock = clock
-        self._dispatcher = Dispatcher(count, speech_lanes=1, rules=replace(OURS, together=together))
+        self._dispatcher = Dispatcher(count, speech_lanes=1, rules=rules)
         self._changed = threading.Condition()
         self._jobs: dict[int, _Running] = {}
         self._busy_since: list[tuple[int, Class] | None] = [None] * count
