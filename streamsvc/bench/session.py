@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from typing import Any
 import msgspec
 
 from streamsvc.demo import DemoError, rendered_cameras, running_service
+from streamsvc.ledger.conditions import resident_bytes
 from streamsvc.ledger.figures import percentile
 from streamsvc.ledger.report import write_report
 from streamsvc.peer import HeadlessPeer, PeerFigures, PeerOptions
@@ -54,11 +54,6 @@ class MemorySample:
     worker_mib: float
 
 
-def _resident_mib(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
-    return pages * resource.getpagesize() / 2**20
-
-
 def _health(url: str) -> dict[str, Any]:
     with urllib.request.urlopen(f"{url}/healthz", timeout=5) as answer:
         document: dict[str, Any] = msgspec.json.decode(answer.read())
@@ -70,7 +65,7 @@ async def _watch_memory(url: str, pid: int, samples: list[MemorySample]) -> None
     start = loop.time()
     while True:
         health = await asyncio.to_thread(_health, url)
-        samples.append(MemorySample(loop.time() - start, _resident_mib(pid), health["worker"]["resident_mib"]))
+        samples.append(MemorySample(loop.time() - start, resident_bytes(pid) / 2**20, health["worker"]["resident_mib"]))
         await asyncio.sleep(SAMPLE_S)
 
 

@@ -23,13 +23,12 @@ from streamsvc.budget.clock import Clock, MonotonicClock
 from streamsvc.budget.dispatcher import OURS
 from streamsvc.frames import link
 from streamsvc.frames.audio import OUTPUT_RATE, SPEECH_RATE
-from streamsvc.ledger.conditions import conditions
+from streamsvc.ledger.conditions import conditions, resident_bytes
 from streamsvc.scene.talk import PAUSE_S
 from streamsvc.speech.batcher import WIDTH, Batcher
 from streamsvc.speech.errors import SpeechError
 from streamsvc.speech.metrics import Output, by_phrase
 from streamsvc.speech.policies import DEFAULT_POLICY, resolve
-from streamsvc.worker.__main__ import resident_bytes
 from streamsvc.worker.lanes import Lanes
 from streamsvc.worker.speakers import Speakers
 from streamsvc.worker.warm import SpeechParts, load_speech

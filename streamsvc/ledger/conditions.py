@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
@@ -42,6 +43,12 @@ def memory_bytes() -> tuple[int, int] | None:
         return None
     fields = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
     return fields["MemTotal"], fields["MemAvailable"]
+
+
+def resident_bytes(pid: int | None = None) -> int:
+    """Return the resident set of a process, this one when left out; raises OSError when it is gone."""
+    statm = Path(f"/proc/{'self' if pid is None else pid}/statm").read_text(encoding="ascii")
+    return int(statm.split()[1]) * resource.getpagesize()
 
 
 def usable_cores() -> int:

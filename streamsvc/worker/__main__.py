@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import resource
 import socket
 import threading
 import time
@@ -25,6 +24,7 @@ from streamsvc.budget.dispatcher import OURS
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import link
 from streamsvc.frames.ring import Ring
+from streamsvc.ledger.conditions import resident_bytes
 from streamsvc.speech.batcher import WIDTH
 from streamsvc.worker.lanes import Lanes
 from streamsvc.worker.speakers import Speakers
@@ -58,12 +58,6 @@ class Channel:
             return self._socket.recv(1 << 18)
         except OSError:
             return b""
-
-
-def resident_bytes() -> int:
-    """Return the resident set of this process."""
-    with open("/proc/self/statm") as f:  # noqa: PTH123 - a kernel file, read four times a second
-        return int(f.read().split()[1]) * resource.getpagesize()
 
 
 def beat(channel: Channel, lanes: Lanes) -> None:
