@@ -6,9 +6,11 @@ import asyncio
 import struct
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import aiortc.rtcrtpreceiver
+import av
 import numpy as np
 import pytest
 from aiortc.mediastreams import MediaStreamError
@@ -253,6 +255,45 @@ async def test_a_gap_is_asked_for_again_given_up_and_healed_by_a_keyframe(monkey
     # Nothing between the gap and the keyframe is shown, and everything else is.
     assert [d.rtp_timestamp // 3000 for d in out] == [0, 1, 2, *range(24, 30)]
     await made.stop()
+
+
+async def test_a_picture_that_claims_more_pixels_than_are_decoded_is_refused_before_it_is_decoded() -> None:
+    track = RemoteStreamTrack(kind="video")
+    asked = asyncio.Event()
+    queue = DecodeQueue("video", track, asked)
+    pictures = [b"".join(p[4:] for p in payloads) for payloads in encoded(6, keyframes=frozenset({4}))]
+    bomb = pictures[0][:6] + (16383).to_bytes(2, "little") * 2 + pictures[0][10:]
+    for i, data in enumerate([pictures[0], bomb, *pictures[1:]]):
+        queue.put((VP8, rtp_receiver.JitterFrame(data=data, timestamp=3000 * i)))
+    queue.put(None)
+    out = []
+    while (item := await track._queue.get()) is not None:
+        out.append((item.rtp_timestamp // 3000, item.frame.width))
+    assert queue.errors >= 1 and asked.is_set()
+    assert all(width == 320 for _, width in out) and out[0][0] == 0 and out[-1][0] == 6
+    assert 1 not in [at for at, _ in out]
+
+
+async def test_an_h264_picture_with_too_many_pixels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    h264 = RTCRtpCodecParameters(
+        mimeType="video/H264", clockRate=90_000, payloadType=99, parameters={"packetization-mode": "1"}
+    )
+    codec = av.CodecContext.create("libx264", "w")
+    codec.width, codec.height, codec.pix_fmt, codec.time_base = 320, 240, "yuv420p", Fraction(1, 30)
+    codec.options = {"tune": "zerolatency"}
+    picture = av.VideoFrame.from_ndarray(np.zeros((360, 320), np.uint8), "yuv420p")
+    data = b"".join(bytes(p) for p in codec.encode(picture))
+    for most, seen in ((320 * 240, 1), (320 * 240 - 1, 0)):
+        monkeypatch.setattr(rtp_receiver, "MAX_PIXELS", most)
+        track = RemoteStreamTrack(kind="video")
+        queue = DecodeQueue("video", track, asyncio.Event())
+        for i in range(3):
+            queue.put((h264, rtp_receiver.JitterFrame(data=data, timestamp=3000 * i)))
+        queue.put(None)
+        count = 0
+        while await track._queue.get() is not None:
+            count += 1
+        assert (count > 0) == bool(seen) and (queue.errors > 0) != bool(seen)
 
 
 async def test_a_decoder_that_falls_behind_drops_to_the_next_keyframe_and_asks_for_one() -> None:

@@ -212,6 +212,13 @@ def _as_yuv(frame: av.VideoFrame) -> av.VideoFrame:
     return to_yuv(to_rgb(frame))
 
 
+def vp8_size(data: bytes) -> tuple[int, int] | None:
+    """Return (width, height) of an encoded VP8 keyframe, None for anything else (RFC 6386 section 9.1)."""
+    if len(data) < 10 or data[0] & 1 or data[3:6] != b"\x9d\x01\x2a":
+        return None
+    return int.from_bytes(data[6:8], "little") & 0x3FFF, int.from_bytes(data[8:10], "little") & 0x3FFF
+
+
 def is_keyframe(codec_name: str, data: bytes) -> bool:
     """Whether an encoded frame can be decoded without the ones before (RFC 6386 section 9.1; H.264 table 7-1)."""
     if codec_name == "VP8":

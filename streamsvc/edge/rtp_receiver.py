@@ -24,7 +24,7 @@ from aiortc.rtp import AnyRtcpPacket, RtcpSrPacket, RtpPacket
 
 from streamsvc.edge import executors
 from streamsvc.edge.adaptation import Private
-from streamsvc.edge.codecs import is_keyframe
+from streamsvc.edge.codecs import is_keyframe, vp8_size
 from streamsvc.edge.extensions import ColourSpace
 from streamsvc.edge.jitter import AudioJitterBuffer, VideoJitterBuffer
 from streamsvc.edge.rtpclock import AUDIO_RATE, VIDEO_RATE, SenderClock, Unwrapper
@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 MAX_BACKLOG = 12
 """Encoded frames that may wait for the decoder."""
+MAX_PIXELS = 2048 * 2048
+"""The largest picture that is decoded. A keyframe of a few bytes can claim 16383 x 16383 pixels, 400 MB."""
 RENACK_NS = 80_000_000
 GIVE_UP_NS = 400_000_000
 KEYFRAME_REQUEST_NS = 500_000_000
@@ -58,6 +60,10 @@ class _Encoded:
     codec: RTCRtpCodecParameters
     frame: JitterFrame
     arrived_ns: int
+
+
+class TooLargeError(ValueError):
+    """A picture with more pixels than are decoded."""
 
 
 class DecodeQueue:
@@ -122,6 +128,8 @@ class DecodeQueue:
                     frames = await executors.run(self._pool, self._decode, item)
                 except (av.FFmpegError, ValueError) as error:
                     self.errors += 1
+                    if isinstance(error, TooLargeError):
+                        self.restart()
                     self._decode_error.set()
                     logger.debug("a %s frame could not be decoded: %s", item.codec.name, error)
                     continue
@@ -144,6 +152,12 @@ class DecodeQueue:
         if item.codec.name != self._codec_name:
             self._decoder = get_decoder(item.codec)
             self._codec_name = item.codec.name
+            if self._video:
+                # FFmpeg's own H.264 decoder heeds it before it allocates; libvpx allocates first.
+                self._decoder.codec.options = {"max_pixels": str(MAX_PIXELS)}
+        size = vp8_size(item.frame.data) if item.codec.name == "VP8" else None
+        if size is not None and size[0] * size[1] > MAX_PIXELS:
+            raise TooLargeError(f"{size[0]} x {size[1]} pixels; at most {MAX_PIXELS} are decoded")
         frames: list[Any] = self._decoder.decode(item.frame)
         return frames
 
