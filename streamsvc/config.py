@@ -59,7 +59,8 @@ class Limits(Section, frozen=True, kw_only=True):
     """What one service, and one signalling connection, may ask for."""
 
     max_connections: Annotated[
-        int, Meta(ge=1, le=100_000, description="signalling WebSockets open at once, joined or not")
+        int,
+        Meta(ge=1, le=100_000, description="signalling WebSockets, joined or not, and WHIP or WHEP sessions at once"),
     ] = 128
     max_rooms: Annotated[int, Meta(ge=1, le=10_000, description="rooms at once")] = 32
     max_participants: Annotated[int, Meta(ge=1, le=20_000, description="participants at once, in all rooms")] = 64

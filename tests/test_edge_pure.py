@@ -70,6 +70,19 @@ def test_the_sender_clock_follows_the_last_report_and_ignores_an_empty_one() -> 
     assert clock.to_unix_ns(2**32 - 180_000) == pytest.approx(unix - 1_000_000_000, abs=2)
 
 
+def test_a_sender_clock_that_contradicts_itself_is_not_believed_until_it_agrees_again() -> None:
+    clock = SenderClock(90_000)
+    second = 1_000_000_000
+    unix = 1_700_000_000 * second
+    clock.report(0, ntp_of(unix))
+    clock.report(2 * 90_000, ntp_of(unix + second))  # RTP time runs twice as fast
+    assert clock.to_unix_ns(2 * 90_000) is None
+    clock.report(4 * 90_000, ntp_of(unix + 2 * second))
+    assert clock.to_unix_ns(4 * 90_000) is None
+    clock.report(5 * 90_000, ntp_of(unix + 3 * second))
+    assert clock.to_unix_ns(5 * 90_000) == unix + 3 * second
+
+
 @given(st.integers(2, 4096), st.integers(2, 4096))
 def test_every_size_has_a_profile_with_ordered_rates(width: int, height: int) -> None:
     profile = profile_for(width, height)

@@ -30,3 +30,11 @@ def test_a_capture_is_never_after_its_arrival() -> None:
     time.told(ClockMap(1000 * MS, 5 * MS))
     capture, _ = time.capture(0, 997 * MS)
     assert capture == 997 * MS
+
+
+def test_what_arrivals_told_is_forgotten_when_the_sender_loses_its_clock() -> None:
+    time = SenderTime()
+    assert time.capture(0, 1000 * MS) == (1000 * MS, ARRIVAL_ERROR_NS)
+    assert time.capture(33 * MS, 5000 * MS) == (1033 * MS, ARRIVAL_ERROR_NS)
+    time.capture(None, 5033 * MS)
+    assert time.capture(100 * MS, 5100 * MS) == (5100 * MS, ARRIVAL_ERROR_NS)

@@ -12,9 +12,6 @@ import os
 import signal
 import socket
 import ssl
-import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,8 @@ import websockets.exceptions
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from websockets.asyncio.client import ClientConnection, connect
+from port import fetch, serving
+from websockets.asyncio.client import ClientConnection
 
 from streamsvc.config import ConfigError, Limits, Server, Settings
 from streamsvc.errors import StreamsvcError
@@ -48,75 +46,6 @@ from streamsvc.signalling.messages import (
 from streamsvc.signalling.server import create_app
 
 JOIN = Join(room="lab", name="Ana")
-
-
-@pytest.fixture
-def web(tmp_path: Path) -> Path:
-    folder = tmp_path / "web"
-    (folder / "lib").mkdir(parents=True)
-    (folder / "index.html").write_text("<!doctype html><title>page</title>")
-    (folder / "lib" / "call.js").write_text("export const a = 1;")
-    (folder / "lib" / "m.mjs").write_text("export const a = 1;")
-    (folder / "lib" / "w.wasm").write_bytes(b"\0asm")
-    (folder / ".secret").write_text("hidden")
-    (tmp_path / "outside.txt").write_text("outside")
-    (folder / "link.txt").symlink_to(tmp_path / "outside.txt")
-    return folder
-
-
-class Service:
-    """A running port."""
-
-    def __init__(self, hub: FakeHub, port: int, stop: asyncio.Event, task: asyncio.Task[None], app: Any) -> None:
-        self.hub = hub
-        self.port = port
-        self.stop = stop
-        self.task = task
-        self.app = app
-        self.url = f"http://127.0.0.1:{port}"
-
-    def client(self, **more: Any) -> SignallingClient:
-        return SignallingClient(self.url, **more)
-
-    def raw(self, **more: Any) -> connect:
-        return connect(f"ws://127.0.0.1:{self.port}/ws", proxy=None, max_size=None, **more)
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    web: Path, settings: Settings | None = None, hub: FakeHub | None = None, health: dict[str, Any] | None = None
-) -> AsyncIterator[Service]:
-    settings = settings or Settings()
-    hub = hub or FakeHub()
-    app = create_app(
-        hub, settings, web=web, metrics=lambda: b"streamsvc_up 1\n", health=lambda: health or {"ok": True, "v": "1"}
-    )
-    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    stop = asyncio.Event()
-    server = settings.server
-    task = asyncio.create_task(run_server(app, server.host, 0, server.tls_cert, server.tls_key, port.set_result, stop))
-    await asyncio.wait({task, port}, return_when=asyncio.FIRST_COMPLETED)
-    if task.done():
-        await task
-    try:
-        yield Service(hub, port.result(), stop, task, app)
-    finally:
-        stop.set()
-        if not task.cancelled():
-            await task
-
-
-def get(url: str, method: str = "GET", **headers: str) -> tuple[int, Any, bytes]:
-    request = urllib.request.Request(url, headers=headers, method=method)
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as r:
-            return r.status, r.headers, r.read()
-    except urllib.error.HTTPError as e:
-        return e.code, e.headers, e.read()
-
-
-async def fetch(url: str, method: str = "GET", **headers: str) -> tuple[int, Any, bytes]:
-    return await asyncio.to_thread(get, url, method, **headers)
 
 
 async def ask(socket: ClientConnection, text: str | bytes) -> Any:

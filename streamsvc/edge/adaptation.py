@@ -1,6 +1,6 @@
 """What we rely on inside aiortc, in one list, checked loudly before the first connection.
 
-The layer subclasses four of aiortc's classes and touches some of their private attributes (name-mangled, hence the
+The layer subclasses aiortc's classes and touches some of their private attributes (name-mangled, hence the
 spelling). Nothing global is replaced and nothing is forked: a subclassed peer connection makes our senders, receivers
 and transports, for its own connection only. When a new aiortc drops one of the attributes, `require_aiortc` says which
 one, instead of a call that quietly has no picture.
@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from aiortc.rtcconfiguration import RTCConfiguration
-from aiortc.rtcdtlstransport import RTCDtlsTransport, RtpRouter
+from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport, RtpRouter
 from aiortc.rtcpeerconnection import RTCPeerConnection
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.rtcrtpsender import RTCRtpSender
@@ -36,6 +36,7 @@ CLASS_ATTRIBUTES: dict[type, tuple[str, ...]] = {
     ),
     RTCRtpSender: ("_retransmit", "_run_rtp", "_run_rtcp", "_send_rtcp", "_handle_rtcp_packet"),
     RTCDtlsTransport: ("_handle_rtp_data", "_handle_rtcp_data", "_send_rtp"),
+    RTCCertificate: ("_create_ssl_context",),
     RtpRouter: ("route_rtp",),
 }
 

@@ -181,6 +181,16 @@ class Connection:
         sending = [t for t in self._pc.getTransceivers() if t.kind == "video" and t.sender.track is not None]
         return tuple(t.mid for t in sending if t.mid is not None)
 
+    @property
+    def sends(self) -> frozenset[str]:
+        """The kinds of track ("video", "audio") that we send because the other side takes them."""
+        return frozenset(t.kind for t in self._pc.getTransceivers() if t.sender.track is not None)
+
+    @property
+    def channels(self) -> bool:
+        """Whether data channels were agreed on; they may not be open yet."""
+        return self._pc.sctp is not None
+
     def _sections(self, text: str) -> Iterator[tuple[RTCRtpTransceiver, MediaDescription]]:
         """Yield our transceivers with the sections of the other side's description that they answer."""
         media = {m.rtp.muxId: m for m in SessionDescription.parse(text).media}

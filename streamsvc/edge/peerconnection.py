@@ -2,7 +2,7 @@
 
 Guards: a malformed RTP header extension (or anything else that a parser chokes on) is counted and dropped where the
 stock transport would end; packets whose SSRC the SDP did not announce are routed by their MID (RFC 8843, section
-9.2), which several cameras on one transport need.
+9.2), which several cameras on one transport need. DTLS is also spoken with peers that have RSA certificates.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any
 
 import aioice.stun
 from aiortc.rtcconfiguration import RTCConfiguration
-from aiortc.rtcdtlstransport import RTCDtlsTransport, RtpRouter
+from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport, RtpRouter, SRTPProtectionProfile
 from aiortc.rtcpeerconnection import RTCPeerConnection
 from aiortc.rtcrtptransceiver import RTCRtpTransceiver
 from aiortc.rtp import RtpPacket
+from OpenSSL import SSL
 
 from streamsvc.edge.adaptation import Private
 from streamsvc.edge.extensions import ExtensionsMap
@@ -32,6 +33,23 @@ logger = logging.getLogger(__name__)
 CONSENT_INTERVAL_S = 0.8
 CONSENT_FAILURES = 3
 """Each failed check lasts the interval (0.8 to 1.2 of it) and 0.5 s of waiting, so loss shows within 4.4 s."""
+
+CIPHERS = ":".join(
+    f"ECDHE-{key}-{cipher}"
+    for key in ("ECDSA", "RSA")
+    for cipher in ("AES128-GCM-SHA256", "CHACHA20-POLY1305", "AES128-SHA", "AES256-SHA")
+).encode()
+"""aiortc's own are those of ECDSA, which a DTLS server with an RSA certificate can't choose; GStreamer's webrtcbin is
+one."""
+
+
+class Certificate(RTCCertificate):
+    """A certificate whose owner also takes RSA's from the other side."""
+
+    def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
+        context = super()._create_ssl_context(srtp_profiles)
+        context.set_cipher_list(CIPHERS)
+        return context
 
 
 class MidRouter(RtpRouter):
@@ -49,12 +67,14 @@ class PeerConnection(RTCPeerConnection):
     vanished."""
 
     ice_transports = Private(RTCPeerConnection, "iceTransports")
+    certificates = Private(RTCPeerConnection, "certificates")
 
     def __init__(self, configuration: RTCConfiguration, on_lost: Callable[[], None]) -> None:
         self.malformed = 0
         self._on_lost = on_lost
         self.heard_s = 0.0
         super().__init__(configuration)
+        self.certificates = [Certificate(stock._key, stock._cert) for stock in self.certificates]
 
     def _RTCPeerConnection__createTransceiver(  # noqa: N802
         self, direction: str, kind: str, sender_track: Any = None

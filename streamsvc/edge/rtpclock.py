@@ -14,6 +14,8 @@ AUDIO_RATE = 48_000
 NTP_UNIX_SECONDS = 2_208_988_800
 SECOND_NS = 1_000_000_000
 _CYCLE = 1 << 32
+CONTRADICTION_NS = 200_000_000
+"""Senders that stamp a report when a picture was sent, not seen, waver by less."""
 
 
 def rtp_timestamp_of(capture_ns: int, rate: int = VIDEO_RATE) -> int:
@@ -70,20 +72,32 @@ class Unwrapper:
 
 
 class SenderClock:
-    """The sender's wall clock, from its last sender report: (RTP timestamp, NTP timestamp) of one instant."""
+    """The sender's wall clock, from its sender reports: (RTP timestamp, NTP timestamp) of one instant each.
+
+    Not believed while two reports in a row contradict each other: then the clock was stepped, or the reports are wrong
+    (those of GStreamer 1.22's webrtcbin count RTP time twice as fast as its packets).
+    """
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
         self._report: tuple[int, int] | None = None
+        self._contradicted = False
 
     def report(self, rtp_timestamp: int, ntp_timestamp: int) -> None:
         """Take a sender report; one with NTP zero says that the sender has no wall clock and is ignored."""
         if ntp_timestamp >> 32:
-            self._report = (rtp_timestamp, unix_ns_of(ntp_timestamp))
+            unix_ns = unix_ns_of(ntp_timestamp)
+            expected_ns = unix_ns if self._report is None else self._map(self._report, rtp_timestamp)
+            self._contradicted = abs(unix_ns - expected_ns) > CONTRADICTION_NS
+            self._report = (rtp_timestamp, unix_ns)
 
     def to_unix_ns(self, rtp_timestamp: int) -> int | None:
-        """Return the sender's wall clock (Unix ns) at `rtp_timestamp`, None before the first report."""
-        if self._report is None:
+        """Return the sender's wall clock (Unix ns) at `rtp_timestamp`; None before the first report and while the
+        reports aren't believed."""
+        if self._report is None or self._contradicted:
             return None
-        at, unix_ns = self._report
+        return self._map(self._report, rtp_timestamp)
+
+    def _map(self, report: tuple[int, int], rtp_timestamp: int) -> int:
+        at, unix_ns = report
         return unix_ns + signed_difference(rtp_timestamp, at) * SECOND_NS // self.rate

@@ -25,8 +25,10 @@ class SenderTime:
         self._told = map
 
     def capture(self, sender_ns: int | None, arrived_ns: int) -> tuple[int, int]:
-        """Return (capture instant, error) in ns on our clock; before any sender report that is the arrival."""
+        """Return (capture instant, error) in ns on our clock. `sender_ns` None: no clock to go by, so the arrival."""
         if sender_ns is None:
+            # If there was one, it was stepped, and what was learned is about another clock.
+            self._arrivals = ClockEstimator()
             return arrived_ns, ARRIVAL_ERROR_NS
         self._arrivals.arrival(sender_ns, arrived_ns)
         told = self._told

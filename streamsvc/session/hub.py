@@ -139,8 +139,8 @@ class CallHub:
         owner = viewer if room.mirror else self._participants[others[0].session] if others else None
         if owner is None or not viewer.connected or not owner.connected:
             return
-        owner.speaking.listener = viewer
-        if owner.cameras and (viewer.watching is None or owner.watcher is not viewer.watching):
+        owner.speaking.listener = viewer if viewer.listens else None
+        if viewer.sees and owner.cameras and (viewer.watching is None or owner.watcher is not viewer.watching):
             viewer.watch(owner, lambda: self._tell_window(viewer_session))
         self._tell_peers(room, viewer_session)
 

@@ -60,6 +60,7 @@ class Participant:
         self.mixer = VoiceMixer()
         self.watching: Watching | None = None
         self.watcher: Watching | None = None
+        self.on_left: Callable[[], None] | None = None
         self._worker, self._ledger, self._board, self._clock = worker, ledger, board, clock
         self._ice_servers, self._send = ice_servers, send
         self._changed_media, self._gone = changed_media, gone
@@ -150,8 +151,12 @@ class Participant:
             self._live_task.cancel()
         self._gone()
         self._board.forget(self.session)
-        if self._connection is not None:
-            await self._connection.close()
+        try:
+            if self._connection is not None:
+                await self._connection.close()
+        finally:
+            if self.on_left is not None:
+                self.on_left()
 
     # What the hub asks.
 
@@ -165,6 +170,16 @@ class Participant:
     def connected(self) -> bool:
         """True once media was negotiated."""
         return self._connection is not None and not self._left
+
+    @property
+    def sees(self) -> bool:
+        """True when they take a picture; a client that only sends does not."""
+        return self._connection is not None and "video" in self._connection.sends
+
+    @property
+    def listens(self) -> bool:
+        """True when they take sound, or captions, for which the data channels are there."""
+        return self._connection is not None and ("audio" in self._connection.sends or self._connection.channels)
 
     def watch(self, owner: Participant, windowed: Callable[[], None]) -> None:
         """See `owner` from now on; `windowed` is called when it is known through which window."""
@@ -263,10 +278,8 @@ class Participant:
         incoming.on_voice = lambda samples, sender_ns, arrived_ns: self.speaking.original(samples)
 
     def _on_speech(self, samples: Samples, sender_ns: int | None, arrived_ns: int) -> None:
-        end_ns = arrived_ns
-        if sender_ns is not None:
-            start_ns, _ = self._time.capture(sender_ns, arrived_ns)
-            end_ns = start_ns + len(samples) * 1_000_000_000 // SPEECH_RATE
+        start_ns, _ = self._time.capture(sender_ns, arrived_ns)
+        end_ns = arrived_ns if sender_ns is None else start_ns + len(samples) * 1_000_000_000 // SPEECH_RATE
         self.speaking.sound(samples, end_ns)
 
     def _on_message(self, label: str, text: str) -> None:

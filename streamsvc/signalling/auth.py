@@ -69,10 +69,7 @@ class TokenBook:
 
     def check_bearer(self, authorization: str | None) -> bool:
         """Return True when an Authorization header carries a Bearer token (RFC 6750) that isn't bound to a room."""
-        if not self.required:
-            return True
-        scheme, _, token = (authorization or "").partition(" ")
-        return scheme.lower() == "bearer" and self._opens(token.strip(), None)
+        return not self.required or self._opens(bearer_token(authorization), None)
 
     def _opens(self, token: str | None, room: str | None) -> bool:
         digest = _digest(token or "")
@@ -84,12 +81,18 @@ class TokenBook:
         return found
 
 
+def bearer_token(authorization: str | None) -> str | None:
+    """Return the token of an Authorization header of the scheme Bearer (RFC 6750); None where there is none."""
+    scheme, _, token = (authorization or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def origin_allowed(headers: Mapping[str, str], *, listen_host: str, allowed: tuple[str, ...]) -> bool:
-    """Return True when the page that opens a WebSocket may use this service (RFC 6455, section 10.2).
+    """Return True when the page that asks may use this service (RFC 6455, section 10.2, for a WebSocket).
 
     Without an Origin header it isn't a browser. Otherwise the page must be this service's own (Origin and Host agree)
     or in `allowed`. A service that listens on loopback takes its own page only under a loopback name: a foreign name

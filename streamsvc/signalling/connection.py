@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import traceback
 from collections import Counter
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streamsvc.budget.clock import Clock
 from streamsvc.config import Limits
-from streamsvc.errors import StreamsvcError
+from streamsvc.signalling.asking import ask, leave
 from streamsvc.signalling.auth import TokenBook
 from streamsvc.signalling.hub import Hub, Participant
 from streamsvc.signalling.messages import (
@@ -36,7 +35,6 @@ from streamsvc.signalling.outbox import Outbox
 from streamsvc.signalling.protocol import Close, Conversation, State, kind_of
 
 _log = logging.getLogger(__name__)
-LEAVE_TIMEOUT_S = 5.0
 FLUSH_TIMEOUT_S = 2.0
 
 
@@ -128,19 +126,9 @@ class Connection:
     async def _carry_out(self, message: ClientMessage) -> Error | None:
         """Do what the client asked and send the reply; return what went wrong, if anything."""
         try:
-            async with asyncio.timeout(self._limits.answer_timeout_s):
-                reply = await self._ask_hub(message)
-        except StreamsvcError as e:
-            code = getattr(e, "code", None)
-            return Error(code=code if isinstance(code, str) else "bad-input", message=str(e))
-        except TimeoutError:
-            _log.warning("%s was not done within %g s", kind_of(message), self._limits.answer_timeout_s)
-            return Error(code="timeout", message=f"the service could not do {kind_of(message)} in time; try again")
-        except Exception as e:
-            # Neither the exception's text nor its arguments: they may quote SDP.
-            stack = "".join(traceback.format_tb(e.__traceback__))
-            _log.error("%s failed with %s\n%s", kind_of(message), type(e).__name__, stack)
-            return Error(code="internal", message=f"the service failed to do {kind_of(message)}; its log says why")
+            reply = await ask(kind_of(message), self._ask_hub(message), self._limits.answer_timeout_s)
+        except SignallingError as e:
+            return Error(code=e.code, message=str(e))
         finally:
             if isinstance(message, Join) and self._participant is None:
                 self._outbox.discard_held()
@@ -170,13 +158,5 @@ class Connection:
 
     async def _leave(self) -> None:
         participant, self._participant = self._participant, None
-        if participant is None:
-            return
-        try:
-            async with asyncio.timeout(LEAVE_TIMEOUT_S):
-                await participant.leave()
-        except TimeoutError:
-            _log.error("session %s did not leave within %g s", participant.session, LEAVE_TIMEOUT_S)
-        except Exception as e:
-            stack = "".join(traceback.format_tb(e.__traceback__))
-            _log.error("session %s failed to leave with %s\n%s", participant.session, type(e).__name__, stack)
+        if participant is not None:
+            await leave(participant)

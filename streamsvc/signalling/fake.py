@@ -6,6 +6,7 @@ For tests, and for working on the page without a worker.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 
@@ -25,7 +26,8 @@ from streamsvc.signalling.rooms import Member, Room, Rooms
 
 
 class FakeHub:
-    """`calls` lists (session, what); `raises` maps a message's type to what its handling raises; `hangs` to nothing."""
+    """`calls` lists (session, what), `joins` the joins; `raises` maps a message's type to what its handling raises;
+    `hangs` to nothing."""
 
     def __init__(self, *, max_rooms: int = 8, max_participants: int = 16) -> None:
         self.rooms = Rooms(max_rooms=max_rooms, max_participants=max_participants)
@@ -33,6 +35,8 @@ class FakeHub:
         self.raises: dict[str, Exception] = {}
         self.hangs: set[str] = set()
         self.sends: dict[str, Send] = {}
+        self.participants: dict[str, FakeParticipant] = {}
+        self.joins: list[Join] = []
         self.left = asyncio.Event()
 
     async def join(self, message: Join, send: Send) -> tuple[Participant, Joined]:
@@ -41,6 +45,7 @@ class FakeHub:
         session = f"s{len(self.calls)}"
         room = self.rooms.join(message.room, Member(session, message.name), mirror=message.mirror)
         self.sends[session] = send
+        self.joins.append(message)
         self.tell(room)
         joined = Joined(
             session=session,
@@ -51,7 +56,8 @@ class FakeHub:
             rungs=[],
             settings={"speech": msgspec.to_builtins(message.speech), "view": msgspec.to_builtins(message.view)},
         )
-        return FakeParticipant(self, session), joined
+        self.participants[session] = FakeParticipant(self, session)
+        return self.participants[session], joined
 
     async def act(self, what: str, session: str) -> None:
         """Note a call, then do what the test asked for."""
@@ -76,6 +82,8 @@ class FakeParticipant:
 
     def __init__(self, hub: FakeHub, session: str) -> None:
         self.session = session
+        self.on_left: Callable[[], None] | None = None
+        self.candidates: list[Candidate] = []
         self._hub = hub
 
     async def offer(self, message: Offer) -> Answer:
@@ -85,6 +93,7 @@ class FakeParticipant:
 
     async def candidate(self, message: Candidate) -> None:
         """Note it."""
+        self.candidates.append(message)
         await self._hub.act("candidate", self.session)
 
     async def configure(self, message: Configure) -> Configured:
@@ -100,5 +109,8 @@ class FakeParticipant:
         if room is not None:
             self._hub.tell(room)
         self._hub.sends.pop(self.session, None)
+        self._hub.participants.pop(self.session, None)
         await self._hub.act("leave", self.session)
+        if self.on_left is not None:
+            self.on_left()
         self._hub.left.set()

@@ -18,6 +18,8 @@ class Participant(Protocol):
     """One joined client. Calls come one at a time, in the order of the client's messages."""
 
     session: str
+    on_left: Callable[[], None] | None
+    """Called once, when the participant has left, whoever ended the call."""
 
     async def offer(self, message: Offer) -> Answer:
         """Negotiate media, at first or again, and return the answer."""

@@ -21,6 +21,7 @@ from streamsvc.ledger import Outcome
 MAX_MESSAGE_BYTES = 262_144
 MAX_LEDGER_DOWN_BYTES = 65_536
 """Also what a WebRTC peer takes in one message when its SDP doesn't say (RFC 8841)."""
+MAX_SDP_BYTES = 200_000
 MAX_FRAMES = 64
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Token = Annotated[str, msgspec.Meta(max_length=2048)]
@@ -116,7 +117,7 @@ class Joined(Wire, frozen=True, kw_only=True, tag="joined"):
 class Offer(Wire, frozen=True, kw_only=True, tag="offer"):
     """An SDP offer from the client; `cameras` maps its video sections to the rig, in rig order when empty."""
 
-    sdp: Annotated[str, msgspec.Meta(max_length=200_000)]
+    sdp: Annotated[str, msgspec.Meta(max_length=MAX_SDP_BYTES)]
     cameras: Annotated[list[CameraTrack], msgspec.Meta(max_length=16)] = []
 
 

@@ -1,4 +1,4 @@
-"""One port: the page, the signalling WebSocket, health, metrics and the wire's schema.
+"""One port: the page, the signalling WebSocket, WHIP and WHEP, health, metrics and the wire's schema.
 
 `create_app` wires them into one ASGI application, which `listener.run_server` serves.
 """
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,23 +21,17 @@ from starlette.websockets import WebSocket
 
 from streamsvc.budget.clock import Clock, MonotonicClock
 from streamsvc.config import Settings
+from streamsvc.signalling.admission import Admission
 from streamsvc.signalling.auth import TokenBook, origin_allowed
 from streamsvc.signalling.connection import Connection
 from streamsvc.signalling.hub import Hub
-from streamsvc.signalling.messages import Error, encode, json_schema
+from streamsvc.signalling.messages import Error, SignallingError, encode, json_schema
 from streamsvc.signalling.page import Page, SecurityHeaders, tracker_files
 from streamsvc.signalling.protocol import Close
+from streamsvc.signalling.refusals import refusal
+from streamsvc.signalling.whip import Whip
 
 _log = logging.getLogger(__name__)
-
-
-class PortStatistics(msgspec.Struct, frozen=True):
-    """Signalling connections now and since the start; `errors` counts the codes that clients were told."""
-
-    open: int
-    opened_total: int
-    refused_total: int
-    errors: dict[str, int]
 
 
 def create_app(
@@ -61,6 +54,7 @@ def create_app(
     app = Starlette(
         routes=[
             WebSocketRoute("/ws", port.signalling),
+            *port.whip.routes(),
             Route("/healthz", port.healthz),
             Route("/metrics", port.prometheus),
             Route("/schema.json", port.schema),
@@ -70,7 +64,7 @@ def create_app(
         ],
         middleware=[Middleware(SecurityHeaders)],
     )
-    app.state.statistics = port.statistics
+    app.state.statistics = port.admission.statistics
     return app
 
 
@@ -94,13 +88,8 @@ class _Port:
         self._clock = clock
         self._tokens = TokenBook.read(settings.server.token_file) if settings.server.token_file else TokenBook()
         self._schema = msgspec.json.encode(json_schema())
-        self._open = 0
-        self._opened = 0
-        self._refused = 0
-        self._errors: Counter[str] = Counter()
-
-    def statistics(self) -> PortStatistics:
-        return PortStatistics(self._open, self._opened, self._refused, dict(self._errors))
+        self.admission = Admission(settings.limits)
+        self.whip = Whip(hub, self._tokens, settings, clock, self.admission)
 
     async def healthz(self, request: Request) -> Response:
         told = self._health()
@@ -108,7 +97,8 @@ class _Port:
 
     async def prometheus(self, request: Request) -> Response:
         if not self._tokens.check_bearer(request.headers.get("authorization")):
-            return _refusal(401, "bad-token", "metrics need Authorization: Bearer with a token of this service")
+            told = "metrics need Authorization: Bearer with a token of this service"
+            return refusal(SignallingError("bad-token", told))
         return Response(self._metrics(), headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
 
     async def schema(self, request: Request) -> Response:
@@ -123,26 +113,20 @@ class _Port:
         if not origin_allowed(socket.headers, listen_host=server.host, allowed=server.allowed_origins):
             _log.warning("refused the page of %r: not this service's own", socket.headers.get("origin", "")[:200])
             told = "pages of other sites may not use this service; its operator can add them to server.allowed_origins"
-            self._refused += 1
-            await socket.send_denial_response(_refusal(403, "foreign-origin", told))
-        elif self._open >= limits.max_connections:
+            self.admission.refused()
+            await socket.send_denial_response(refusal(SignallingError("foreign-origin", told)))
+            return
+        try:
+            self.admission.enter()
+        except SignallingError as e:
             # Accepted first: a browser tells its page nothing about a handshake that was refused.
-            self._refused += 1
-            self._errors["service-full"] += 1
-            told = f"the service has {self._open} connections, as many as it takes; try again later"
+            self.admission.errors[e.code] += 1
             await socket.accept()
-            await socket.send_text(encode(Error(code="service-full", message=told)))
+            await socket.send_text(encode(Error(code=e.code, message=str(e))))
             await socket.close(Close.TRY_LATER)
-        else:
-            self._open += 1
-            self._opened += 1
-            try:
-                await socket.accept()
-                await Connection(socket, self._hub, self._tokens, limits, self._clock, self._errors).run()
-            finally:
-                self._open -= 1
-
-
-def _refusal(status: int, code: str, message: str) -> JSONResponse:
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse({"code": code, "message": message}, status, headers)
+            return
+        try:
+            await socket.accept()
+            await Connection(socket, self._hub, self._tokens, limits, self._clock, self.admission.errors).run()
+        finally:
+            self.admission.exit()

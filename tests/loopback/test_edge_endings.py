@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack, clock
+from aiortc.rtcdtlstransport import RTCCertificate, SRTPProtectionProfile, generate_certificate
+from cryptography.hazmat.primitives.asymmetric import rsa
 from edge_pair import bars, call, filming, until
+from OpenSSL import SSL
 
 from streamsvc.edge import Connection, EdgeError, IceServer, VideoOut, close_all, live_connections, peerconnection
 
@@ -175,6 +178,30 @@ async def test_a_camera_may_be_added_by_a_second_offer() -> None:
         await client.setRemoteDescription(RTCSessionDescription(answer, "answer"))
         await until(lambda cameras=cameras: sum(v.frames > 0 for v in server.videos.values()) == cameras)
     assert server.state == "connected" and [s.kind for s in server.statistics().sent] == ["video"]
+    await client.close()
+    await close_all()
+
+
+class RsaCertificate(RTCCertificate):
+    """What GStreamer's webrtcbin has, and all that it can agree on as a DTLS server."""
+
+    def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
+        context = super()._create_ssl_context(srtp_profiles)
+        context.set_cipher_list(b"ECDHE-RSA-AES128-GCM-SHA256")
+        return context
+
+
+async def test_a_peer_with_an_rsa_certificate_is_understood() -> None:
+    server, client = Connection(), RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    key = rsa.generate_private_key(65537, 2048)
+    client._RTCPeerConnection__certificates = [RsaCertificate(key, generate_certificate(key))]
+    client.addTransceiver(VideoStreamTrack(), "sendonly")
+    await client.setLocalDescription(await client.createOffer())
+    answer = await server.answer(client.localDescription.sdp, video=None, audio=None)
+    assert "a=setup:active" in answer
+    await client.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+    await until(lambda: server.state not in ("new", "connecting"))
+    assert server.state == "connected"
     await client.close()
     await close_all()
 

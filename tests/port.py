@@ -1,0 +1,74 @@
+"""A port over the fake hub, for real: uvicorn on loopback, and plain HTTP requests to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import connect
+
+from streamsvc.config import Settings
+from streamsvc.signalling.client import SignallingClient
+from streamsvc.signalling.fake import FakeHub
+from streamsvc.signalling.listener import run_server
+from streamsvc.signalling.server import create_app
+
+
+class Service:
+    """A running port."""
+
+    def __init__(self, hub: FakeHub, port: int, stop: asyncio.Event, task: asyncio.Task[None], app: Any) -> None:
+        self.hub = hub
+        self.port = port
+        self.stop = stop
+        self.task = task
+        self.app = app
+        self.url = f"http://127.0.0.1:{port}"
+
+    def client(self, **more: Any) -> SignallingClient:
+        return SignallingClient(self.url, **more)
+
+    def raw(self, **more: Any) -> connect:
+        return connect(f"ws://127.0.0.1:{self.port}/ws", proxy=None, max_size=None, **more)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    web: Path, settings: Settings | None = None, hub: FakeHub | None = None, health: dict[str, Any] | None = None
+) -> AsyncIterator[Service]:
+    settings = settings or Settings()
+    hub = hub or FakeHub()
+    app = create_app(
+        hub, settings, web=web, metrics=lambda: b"streamsvc_up 1\n", health=lambda: health or {"ok": True, "v": "1"}
+    )
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    stop = asyncio.Event()
+    server = settings.server
+    task = asyncio.create_task(run_server(app, server.host, 0, server.tls_cert, server.tls_key, port.set_result, stop))
+    await asyncio.wait({task, port}, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        await task
+    try:
+        yield Service(hub, port.result(), stop, task, app)
+    finally:
+        stop.set()
+        if not task.cancelled():
+            await task
+
+
+def get(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, Any, bytes]:
+    request = urllib.request.Request(url, body, headers, method=method)
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as r:
+            return r.status, r.headers, r.read()
+    except urllib.error.HTTPError as e:
+        return e.code, e.headers, e.read()
+
+
+async def fetch(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, Any, bytes]:
+    return await asyncio.to_thread(get, url, method, body, **headers)
