@@ -228,7 +228,9 @@ class Training:
         weights = [load_net(folder).state_dict() for folder in folders]
         self.mean.load_state_dict({k: torch.stack([w[k] for w in weights]).mean(0) for k in weights[0]})
         self.step, self.seconds = int(cards[-1]["steps"]), 3600.0 * float(cards[-1]["hours"])
-        self.made, self.mean_of = cards[-1].get("made", []), [int(c["steps"]) for c in cards]
+        self.made = cards[-1].get("made", [])
+        # What is a mean already stands for the ends that it is of.
+        self.mean_of = [int(steps) for c in cards for steps in c.get("mean_of_steps", [c["steps"]])]
 
     def save(self, scores: dict[str, Any] | None) -> None:
         """Write the checkpoint, the mean weights and their card."""
