@@ -297,6 +297,25 @@ def demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def token(arguments: argparse.Namespace) -> int:
+    """Print a token that opens a room for a while, signed with the key in the service's token file."""
+    import time
+
+    from streamsvc.signalling.auth import Grant, TokenBook, sign
+
+    keys = TokenBook.read(arguments.token_file).keys
+    if not keys:
+        raise UsageError(
+            f"{arguments.token_file} has no key to sign with; add a line key=SECRET (`openssl rand -hex 32` makes a "
+            "secret) and start the service again"
+        )
+    grant = Grant(until=time.time() + arguments.valid, room=arguments.room)
+    signed = sign(grant, keys[0])
+    print(signed)
+    _write_json(arguments.json, {"token": signed, "until": grant.until, "room": grant.room})
+    return 0
+
+
 def report(arguments: argparse.Namespace) -> int:
     """Turn a ledger, of `serve --ledger`, a demo, a bench or a probe, into a page, and a trace for Perfetto."""
     from streamsvc.ledger import read_ledger
@@ -581,6 +600,25 @@ def _add_probe_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--insecure", action="store_true", help="accept a self-signed certificate")
 
 
+def _duration(text: str) -> float:
+    """Seconds of "90", "15m", "2h" or "7d"."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = -1.0
+    if not 1 <= seconds <= 366 * 86_400:
+        raise argparse.ArgumentTypeError(f"a time is like 90, 15m, 2h or 7d, at most a year, got {text!r}")
+    return seconds
+
+
+def _add_token_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--token-file", type=Path, required=True, metavar="F", help="the service's, with a line key=SECRET")
+    p.add_argument("--room", help="the room it opens (every room)")
+    p.add_argument("--valid", type=_duration, default=7200.0, metavar="TIME", help="90, 15m, 2h or 7d (2h)")
+
+
 def _add_report_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("ledger", type=Path, metavar="LEDGER.jsonl", help="what serve --ledger, demo, bench or probe left")
     p.add_argument("--out", type=Path, metavar="HTML", help="the page (beside the ledger)")
@@ -781,6 +819,7 @@ COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None
     "calibrate": ("a rig from pictures of a chessboard", calibrate, _add_calibrate_flags),
     "synthesize": ("a novel view from pictures or frames", synthesize, _add_synthesize_flags),
     "interpret": ("interpret a recording", interpret, _add_interpret_flags),
+    "token": ("a token that opens a room for a while", token, _add_token_flags),
     "report": ("a page, and a trace for Perfetto, from a ledger", report, _add_report_flags),
     "simulate": ("what each policy makes of a load, under a mock clock", simulate, _add_simulate_flags),
     "bench": ("the figures that the README quotes", bench, _add_bench_flags),

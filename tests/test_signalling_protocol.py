@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamsvc.budget.clock import MockClock
+from streamsvc.cli import main
 from streamsvc.config import ConfigError, Limits
-from streamsvc.signalling.auth import TokenBook, origin_allowed
+from streamsvc.signalling.auth import Grant, TokenBook, origin_allowed, sign
 from streamsvc.signalling.messages import (
     MAX_MESSAGE_BYTES,
     Candidate,
@@ -179,6 +182,71 @@ def test_bearer_needs_a_token_that_is_not_bound_to_a_room(tmp_path: Path) -> Non
         assert not book.check_bearer(header)
 
 
+KEY = "k" * 40
+
+
+def opens(book: TokenBook, token: str, room: str) -> bool:
+    try:
+        book.check_join(token, room)
+    except SignallingError as e:
+        assert e.code == "bad-token" and (not token or token not in str(e))
+        return False
+    return True
+
+
+def test_a_signed_token_opens_its_room_until_its_time_is_over() -> None:
+    now = [1000.0]
+    book = TokenBook([("alpha", None)], [KEY], lambda: now[0])
+    lab, every = sign(Grant(until=1060, room="The Lab"), KEY), sign(Grant(until=1060), KEY)
+    assert opens(book, lab, "the lab") and not opens(book, lab, "other") and opens(book, every, "other")
+    assert book.check_bearer(f"Bearer {every}") and not book.check_bearer(f"Bearer {lab}")
+    now[0] = 1060.0
+    assert not opens(book, lab, "the lab") and not opens(book, every, "other") and opens(book, "alpha", "other")
+
+
+def test_a_token_that_was_signed_with_another_key_opens_nothing() -> None:
+    token = sign(Grant(until=2e9), "x" * 40)
+    assert not opens(TokenBook([("alpha", None)], [KEY], lambda: 0.0), token, "lab")
+    assert opens(TokenBook((), [KEY, "x" * 40], lambda: 0.0), token, "lab")
+    assert not opens(TokenBook([("alpha", None)]), token, "lab")
+    assert not opens(TokenBook((), [KEY]), "", "lab")
+
+
+@given(st.data())
+def test_a_signed_token_that_was_changed_opens_nothing(data: st.DataObject) -> None:
+    book = TokenBook((), [KEY], lambda: 0.0)
+    token = sign(Grant(until=1e9, room="lab"), KEY)
+    at = data.draw(st.integers(0, len(token) - 1))
+    new = data.draw(st.sampled_from([*"Aa0-_.=", "\xe9", "\ud800", ""]))
+    changed = token[:at] + new + token[at + 1 :]
+    # The last character of a base64 text has bits that mean nothing, but it is the text that is compared.
+    assert opens(book, changed, "lab") == (changed == token)
+
+
+@pytest.mark.parametrize(
+    "payload", ["", "e30", "W10", "eyJ1bnRpbCI6ICJsYXRlciJ9", "////", "eyJ1bnRpbCI6MWU5LCJ4IjoxfQ"]
+)
+def test_what_is_signed_but_no_grant_opens_nothing(payload: str) -> None:
+    body = f"s1.{payload}"
+    mac = base64.urlsafe_b64encode(hmac.digest(KEY.encode(), body.encode(), "sha256")).rstrip(b"=").decode()
+    assert not opens(TokenBook((), [KEY], lambda: 0.0), f"{body}.{mac}", "lab")
+
+
+def test_a_token_is_made_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(f"alpha\nkey={KEY}\n")
+    file.chmod(0o600)
+    with pytest.raises(SystemExit) as e:
+        main(["token", "--token-file", str(file), "--room", "lab", "--valid", "2h"])
+    token = capsys.readouterr().out.strip()
+    assert e.value.code == 0 and opens(TokenBook.read(file), token, "lab")
+    file.write_text("alpha\n")
+    for flags, told in (([], "has no key"), (["--valid", "soon"], "at most a year"), (["--valid", "900d"], "year")):
+        with pytest.raises(SystemExit) as e:
+            main(["token", "--token-file", str(file), *flags])
+        assert e.value.code == 2 and told in capsys.readouterr().err
+
+
 def test_without_a_token_file_everybody_may_join() -> None:
     TokenBook().check_join(None, "lab")
     assert TokenBook().check_bearer(None)
@@ -190,6 +258,7 @@ def test_without_a_token_file_everybody_may_join() -> None:
         ("secret rom=lab\n", "line 1: after the token only room=NAME"),
         ("ok\nsecret room=\n", "line 2"),
         ("# no\n", "no token"),
+        ("key=secret\n", "line 1: a key has at least 32"),
     ],
 )
 def test_token_file_that_cannot_be_used_is_told_without_the_token(tmp_path: Path, text: str, words: str) -> None:

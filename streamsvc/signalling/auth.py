@@ -1,19 +1,28 @@
 """Who may join, and from which page: tokens and origins.
 
 A token file holds one token a line; `#` starts a comment line; a token may be followed by `room=NAME` (the rest of the
-line), which restricts it to that room. Only digests are kept, and every one is compared each time, so that neither the
-time of an answer nor the memory of the process tells a token. A token is never logged nor put into an error.
+line), which restricts it to that room. Of these only digests are kept, and every one is compared each time, so that
+neither the time of an answer nor the memory of the process tells a token. A line `key=SECRET` lets tokens in that were
+signed with that secret (`streamsvc token`): those open what they say, for as long as they say, and need no line of
+their own. A token is never logged nor put into an error.
+
+A signed token is `s1.PAYLOAD.MAC`: the payload is base64url of JSON, the MAC base64url of HMAC-SHA256 (RFC 2104) over
+`s1.PAYLOAD`.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import logging
 import stat
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import msgspec
 
 from streamsvc.config import ConfigError, is_loopback
 from streamsvc.signalling.messages import SignallingError
@@ -21,14 +30,47 @@ from streamsvc.signalling.rooms import same_name
 
 _log = logging.getLogger(__name__)
 MAX_TOKENS = 10_000
+LEAST_KEY = 32
+"""Characters that a key has at least."""
+
+SIGNED = "s1"
+
+
+class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a signed token says: it opens `room` (None: every room) until the Unix time `until`, in seconds."""
+
+    until: float
+    room: str | None = None
+
+
+def sign(grant: Grant, key: str) -> str:
+    """Return the token that says `grant`, signed with `key`."""
+    body = f"{SIGNED}.{_base64(msgspec.json.encode(grant))}"
+    return f"{body}.{_base64(_mac(key, body))}"
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _mac(key: str, body: str) -> bytes:
+    return hmac.digest(key.encode(), body.encode("utf-8", "surrogatepass"), "sha256")
 
 
 class TokenBook:
     """The tokens of one service; an empty book lets everybody in."""
 
-    def __init__(self, tokens: Iterable[tuple[str, str | None]] = ()) -> None:
-        """Take pairs of a token and the one room it opens, None for every room."""
+    def __init__(
+        self,
+        tokens: Iterable[tuple[str, str | None]] = (),
+        keys: Iterable[str] = (),
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        """Take pairs of a token and the one room it opens, None for every room; the keys of signed tokens; and what
+        tells Unix time."""
         self._entries = tuple((_digest(token), None if room is None else same_name(room)) for token, room in tokens)
+        self.keys = tuple(keys)
+        self._now_s = now_s
 
     @classmethod
     def read(cls, file: Path) -> TokenBook:
@@ -42,24 +84,34 @@ class TokenBook:
         if mode & stat.S_IROTH:
             _log.warning("the token file %s can be read by every user of this machine; chmod 600 it", file)
         tokens: list[tuple[str, str | None]] = []
+        keys: list[str] = []
         for number, raw in enumerate(text.splitlines(), 1):
             line = raw.strip()
             if not line or line.startswith("#"):
+                continue
+            if line.startswith("key="):
+                key = line.removeprefix("key=").strip()
+                if len(key) < LEAST_KEY:
+                    raise ConfigError(
+                        f"the token file {file}, line {number}: a key has at least {LEAST_KEY} characters; "
+                        "`openssl rand -hex 32` makes one"
+                    )
+                keys.append(key)
                 continue
             token, rest = [*line.split(maxsplit=1), ""][:2]
             if rest and not (rest.startswith("room=") and rest != "room="):
                 raise ConfigError(f"the token file {file}, line {number}: after the token only room=NAME is accepted")
             tokens.append((token, rest.removeprefix("room=") if rest else None))
-        if not tokens:
+        if not tokens and not keys:
             raise ConfigError(f"the token file {file} holds no token, so nobody could join; write one token a line")
         if len(tokens) > MAX_TOKENS:
             raise ConfigError(f"the token file {file} holds {len(tokens)} tokens; at most {MAX_TOKENS} are accepted")
-        return cls(tokens)
+        return cls(tokens, keys)
 
     @property
     def required(self) -> bool:
         """Return True when nobody gets in without a token."""
-        return bool(self._entries)
+        return bool(self._entries or self.keys)
 
     def check_join(self, token: str | None, room: str) -> None:
         """Return when `token` opens `room`; raises SignallingError (bad-token) otherwise."""
@@ -78,7 +130,26 @@ class TokenBook:
         for known, only in self._entries:
             same = hmac.compare_digest(known, digest)
             found |= same and (only is None or only == wanted)
+        grant = self._granted(token or "")
+        if grant is not None and self._now_s() < grant.until:
+            found |= grant.room is None or same_name(grant.room) == wanted
         return found
+
+    def _granted(self, token: str) -> Grant | None:
+        """Return what a signed token says; None for one that isn't, or whose signature is another's."""
+        body, _, mac = token.rpartition(".")
+        kind, _, payload = body.partition(".")
+        if kind != SIGNED:
+            return None
+        good = False
+        for key in self.keys:
+            good |= hmac.compare_digest(_base64(_mac(key, body)).encode(), mac.encode("utf-8", "surrogatepass"))
+        if not good:
+            return None
+        try:
+            return msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=Grant)
+        except (msgspec.MsgspecError, ValueError):
+            return None
 
 
 def bearer_token(authorization: str | None) -> str | None:
