@@ -84,7 +84,8 @@ class Server(Section, frozen=True, kw_only=True):
     ] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535, description="TCP port; 0 takes any free one")] = 8080
     token_file: Annotated[
-        Path | None, Meta(description="one token a line, optionally followed by room=NAME; nobody joins without one")
+        Path | None,
+        Meta(description="one token a line, optionally followed by room=NAME, or key=SECRET; nobody joins without one"),
     ] = None
     tls_cert: Annotated[Path | None, Meta(description="certificate chain, PEM; with it the port speaks HTTPS")] = None
     tls_key: Annotated[Path | None, Meta(description="private key of tls_cert, PEM, without a passphrase")] = None
