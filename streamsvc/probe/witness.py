@@ -7,6 +7,7 @@ this host's monotonic clock together with the server's, as it was known then.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -53,7 +54,7 @@ class Notes:
         self._card_ns, self._clock = card_ns, clock
         self._reader = CardReader()
         self._pool = ThreadPoolExecutor(1, "reader")
-        self._unread = 0
+        self._places = threading.Semaphore(LONGEST_WAIT)
         self.captures: list[int] = []
         self.sightings: list[Sighting] = []
         self.traces: deque[FrameTrace] = deque(maxlen=200_000)
@@ -79,10 +80,9 @@ class Notes:
             server_ns = best.to_ours(shown_ns)
             claimed = capture_ns_of(received.rtp_timestamp, server_ns) - server_ns + at
         self.latest = received.frame
-        if self._unread >= LONGEST_WAIT:
+        if not self._places.acquire(blocking=False):
             self.sightings.append(Sighting(at, None, claimed))
             return
-        self._unread += 1
         self._pool.submit(self._read, received.frame, at, claimed)
 
     def _read(self, frame: av.VideoFrame, shown_ns: int, claimed_ns: int | None) -> None:
@@ -92,7 +92,7 @@ class Notes:
             if reading is not None:
                 self.latest_read = frame
         finally:
-            self._unread -= 1
+            self._places.release()
 
     def sound(self, samples: Samples, heard_ns: int) -> None:
         """Take sound."""
