@@ -209,8 +209,8 @@ def picture(probes: Sequence[Probed]) -> Pixels:
             cv2.polylines(canvas, [np.array(line, np.int32)], False, colour_of, 2, cv2.LINE_AA)
         text(probed.figures["conditions"]["url"], (left + 360 * i, 22), colour_of)
     cv2.line(canvas, (split, 40), (split, bottom), (180, 180, 180), 1)
-    text("ms, capture to display", (6, 36))
-    text(f"over {end:.0f} s", (left, height - 22))
+    text("ms", (24, 22))
+    text(f"capture to display, over {end:.0f} s", (left, height - 22))
     text("share of what was due, 0 to 100 %", (split + 4, height - 22))
     return canvas
 

@@ -300,6 +300,7 @@ def probed(options: ProbeOptions, taken: Taken, load_before: float) -> Probed:
             "url": options.url,
             "viewer": "headless Chromium" if options.browser else f"our peer, role {options.role}",
             "cameras": _cameras(options),
+            "view": "none" if taken.seen is None else f"{taken.seen.shape[1]}x{taken.seen.shape[0]}",
             "seconds": f"{options.seconds:g}, of which the first {options.warm_up_s:g} are discarded",
             "budget": f"{options.budget_ms:g} ms from capture to display",
             "microphone": f"recorded speech in {options.speech}" if options.speech else "chirps, not translated",
