@@ -20,52 +20,21 @@ from typing import Any, cast
 
 import streamsvc
 from streamsvc import config
+from streamsvc.bench import command as benches
 from streamsvc.errors import StreamsvcError
-
-Command = Callable[[argparse.Namespace], int]
-
-
-class UsageError(StreamsvcError):
-    """A flag that can't be taken."""
-
-
-def _pairs(values: Sequence[str] | None, flag: str) -> dict[str, str]:
-    """Return NAME=VALUE flags as a table; raises UsageError."""
-    pairs: dict[str, str] = {}
-    for text in values or ():
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise UsageError(f"{flag} must be NAME=VALUE, got {text!r}")
-        if name in pairs:
-            raise UsageError(f"{flag} {name} is given twice")
-        pairs[name] = value
-    return pairs
-
-
-def _parameters(values: Sequence[str] | None) -> dict[str, float]:
-    """Return --set k=v flags as numbers; raises UsageError."""
-    result = {}
-    for name, text in _pairs(values, "--set").items():
-        try:
-            result[name] = float(text)
-        except ValueError:
-            raise UsageError(f"--set {name} must be a number, got {text!r}") from None
-    return result
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        width, height = (int(v) for v in text.lower().split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a size is WIDTHxHEIGHT, got {text!r}") from None
-    if not (64 <= width <= 4096 and 64 <= height <= 4096):
-        raise argparse.ArgumentTypeError("a size is 64 to 4096 pixels a side")
-    return width, height
-
-
-def _write_json(path: Path | None, document: Any) -> None:
-    if path is not None:
-        path.write_text(json.dumps(document, indent=2, default=str) + "\n", "utf-8")
+from streamsvc.flags import (
+    Command,
+    UsageError,
+    add_extra_stage,
+    count,
+    duration,
+    pairs,
+    parameters,
+    progress,
+    share,
+    size,
+    write_json,
+)
 
 
 def _settings(arguments: argparse.Namespace) -> config.Settings:
@@ -96,7 +65,7 @@ def serve(arguments: argparse.Namespace) -> int:
     def announce(port: int) -> None:
         urls = service.addresses(settings, port)
         print(f"streamsvc is ready: {'  '.join(urls)}", flush=True)
-        _write_json(arguments.json, {"port": port, "urls": urls, "pid": os.getpid()})
+        write_json(arguments.json, {"port": port, "urls": urls, "pid": os.getpid()})
 
     asyncio.run(service.serve(settings, announce, extra_stage_ms=arguments.extra_stage_ms))
     return 0
@@ -117,14 +86,14 @@ def peer(arguments: argparse.Namespace) -> int:
         token=arguments.token or os.environ.get("STREAMSVC_TOKEN"),
         mirror=arguments.mirror,
         rig=None if arguments.rig is None else load_rig(arguments.rig),
-        cameras=_pairs(arguments.camera, "--camera"),
+        cameras=pairs(arguments.camera, "--camera"),
         mic=arguments.mic,
         size=arguments.size,
         fps=arguments.fps,
         eye=arguments.eye,
         speech=SpeechSettings(
             policy=arguments.policy,
-            parameters=_parameters(arguments.set) or None,
+            parameters=parameters(arguments.set) or None,
             source=arguments.source,
             glossary=list(read_glossary(arguments.glossary)) if arguments.glossary else None,
         ),
@@ -146,7 +115,7 @@ def peer(arguments: argparse.Namespace) -> int:
         "captions": [c.text for c in figures.captions],
         "notices": figures.notices,
     }
-    _write_json(arguments.json, summary)
+    write_json(arguments.json, summary)
     print(f"{summary['captured']} frame sets captured, {summary['views']} views seen", file=sys.stderr)
     return 0
 
@@ -175,9 +144,9 @@ def synthesize(arguments: argparse.Namespace) -> int:
         mode=arguments.mode,
         eyes_apart_mm=arguments.ipd,
         backdrop=arguments.backdrop,
-        progress=_progress("frame"),
+        progress=progress("frame"),
     )
-    _write_json(arguments.json, figures)
+    write_json(arguments.json, figures)
     print(json.dumps(figures, indent=2))
     for trouble in cast("list[str]", figures["troubles"]):
         print(f"warning: {trouble}", file=sys.stderr)
@@ -194,7 +163,7 @@ def interpret(arguments: argparse.Namespace) -> int:
     figures = run(
         arguments.wav,
         policy=arguments.policy,
-        parameters=_parameters(arguments.set),
+        parameters=parameters(arguments.set),
         preset=arguments.preset,
         source=arguments.source,
         target=arguments.target,
@@ -209,9 +178,9 @@ def interpret(arguments: argparse.Namespace) -> int:
         transcript=arguments.transcript,
         instances=arguments.instances,
         reference=read_reference(arguments.reference) if arguments.reference else None,
-        progress=_progress("second"),
+        progress=progress("second"),
     )
-    _write_json(arguments.json, figures)
+    write_json(arguments.json, figures)
     print(json.dumps(figures, indent=2, default=str))
     return 0
 
@@ -223,7 +192,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
     options = CalibrateOptions(
         board=arguments.board,
         images=arguments.images,
-        cameras=_pairs(arguments.camera, "--camera"),
+        cameras=pairs(arguments.camera, "--camera"),
         out=arguments.out,
         pairs=arguments.pairs,
         depth=arguments.depth,
@@ -235,8 +204,8 @@ def calibrate(arguments: argparse.Namespace) -> int:
         views=arguments.views,
         seconds=arguments.duration,
     )
-    figures = run_calibrate(options, lambda line: print(line, file=sys.stderr, flush=True), _progress("picture"))
-    _write_json(arguments.json, figures)
+    figures = run_calibrate(options, lambda line: print(line, file=sys.stderr, flush=True), progress("picture"))
+    write_json(arguments.json, figures)
     if "cameras" in figures:
         print(render(figures))
     return 0
@@ -253,30 +222,18 @@ def simulate(arguments: argparse.Namespace) -> int:
         width = max(map(len, scenarios))
         for name, scenario in scenarios.items():
             print(f"{name:{width}}  {scenario.title}")
-        _write_json(arguments.json, {name: s.title for name, s in scenarios.items()})
+        write_json(arguments.json, {name: s.title for name, s in scenarios.items()})
         return 0
     scenario = simulation.load_scenario(arguments.scenario)
     if arguments.costs is not None:
         scenario = simulation.with_costs(scenario, arguments.costs)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-    rows = simulation.run(scenario, arguments.policy or list(POLICIES), seeds, _progress("run"))
+    rows = simulation.run(scenario, arguments.policy or list(POLICIES), seeds, progress("run"))
     print(f"{scenario.title}: {arguments.seeds} x {scenario.seconds:g} s\n{simulation.table(rows)}")
-    _write_json(arguments.json, simulation.document(scenario, rows, seeds))
+    write_json(arguments.json, simulation.document(scenario, rows, seeds))
     if arguments.plot is not None:
         arguments.plot.write_text(goodput_plot(scenario.title, rows), "utf-8")
     return 0
-
-
-def _progress(unit: str) -> Callable[[float, float], None] | None:
-    """Return a progress line for a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        return None
-
-    def show(done: float, total: float) -> None:
-        end = "\n" if done >= total else ""
-        print(f"\r{unit} {done:.0f} of {total:.0f}", end=end, file=sys.stderr, flush=True)
-
-    return show
 
 
 def demo(arguments: argparse.Namespace) -> int:
@@ -293,7 +250,7 @@ def demo(arguments: argparse.Namespace) -> int:
         port=arguments.port,
     )
     figures = asyncio.run(run_demo(options, lambda line: print(line, flush=True)))
-    _write_json(arguments.json, figures)
+    write_json(arguments.json, figures)
     return 0
 
 
@@ -312,7 +269,7 @@ def token(arguments: argparse.Namespace) -> int:
     grant = Grant(until=time.time() + arguments.valid, room=arguments.room)
     signed = sign(grant, keys[0])
     print(signed)
-    _write_json(arguments.json, {"token": signed, "until": grant.until, "room": grant.room})
+    write_json(arguments.json, {"token": signed, "until": grant.until, "room": grant.room})
     return 0
 
 
@@ -329,13 +286,8 @@ def report(arguments: argparse.Namespace) -> int:
     if arguments.trace is not None:
         write_trace(list(read_ledger(arguments.ledger)), arguments.trace)
         print(f"trace for ui.perfetto.dev or chrome://tracing: {arguments.trace}")
-    _write_json(arguments.json, summary.to_dict())
+    write_json(arguments.json, summary.to_dict())
     return 0
-
-
-def bench(arguments: argparse.Namespace) -> int:
-    """Measure what the README quotes."""
-    return BENCHES[arguments.what][1](arguments)
 
 
 def probe(arguments: argparse.Namespace) -> int:
@@ -344,7 +296,6 @@ def probe(arguments: argparse.Namespace) -> int:
 
     Exit status: 0 measured, 1 below --require or refused, 2 for bad input.
     """
-    from dataclasses import replace
 
     from streamsvc.probe import ProbeOptions, run_probe
     from streamsvc.probe.report import compare_table, table, write
@@ -362,7 +313,7 @@ def probe(arguments: argparse.Namespace) -> int:
         budget_ms=arguments.budget,
         speech=arguments.speech,
         policy=arguments.policy,
-        parameters=_parameters(arguments.set),
+        parameters=parameters(arguments.set),
         role=arguments.role,
         eye=arguments.eye,
         insecure=arguments.insecure,
@@ -377,7 +328,7 @@ def probe(arguments: argparse.Namespace) -> int:
         probed = asyncio.run(run_probe(replace(options, url=url), tell))
         if arguments.role == "send":
             tell(f"{probed.figures['captured']} captures sent")
-            _write_json(arguments.json, probed.figures)
+            write_json(arguments.json, probed.figures)
             return 0
         for line in table(probed.figures):
             tell(line)
@@ -386,124 +337,10 @@ def probe(arguments: argparse.Namespace) -> int:
         for line in compare_table([p.figures for p in probes]):
             tell(line)
     tell(f"report: {write(arguments.out, probes)}")
-    _write_json(arguments.json, probes[0].figures if len(probes) == 1 else [p.figures for p in probes])
+    write_json(arguments.json, probes[0].figures if len(probes) == 1 else [p.figures for p in probes])
     goodput = probes[0].figures["view"]["goodput"]
     kept = probes[0].figures["verdict"] != "refused" and (arguments.require is None or goodput >= arguments.require)
     return 0 if kept else 1
-
-
-def _bench_session(arguments: argparse.Namespace) -> int:
-    """Measure a whole session."""
-    from streamsvc.bench.session import SessionBench, run_session
-
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    options = SessionBench(
-        seconds=arguments.duration,
-        cameras=arguments.cameras,
-        size=arguments.size,
-        fps=arguments.fps,
-        budget_ms=arguments.budget,
-        speech=not arguments.no_speech,
-        browser=arguments.browser,
-        extra_stage_ms=arguments.extra_stage_ms,
-        out=arguments.out,
-    )
-    figures = asyncio.run(run_session(options, lambda line: print(line, flush=True)))
-    _write_json(arguments.json, figures)
-    return 0
-
-
-def _bench_edge(arguments: argparse.Namespace) -> int:
-    """Measure our edge against stock aiortc: one-way latency of video, camera to decoded picture."""
-    from streamsvc.bench.edge import SIZES, EdgeBench, run_edge
-
-    options = EdgeBench(
-        arguments.out,
-        tuple(dict.fromkeys(arguments.size or SIZES)),
-        arguments.codec,
-        arguments.fps,
-        arguments.seconds,
-        arguments.repeats,
-    )
-    figures = asyncio.run(run_edge(options, lambda line: print(line, flush=True)))
-    _write_json(arguments.json, figures)
-    return 0
-
-
-def _bench_budget(arguments: argparse.Namespace) -> int:
-    """Measure dispatcher and planner live, beside other policies and the simulator."""
-    from streamsvc.bench.budget import COMPARED, BudgetBench, run_budget
-
-    options = BudgetBench(
-        out=arguments.out,
-        scenario=arguments.scenario,
-        sessions=tuple(range(1, arguments.sessions + 1)),
-        policies=tuple(arguments.policy or COMPARED),
-        seconds=arguments.seconds,
-        seed=arguments.seed,
-    )
-    _write_json(arguments.json, run_budget(options, lambda line: print(line, flush=True)))
-    return 0
-
-
-def _one_thread() -> None:
-    """Let figures be those of one thread; comes before torch and numpy's BLAS are loaded."""
-    for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(pool, "1")
-
-
-def _bench_view(arguments: argparse.Namespace) -> int:
-    """Measure the view: every rung's quality and cost."""
-    _one_thread()
-    from streamsvc.bench.view import ViewBench, quick, run_view
-
-    rungs = tuple(filter(None, (arguments.rungs or "").split(",")))
-    options = quick(arguments.out, rungs) if arguments.quick else ViewBench(arguments.out, rungs=rungs)
-    if arguments.scenes is not None:
-        options = replace(options, scenes=arguments.scenes)
-    if arguments.size:
-        options = replace(options, sizes=tuple(dict.fromkeys(arguments.size)))
-    options = replace(options, weights=arguments.weights)
-    figures = run_view(options, lambda line: print(line, flush=True), _progress("step"))
-    _write_json(arguments.json, figures)
-    return 0
-
-
-def _bench_speech(arguments: argparse.Namespace) -> int:
-    """Measure every speak policy: quality against lag."""
-    _one_thread()
-    if arguments.sessions is not None:
-        return _bench_calls(arguments)
-    from streamsvc.bench.speech import SpeechBench, run_speech
-
-    options = SpeechBench(
-        arguments.out,
-        tuple(filter(None, arguments.languages.split(","))),
-        tuple(filter(None, (arguments.policies or "").split(","))),
-        tuple(filter(None, arguments.kinds.split(","))),
-        arguments.limit,
-        arguments.model,
-    )
-    figures = run_speech(options, lambda line: print(line, flush=True), _progress("second"))
-    _write_json(arguments.json, figures)
-    return 1 if figures["faults"] else 0
-
-
-def _bench_calls(arguments: argparse.Namespace) -> int:
-    from streamsvc.bench.speech_calls import CallsBench, run_calls
-
-    options = CallsBench(
-        arguments.out,
-        arguments.sessions,
-        arguments.minutes,
-        tuple(filter(None, arguments.languages.split(","))),
-        arguments.policy,
-        _parameters(arguments.set),
-        arguments.speed,
-        arguments.model,
-    )
-    _write_json(arguments.json, run_calls(options, lambda line: print(line, flush=True), _progress("second")))
-    return 0
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -513,7 +350,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     from streamsvc.doctor import diagnose, render
 
     checks = diagnose()
-    _write_json(arguments.json, [asdict(c) for c in checks])
+    write_json(arguments.json, [asdict(c) for c in checks])
     print(render(checks))
     return 0
 
@@ -532,13 +369,7 @@ def _add_serve_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--device", choices=("cpu", "cuda"), help="where views are computed (cpu)")
     p.add_argument("--no-speech", action="store_true", help="do not translate; voices pass through")
     p.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="least severe message told")
-    _add_extra_stage(p)
-
-
-def _add_extra_stage(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--extra-stage-ms", type=float, default=0.0, metavar="MS", help="idle stage in every view, for load tests"
-    )
+    add_extra_stage(p)
 
 
 def _add_peer_flags(p: argparse.ArgumentParser) -> None:
@@ -552,7 +383,7 @@ def _add_peer_flags(p: argparse.ArgumentParser) -> None:
         "--camera", action="append", metavar="NAME=SOURCE", help="file, device or synthetic:SCENE; repeatable"
     )
     p.add_argument("--mic", metavar="SOURCE", help="file, device, or synthetic:LANGUAGE[:SECONDS]")
-    p.add_argument("--size", type=_size, default=(640, 480), help="of synthetic cameras and of the view (640x480)")
+    p.add_argument("--size", type=size, default=(640, 480), help="of synthetic cameras and of the view (640x480)")
     p.add_argument("--fps", type=float, default=15.0, help="of synthetic cameras (%(default)s)")
     p.add_argument("--eye", default="still", help="still, sway, or x,y,z in world metres (%(default)s)")
     p.add_argument("--budget", type=float, metavar="MS", help="latency budget from capture to display")
@@ -567,16 +398,6 @@ def _add_peer_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--insecure", action="store_true", help="accept a self-signed certificate")
 
 
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"a share is 0 to 1, got {text!r}")
-    return share
-
-
 def _add_probe_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("url", metavar="URL", help="a service of ours, or an address that takes an SDP offer by POST")
     p.add_argument("--room", default="probe", help="name of the room (%(default)s)")
@@ -584,7 +405,7 @@ def _add_probe_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--budget", type=float, default=400.0, metavar="MS", help="capture to display (%(default)s)")
     p.add_argument("--duration", type=float, default=30.0, metavar="S", help="seconds, 5 of warm-up (%(default)s)")
     p.add_argument("--cameras", type=int, default=2, choices=(1, 2, 4), help="cameras (%(default)s)")
-    p.add_argument("--size", type=_size, default=(320, 240), help="of cameras and view (320x240)")
+    p.add_argument("--size", type=size, default=(320, 240), help="of cameras and view (320x240)")
     p.add_argument("--fps", type=float, default=15.0, help="of cameras (%(default)s)")
     p.add_argument("--eye", default="still", help="still, sway, or x,y,z in world metres (%(default)s)")
     p.add_argument("--speech", choices=("es", "fr"), help="say something to translate (chirps, not translated)")
@@ -595,28 +416,15 @@ def _add_probe_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--role", choices=("both", "send", "watch"), default="both", help="halves on two hosts (%(default)s)"
     )
-    p.add_argument("--require", type=_share, metavar="SHARE", help="exit with 1 when less is seen in time")
+    p.add_argument("--require", type=share, metavar="SHARE", help="exit with 1 when less is seen in time")
     p.add_argument("--out", type=Path, default=Path("out/probe"), metavar="DIR", help="report and plots (%(default)s)")
     p.add_argument("--insecure", action="store_true", help="accept a self-signed certificate")
-
-
-def _duration(text: str) -> float:
-    """Seconds of "90", "15m", "2h" or "7d"."""
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = -1.0
-    if not 1 <= seconds <= 366 * 86_400:
-        raise argparse.ArgumentTypeError(f"a time is like 90, 15m, 2h or 7d, at most a year, got {text!r}")
-    return seconds
 
 
 def _add_token_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--token-file", type=Path, required=True, metavar="F", help="the service's, with a line key=SECRET")
     p.add_argument("--room", help="the room it opens (every room)")
-    p.add_argument("--valid", type=_duration, default=7200.0, metavar="TIME", help="90, 15m, 2h or 7d (2h)")
+    p.add_argument("--valid", type=duration, default=7200.0, metavar="TIME", help="90, 15m, 2h or 7d (2h)")
 
 
 def _add_report_flags(p: argparse.ArgumentParser) -> None:
@@ -680,23 +488,17 @@ def _add_calibrate_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--picture", type=Path, metavar="PNG", help="draw the rig, its boards and its errors")
     p.add_argument("--save-board", type=Path, metavar="PNG", help="write the board to be printed")
     p.add_argument("--dpi", type=int, default=300, help="resolution of the printed board (%(default)s)")
-    p.add_argument("--size", type=_size, default=(640, 480), help="of devices' pictures (640x480)")
+    p.add_argument("--size", type=size, default=(640, 480), help="of devices' pictures (640x480)")
     p.add_argument("--fps", type=float, default=15.0, help="of devices (%(default)s)")
     p.add_argument("--views", type=int, default=20, help="views to collect from devices (%(default)s)")
     p.add_argument("--duration", type=float, default=180.0, metavar="S", help="longest wait for them (%(default)s)")
 
 
-def _count(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= 1_000_000):
-        raise argparse.ArgumentTypeError(f"a whole number from 1 to 1000000 is accepted, got {text!r}")
-    return int(text)
-
-
 def _add_simulate_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("scenario", type=Path, nargs="?", metavar="SCENARIO.toml", help="file, or name of one that ships")
     p.add_argument("--policy", action="append", metavar="NAME", help="only this policy; repeatable (all)")
-    p.add_argument("--seeds", type=_count, default=8, metavar="N", help="runs of each policy (%(default)s)")
-    p.add_argument("--first-seed", type=_count, default=1, metavar="N", help="seed of the first run (%(default)s)")
+    p.add_argument("--seeds", type=count, default=8, metavar="N", help="runs of each policy (%(default)s)")
+    p.add_argument("--first-seed", type=count, default=1, metavar="N", help="seed of the first run (%(default)s)")
     p.add_argument("--costs", type=Path, metavar="ledger.jsonl", help="take rungs, costs and noise from a ledger")
     p.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the goodputs, as SVG")
 
@@ -706,110 +508,9 @@ def _add_demo_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--duration", type=float, default=60.0, metavar="S", help="seconds of call (%(default)s)")
     p.add_argument("--language", default="es", help="spoken: es or fr (%(default)s)")
     p.add_argument("--cameras", type=int, default=2, choices=(2, 4), help="cameras (%(default)s)")
-    p.add_argument("--size", type=_size, default=(320, 240), help="of cameras and view (320x240)")
+    p.add_argument("--size", type=size, default=(320, 240), help="of cameras and view (320x240)")
     p.add_argument("--port", type=int, default=8080, help="port of the service; any free one if taken (%(default)s)")
 
-
-def _add_bench_flags(p: argparse.ArgumentParser) -> None:
-    kinds = p.add_subparsers(dest="what", required=True, metavar="WHAT")
-    for name, (text, _, add) in BENCHES.items():
-        kind = kinds.add_parser(name, help=text, description=text)
-        add(kind)
-        # Suppressed, so that it doesn't undo what was given before the name.
-        kind.add_argument(
-            "--json", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="write the figures there for machines"
-        )
-
-
-def _add_bench_session_flags(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--duration", type=float, default=300.0, metavar="S", help="seconds (%(default)s)")
-    p.add_argument("--cameras", type=int, default=2, choices=(2, 4))
-    p.add_argument("--size", type=_size, default=(320, 240), help="of cameras and view (320x240)")
-    p.add_argument("--fps", type=float, default=15.0)
-    p.add_argument("--budget", type=float, default=400.0, metavar="MS", help="capture to display (%(default)s)")
-    p.add_argument("--no-speech", action="store_true", help="cameras only")
-    p.add_argument("--browser", action="store_true", help="the viewer is headless Chromium instead of our own peer")
-    p.add_argument("--out", type=Path, default=Path("out/bench"), help="ledger and report (%(default)s)")
-    _add_extra_stage(p)
-
-
-def _video_size(text: str) -> tuple[int, int]:
-    width, height = _size(text)
-    if width < 160 or height < 120 or width % 2 or height % 2:
-        raise argparse.ArgumentTypeError(f"even sides from 160x120 are accepted, got {text!r}")
-    return width, height
-
-
-def _within(low: float, high: float) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"a number from {low:g} to {high:g} is accepted, got {text!r}")
-        return value
-
-    return number
-
-
-def _add_bench_edge_flags(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--size", type=_video_size, action="append", help="of the video; repeatable (320x240, 640x480 and 1280x720)"
-    )
-    p.add_argument("--codec", choices=("VP8", "H264"), default="VP8", help="of both sides (%(default)s)")
-    p.add_argument("--fps", type=_within(15, 60), default=30.0, help="15 to 60 (%(default)g)")
-    p.add_argument("--seconds", type=_within(1, 120), default=20.0, metavar="S", help="of each run (%(default)g)")
-    p.add_argument("--repeats", type=_count, default=2, metavar="N", help="runs of each side, in turn (%(default)s)")
-    p.add_argument("--out", type=Path, default=Path("out/bench-edge"), help="figures and plot (%(default)s)")
-
-
-def _add_bench_budget_flags(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--scenario", type=Path, default=Path("one-session"), help="file, or one that ships (%(default)s)")
-    p.add_argument("--sessions", type=_count, default=4, metavar="N", help="1 to N of its first session (%(default)s)")
-    p.add_argument("--policy", action="append", metavar="NAME", help="only these; repeatable (the rivals and ours)")
-    p.add_argument("--seconds", type=_within(2, 600), default=20.0, metavar="S", help="of each run (%(default)g)")
-    p.add_argument("--seed", type=_count, default=1, help="of arrivals and noise (%(default)s)")
-    p.add_argument("--out", type=Path, default=Path("out/bench-budget"), help="figures (%(default)s)")
-
-
-def _add_bench_view_flags(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--quick", action="store_true", help="one scene at 320x240 and few repeats: a check, not a figure")
-    p.add_argument("--scenes", type=int, metavar="N", help="held-out scenes (8)")
-    p.add_argument("--size", type=_size, action="append", help="of cameras and view; repeatable (320x240 and 640x480)")
-    p.add_argument("--rungs", metavar="NAME,...", help="only these rungs, and the top classical one (all)")
-    p.add_argument("--weights", type=Path, metavar="DIR", help="folder of the net's weights (those installed)")
-    p.add_argument("--out", type=Path, default=Path("out/bench-view"), help="tables and pictures (%(default)s)")
-
-
-def _add_bench_speech_flags(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--policies", metavar="NAME,...", help="only these, and offline (all)")
-    p.add_argument("--languages", default="es,fr", metavar="XX,...", help="spoken (%(default)s)")
-    p.add_argument(
-        "--kinds", default="prompts,streams", metavar="KIND,...", help="prompts alone, or joined (%(default)s)"
-    )
-    p.add_argument("--limit", type=int, metavar="N", help="prompts in each half of each language (all)")
-    p.add_argument("--model", help="directory, or name of a model (the installed one)")
-    p.add_argument("--out", type=Path, default=Path("out/bench-speech"), help="tables and plot (%(default)s)")
-    calls = p.add_argument_group("calls in real time, in place of the curve")
-    calls.add_argument("--sessions", type=int, metavar="N", help="this many speakers at once, and one alone")
-    calls.add_argument("--minutes", type=float, default=2.0, help="of each call (%(default)s)")
-    calls.add_argument("--speed", type=float, default=1.0, help="how much faster they speak (%(default)s)")
-    calls.add_argument("--policy", default="agreement", help="speak policy (%(default)s)")
-    calls.add_argument("--set", action="append", metavar="K=V", help="parameter of the policy; repeatable")
-
-
-BENCHES: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {
-    "session": ("a whole call, cameras to display, with speech", _bench_session, _add_bench_session_flags),
-    "edge": ("video over WebRTC: our edge's latency against stock aiortc's", _bench_edge, _add_bench_edge_flags),
-    "budget": ("dispatcher and planner live, against other policies", _bench_budget, _add_bench_budget_flags),
-    "view": ("the view alone: every rung's quality and cost on held-out scenes", _bench_view, _add_bench_view_flags),
-    "speech": (
-        "speech alone: every policy's quality and lag on recorded speech",
-        _bench_speech,
-        _add_bench_speech_flags,
-    ),
-}
 
 COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {
     "demo": ("everything at once: no browser and no camera needed", demo, _add_demo_flags),
@@ -822,7 +523,7 @@ COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None
     "token": ("a token that opens a room for a while", token, _add_token_flags),
     "report": ("a page, and a trace for Perfetto, from a ledger", report, _add_report_flags),
     "simulate": ("what each policy makes of a load, under a mock clock", simulate, _add_simulate_flags),
-    "bench": ("the figures that the README quotes", bench, _add_bench_flags),
+    "bench": ("the figures that the README quotes", benches.bench, benches.add_flags),
     "doctor": ("what works here, and why not", doctor, lambda p: None),
 }
 

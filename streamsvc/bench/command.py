@@ -1,0 +1,225 @@
+"""`streamsvc bench WHAT`: the flags of every bench, and what runs it.
+
+Everything heavy is imported by the bench that needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from streamsvc.flags import Command, add_extra_stage, count, parameters, progress, size, within, write_json
+
+
+def _session(arguments: argparse.Namespace) -> int:
+    """Measure a whole session."""
+    from streamsvc.bench.session import SessionBench, run_session
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    options = SessionBench(
+        seconds=arguments.duration,
+        cameras=arguments.cameras,
+        size=arguments.size,
+        fps=arguments.fps,
+        budget_ms=arguments.budget,
+        speech=not arguments.no_speech,
+        browser=arguments.browser,
+        extra_stage_ms=arguments.extra_stage_ms,
+        out=arguments.out,
+    )
+    figures = asyncio.run(run_session(options, lambda line: print(line, flush=True)))
+    write_json(arguments.json, figures)
+    return 0
+
+
+def _edge(arguments: argparse.Namespace) -> int:
+    """Measure our edge against stock aiortc: one-way latency of video, camera to decoded picture."""
+    from streamsvc.bench.edge import SIZES, EdgeBench, run_edge
+
+    options = EdgeBench(
+        arguments.out,
+        tuple(dict.fromkeys(arguments.size or SIZES)),
+        arguments.codec,
+        arguments.fps,
+        arguments.seconds,
+        arguments.repeats,
+    )
+    figures = asyncio.run(run_edge(options, lambda line: print(line, flush=True)))
+    write_json(arguments.json, figures)
+    return 0
+
+
+def _budget(arguments: argparse.Namespace) -> int:
+    """Measure dispatcher and planner live, beside other policies and the simulator."""
+    from streamsvc.bench.budget import COMPARED, BudgetBench, run_budget
+
+    options = BudgetBench(
+        out=arguments.out,
+        scenario=arguments.scenario,
+        sessions=tuple(range(1, arguments.sessions + 1)),
+        policies=tuple(arguments.policy or COMPARED),
+        seconds=arguments.seconds,
+        seed=arguments.seed,
+    )
+    write_json(arguments.json, run_budget(options, lambda line: print(line, flush=True)))
+    return 0
+
+
+def _one_thread() -> None:
+    """Let figures be those of one thread; comes before torch and numpy's BLAS are loaded."""
+    for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(pool, "1")
+
+
+def _view(arguments: argparse.Namespace) -> int:
+    """Measure the view: every rung's quality and cost."""
+    _one_thread()
+    from streamsvc.bench.view import ViewBench, quick, run_view
+
+    rungs = tuple(filter(None, (arguments.rungs or "").split(",")))
+    options = quick(arguments.out, rungs) if arguments.quick else ViewBench(arguments.out, rungs=rungs)
+    if arguments.scenes is not None:
+        options = replace(options, scenes=arguments.scenes)
+    if arguments.size:
+        options = replace(options, sizes=tuple(dict.fromkeys(arguments.size)))
+    options = replace(options, weights=arguments.weights)
+    figures = run_view(options, lambda line: print(line, flush=True), progress("step"))
+    write_json(arguments.json, figures)
+    return 0
+
+
+def _speech(arguments: argparse.Namespace) -> int:
+    """Measure every speak policy: quality against lag."""
+    _one_thread()
+    if arguments.sessions is not None:
+        return _calls(arguments)
+    from streamsvc.bench.speech import SpeechBench, run_speech
+
+    options = SpeechBench(
+        arguments.out,
+        tuple(filter(None, arguments.languages.split(","))),
+        tuple(filter(None, (arguments.policies or "").split(","))),
+        tuple(filter(None, arguments.kinds.split(","))),
+        arguments.limit,
+        arguments.model,
+    )
+    figures = run_speech(options, lambda line: print(line, flush=True), progress("second"))
+    write_json(arguments.json, figures)
+    return 1 if figures["faults"] else 0
+
+
+def _calls(arguments: argparse.Namespace) -> int:
+    from streamsvc.bench.speech_calls import CallsBench, run_calls
+
+    options = CallsBench(
+        arguments.out,
+        arguments.sessions,
+        arguments.minutes,
+        tuple(filter(None, arguments.languages.split(","))),
+        arguments.policy,
+        parameters(arguments.set),
+        arguments.speed,
+        arguments.model,
+    )
+    write_json(arguments.json, run_calls(options, lambda line: print(line, flush=True), progress("second")))
+    return 0
+
+
+def _add_session_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--duration", type=float, default=300.0, metavar="S", help="seconds (%(default)s)")
+    p.add_argument("--cameras", type=int, default=2, choices=(2, 4))
+    p.add_argument("--size", type=size, default=(320, 240), help="of cameras and view (320x240)")
+    p.add_argument("--fps", type=float, default=15.0)
+    p.add_argument("--budget", type=float, default=400.0, metavar="MS", help="capture to display (%(default)s)")
+    p.add_argument("--no-speech", action="store_true", help="cameras only")
+    p.add_argument("--browser", action="store_true", help="the viewer is headless Chromium instead of our own peer")
+    p.add_argument("--out", type=Path, default=Path("out/bench"), help="ledger and report (%(default)s)")
+    add_extra_stage(p)
+
+
+def _video_size(text: str) -> tuple[int, int]:
+    width, height = size(text)
+    if width < 160 or height < 120 or width % 2 or height % 2:
+        raise argparse.ArgumentTypeError(f"even sides from 160x120 are accepted, got {text!r}")
+    return width, height
+
+
+def _add_edge_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--size", type=_video_size, action="append", help="of the video; repeatable (320x240, 640x480 and 1280x720)"
+    )
+    p.add_argument("--codec", choices=("VP8", "H264"), default="VP8", help="of both sides (%(default)s)")
+    p.add_argument("--fps", type=within(15, 60), default=30.0, help="15 to 60 (%(default)g)")
+    p.add_argument("--seconds", type=within(1, 120), default=20.0, metavar="S", help="of each run (%(default)g)")
+    p.add_argument("--repeats", type=count, default=2, metavar="N", help="runs of each side, in turn (%(default)s)")
+    p.add_argument("--out", type=Path, default=Path("out/bench-edge"), help="figures and plot (%(default)s)")
+
+
+def _add_budget_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--scenario", type=Path, default=Path("one-session"), help="file, or one that ships (%(default)s)")
+    p.add_argument("--sessions", type=count, default=4, metavar="N", help="1 to N of its first session (%(default)s)")
+    p.add_argument("--policy", action="append", metavar="NAME", help="only these; repeatable (the rivals and ours)")
+    p.add_argument("--seconds", type=within(2, 600), default=20.0, metavar="S", help="of each run (%(default)g)")
+    p.add_argument("--seed", type=count, default=1, help="of arrivals and noise (%(default)s)")
+    p.add_argument("--out", type=Path, default=Path("out/bench-budget"), help="figures (%(default)s)")
+
+
+def _add_view_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--quick", action="store_true", help="one scene at 320x240 and few repeats: a check, not a figure")
+    p.add_argument("--scenes", type=int, metavar="N", help="held-out scenes (8)")
+    p.add_argument("--size", type=size, action="append", help="of cameras and view; repeatable (320x240 and 640x480)")
+    p.add_argument("--rungs", metavar="NAME,...", help="only these rungs, and the top classical one (all)")
+    p.add_argument("--weights", type=Path, metavar="DIR", help="folder of the net's weights (those installed)")
+    p.add_argument("--out", type=Path, default=Path("out/bench-view"), help="tables and pictures (%(default)s)")
+
+
+def _add_speech_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--policies", metavar="NAME,...", help="only these, and offline (all)")
+    p.add_argument("--languages", default="es,fr", metavar="XX,...", help="spoken (%(default)s)")
+    p.add_argument(
+        "--kinds", default="prompts,streams", metavar="KIND,...", help="prompts alone, or joined (%(default)s)"
+    )
+    p.add_argument("--limit", type=int, metavar="N", help="prompts in each half of each language (all)")
+    p.add_argument("--model", help="directory, or name of a model (the installed one)")
+    p.add_argument("--out", type=Path, default=Path("out/bench-speech"), help="tables and plot (%(default)s)")
+    calls = p.add_argument_group("calls in real time, in place of the curve")
+    calls.add_argument("--sessions", type=int, metavar="N", help="this many speakers at once, and one alone")
+    calls.add_argument("--minutes", type=float, default=2.0, help="of each call (%(default)s)")
+    calls.add_argument("--speed", type=float, default=1.0, help="how much faster they speak (%(default)s)")
+    calls.add_argument("--policy", default="agreement", help="speak policy (%(default)s)")
+    calls.add_argument("--set", action="append", metavar="K=V", help="parameter of the policy; repeatable")
+
+
+BENCHES: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {
+    "session": ("a whole call, cameras to display, with speech", _session, _add_session_flags),
+    "edge": ("video over WebRTC: our edge's latency against stock aiortc's", _edge, _add_edge_flags),
+    "budget": ("dispatcher and planner live, against other policies", _budget, _add_budget_flags),
+    "view": ("the view alone: every rung's quality and cost on held-out scenes", _view, _add_view_flags),
+    "speech": (
+        "speech alone: every policy's quality and lag on recorded speech",
+        _speech,
+        _add_speech_flags,
+    ),
+}
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Measure what the README quotes."""
+    return BENCHES[arguments.what][1](arguments)
+
+
+def add_flags(p: argparse.ArgumentParser) -> None:
+    """Add a command for every bench."""
+    kinds = p.add_subparsers(dest="what", required=True, metavar="WHAT")
+    for name, (text, _, add) in BENCHES.items():
+        kind = kinds.add_parser(name, help=text, description=text)
+        add(kind)
+        # Suppressed, so that it doesn't undo what was given before the name.
+        kind.add_argument(
+            "--json", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="write the figures there for machines"
+        )

@@ -1,0 +1,127 @@
+"""What the commands' flags are made of: values of one kind each, with what is accepted in the error.
+
+The types raise argparse.ArgumentTypeError; what needs several flags raises UsageError.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from streamsvc.errors import StreamsvcError
+
+Command = Callable[[argparse.Namespace], int]
+
+
+class UsageError(StreamsvcError):
+    """A flag that can't be taken."""
+
+
+def pairs(values: Sequence[str] | None, flag: str) -> dict[str, str]:
+    """Return NAME=VALUE flags as a table; raises UsageError."""
+    pairs: dict[str, str] = {}
+    for text in values or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"{flag} must be NAME=VALUE, got {text!r}")
+        if name in pairs:
+            raise UsageError(f"{flag} {name} is given twice")
+        pairs[name] = value
+    return pairs
+
+
+def parameters(values: Sequence[str] | None) -> dict[str, float]:
+    """Return --set k=v flags as numbers; raises UsageError."""
+    result = {}
+    for name, text in pairs(values, "--set").items():
+        try:
+            result[name] = float(text)
+        except ValueError:
+            raise UsageError(f"--set {name} must be a number, got {text!r}") from None
+    return result
+
+
+def size(text: str) -> tuple[int, int]:
+    """Return (width, height) in pixels of "WIDTHxHEIGHT", 64 to 4096 a side."""
+    try:
+        width, height = (int(v) for v in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a size is WIDTHxHEIGHT, got {text!r}") from None
+    if not (64 <= width <= 4096 and 64 <= height <= 4096):
+        raise argparse.ArgumentTypeError("a size is 64 to 4096 pixels a side")
+    return width, height
+
+
+def within(low: float, high: float) -> Callable[[str], float]:
+    """Return the type of a number from `low` to `high`."""
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"a number from {low:g} to {high:g} is accepted, got {text!r}")
+        return value
+
+    return number
+
+
+def count(text: str) -> int:
+    """Return a whole number from 1 to a million."""
+    if not (text.isdecimal() and 1 <= int(text) <= 1_000_000):
+        raise argparse.ArgumentTypeError(f"a whole number from 1 to 1000000 is accepted, got {text!r}")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """Return a number from 0 to 1."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"a share is 0 to 1, got {text!r}")
+    return share
+
+
+def duration(text: str) -> float:
+    """Return the seconds of "90", "15m", "2h" or "7d", at most a year."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = -1.0
+    if not 1 <= seconds <= 366 * 86_400:
+        raise argparse.ArgumentTypeError(f"a time is like 90, 15m, 2h or 7d, at most a year, got {text!r}")
+    return seconds
+
+
+def write_json(path: Path | None, document: Any) -> None:
+    """Write figures for machines, where they are wanted."""
+    if path is not None:
+        path.write_text(json.dumps(document, indent=2, default=str) + "\n", "utf-8")
+
+
+def progress(unit: str) -> Callable[[float, float], None] | None:
+    """Return a progress line for a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: float, total: float) -> None:
+        end = "\n" if done >= total else ""
+        print(f"\r{unit} {done:.0f} of {total:.0f}", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def add_extra_stage(p: argparse.ArgumentParser) -> None:
+    """Add the flag of commands that start a service to load it."""
+    p.add_argument(
+        "--extra-stage-ms", type=float, default=0.0, metavar="MS", help="idle stage in every view, for load tests"
+    )
