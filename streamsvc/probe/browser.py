@@ -102,8 +102,10 @@ PROBE = """
   };
   probe.start = () => {
     const video = document.getElementById("view");
-    const onFrame = (now, { expectedDisplayTime, rtpTimestamp }) => {
+    const onFrame = (_, { expectedDisplayTime, rtpTimestamp }) => {
       video.requestVideoFrameCallback(onFrame);
+      // Not the callback's own time: a busy page takes its turn later than that, and then shows a newer picture.
+      const now = performance.now();
       probe.seen.push([Math.max(now, expectedDisplayTime ?? now), rtpTimestamp ?? null, wordIn(video)]);
     };
     video.requestVideoFrameCallback(onFrame);

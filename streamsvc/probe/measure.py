@@ -225,8 +225,7 @@ def doubts(joined: Joined, error_ns: int) -> list[Doubt]:
         return [Doubt("pictures", "no picture came back")]
     if joined.unreadable > 0.05 * seen:
         found.append(Doubt("card", f"{joined.unreadable} of {seen} pictures show no readable card"))
-    few = 0.01 * seen
-    if joined.strange > few:
+    if joined.strange > 0.01 * seen:
         found.append(Doubt("card", f"{joined.strange} of {seen} cards show an instant at which nothing was captured"))
     early = sum(r.displayed_ns is not None and r.displayed_ns < r.capture_ns - error_ns for r in joined.records)
     if early:
@@ -236,7 +235,7 @@ def doubts(joined: Joined, error_ns: int) -> list[Doubt]:
         for r in joined.records
         if r.displayed_ns is not None and any(s.end_ns > r.displayed_ns + error_ns + MS for s in r.stages)
     ]
-    if len(beyond) > few:
+    if beyond:
         found.append(Doubt("stages", f"{len(beyond)} pictures were seen before the server had finished them"))
     off = percentile(joined.told, 50)
     if off is not None and abs(off) > 2 * error_ns + 5 * MS:
