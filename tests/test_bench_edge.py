@@ -14,12 +14,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamsvc.bench import edge
-from streamsvc.bench.edge import BenchError, EdgeBench, run_edge
+from streamsvc.bench import edge_run
+from streamsvc.bench.edge import EdgeBench, run_edge
 from streamsvc.bench.edge_camera import Drawing
 from streamsvc.bench.edge_child import Job
 from streamsvc.bench.edge_figures import MS, OURS, STOCK, Run, arrivals, instant_before, ratios, row, table
 from streamsvc.bench.edge_plot import latency_plot
+from streamsvc.bench.edge_run import BenchError
 from streamsvc.cli import main
 from streamsvc.probe.reading import CardReader
 from streamsvc.scene.card import PERIOD_MS
@@ -38,7 +39,7 @@ def made_up(side: str, latency_ms: float, *, lost: tuple[int, ...] = (), spoiled
         if i not in lost:
             sightings.append((capture + round(latency_ms * MS), number))
     return Run(
-        (320, 240), side, captures, captures[10], captures[-1] + 1, tuple(sightings), 500_000.0, 600_000, 1_500_000
+        (320, 240), side, captures, captures[10], captures[-1] + 1, tuple(sightings), (500_000,), (600_000,), 1_500_000
     )
 
 
@@ -131,7 +132,7 @@ async def test_a_short_run_measures_both_sides(tmp_path: Path, codec: str) -> No
 
 
 async def test_a_child_that_fails_is_one_error_that_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(edge.MODULES, OURS, "streamsvc.bench.no_such_child")
+    monkeypatch.setitem(edge_run.MODULES, OURS, "streamsvc.bench.no_such_child")
     with pytest.raises(BenchError, match=r"^the ours \w+ ended with status 1: .*no_such_child") as raised:
         await run_edge(EdgeBench(tmp_path, ((160, 120),), seconds=1.0, repeats=1), lambda _: None)
     assert "\n" not in str(raised.value)
@@ -142,7 +143,7 @@ async def test_a_child_that_fails_is_one_error_that_says_why(tmp_path: Path, mon
 def test_a_child_ends_when_its_parent_is_gone(tmp_path: Path, side: str, role: str) -> None:
     job = Job(role, 160, 120, "VP8", 30, 0, 60, str(tmp_path))  # type: ignore[arg-type]
     line = msgspec.json.encode(job) + b"\n"
-    done = subprocess.run([sys.executable, "-m", edge.MODULES[side]], input=line, capture_output=True, check=False)
+    done = subprocess.run([sys.executable, "-m", edge_run.MODULES[side]], input=line, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

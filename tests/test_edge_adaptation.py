@@ -300,7 +300,7 @@ async def test_a_decoder_that_falls_behind_drops_to_the_next_keyframe_and_asks_f
     track = RemoteStreamTrack(kind="video")
     asked = asyncio.Event()
     queue = DecodeQueue("video", track, asked)
-    pictures = [b"".join(p[4:] for p in payloads) for payloads in encoded(40, keyframes=frozenset({30}))]
+    pictures = [b"".join(p[4:] for p in payloads) for payloads in encoded(60, keyframes=frozenset({50}))]
     for i, data in enumerate(pictures):
         queue.put((VP8, rtp_receiver.JitterFrame(data=data, timestamp=3000 * i)))
     assert asked.is_set() and queue.dropped >= 20 and not queue.awaits_keyframe
@@ -308,7 +308,7 @@ async def test_a_decoder_that_falls_behind_drops_to_the_next_keyframe_and_asks_f
     out = []
     while (item := await track._queue.get()) is not None:
         out.append(item.rtp_timestamp // 3000)
-    assert out == list(range(30, 40))
+    assert out == list(range(50, 60))
 
 
 async def test_a_sender_report_maps_rtp_to_the_senders_clock() -> None:

@@ -32,6 +32,11 @@ def frames(sizes: list[int], *, first: int = 10, padding_after: frozenset[int] =
     return out
 
 
+def video_buffer(capacity: int = 2048) -> VideoJitterBuffer:
+    """One for which what begins with K begins a keyframe."""
+    return VideoJitterBuffer(lambda p: p._data.startswith(b"K"), capacity)  # type: ignore[attr-defined]
+
+
 def whole(index: int, size: int) -> bytes:
     return b"".join(b"%d.%d;" % (index, k) for k in range(size))
 
@@ -47,54 +52,79 @@ def feed(buffer: VideoJitterBuffer | AudioJitterBuffer, packets: list[RtpPacket]
 
 
 def test_a_frame_leaves_with_its_last_packet() -> None:
-    released = feed(VideoJitterBuffer(), frames([3, 1, 2]))
+    released = feed(video_buffer(), frames([3, 1, 2]))
     assert released == [[], [], [whole(0, 3)], [whole(1, 1)], [], [whole(2, 2)]]
 
 
 def test_padding_gives_no_empty_frame_and_delays_nothing() -> None:
-    released = feed(VideoJitterBuffer(), frames([2, 1, 3], padding_after=frozenset({0, 1})))
+    released = feed(video_buffer(), frames([2, 1, 3], padding_after=frozenset({0, 1})))
     assert [f for r in released for f in r] == [whole(0, 2), whole(1, 1), whole(2, 3)]
     assert released[1] == [whole(0, 2)] and released[4] == [whole(1, 1)] and released[-1] == [whole(2, 3)]
 
 
 def test_padding_before_anything_else_is_dropped() -> None:
     packets = [packet(5, 0, b""), packet(6, 0, b""), packet(7, 3000, b"x", marker=True)]
-    assert [f for r in feed(VideoJitterBuffer(), packets) for f in r] == [b"x"]
+    assert [f for r in feed(video_buffer(), packets) for f in r] == [b"x"]
 
 
 def test_a_late_packet_releases_all_that_waited_for_it() -> None:
     packets = frames([2, 1, 1])
-    released = feed(VideoJitterBuffer(), [packets[0], packets[2], packets[3], packets[1]])
+    released = feed(video_buffer(), [packets[0], packets[2], packets[3], packets[1]])
     assert released == [[], [], [], [whole(0, 2), whole(1, 1), whole(2, 1)]]
 
 
-def test_loss_holds_back_until_the_gap_is_given_up() -> None:
+def test_loss_holds_back_until_a_keyframe_is_whole_behind_it() -> None:
     packets = frames([2, 2, 2])
-    buffer = VideoJitterBuffer()
+    key = [packet(16, 9000, b"K0;"), packet(17, 9000, b"k1;"), packet(18, 9000, b"k2;", marker=True)]
+    after = packet(19, 12000, b"after", marker=True)
+    buffer = video_buffer()
+    assert buffer.skip_to_keyframe() is None
     assert feed(buffer, [packets[0], packets[1], packets[2], packets[4], packets[5]])[-1] == []
-    assert buffer.blocked
-    buffer.skip_gap()
-    assert [f.data for f in buffer.drain()] == [whole(2, 2)]
-    assert not buffer.blocked
+    assert buffer.skip_to_keyframe() is None
+    assert feed(buffer, [key[0], key[2], after]) == [[], [], []]
+    assert buffer.skip_to_keyframe() is None
+    assert feed(buffer, [key[1]]) == [[]]
+    assert buffer.skip_to_keyframe() == 16
+    assert [f.data for f in buffer.drain()] == [b"K0;k1;k2;", b"after"]
+    assert feed(buffer, [packets[3]]) == [[]]
+    assert buffer.skip_to_keyframe() is None
 
 
-def test_a_gap_at_the_start_of_a_frame_gives_that_frame_up() -> None:
-    packets = frames([1, 3, 1])
-    buffer = VideoJitterBuffer()
-    feed(buffer, [packets[0], packets[2], packets[3], packets[4]])
-    assert buffer.blocked
-    buffer.skip_gap()
-    # What is left of frame 1 can't be told from a whole frame; the receiver waits for a keyframe after a gap.
-    assert [f.data for f in buffer.drain()][-1] == whole(2, 1)
+def test_what_is_sent_again_much_later_changes_nothing() -> None:
+    packets = frames([1] * 1500)
+    buffer = video_buffer()
+    feed(buffer, packets)
+    assert buffer.add(packets[0]) == (False, None) and not buffer.overran
+    assert feed(buffer, [packet(1510, 4500000, b"x", marker=True)]) == [[b"x"]]
+
+
+def test_more_than_fits_behind_a_gap_is_given_up_and_told() -> None:
+    packets = frames([1] * 100)
+    buffer = video_buffer(64)
+    feed(buffer, [packets[0], *packets[2:65]])
+    assert not buffer.overran
+    request, frame = buffer.add(packets[65])
+    assert request and frame is None and buffer.overran
+    buffer.overran = False
+    assert [f.data for f in buffer.drain()] == [whole(65, 1)]
+    assert feed(buffer, [packets[66]]) == [[whole(66, 1)]]
+
+
+def test_going_on_at_a_packet_forgets_what_was_before() -> None:
+    packets = frames([2, 2, 2])
+    buffer = video_buffer()
+    feed(buffer, [packets[0], packets[3], packets[4]])
+    buffer.go_on_at(packets[4].sequence_number)
+    assert feed(buffer, [packets[1], packets[2], packets[5]]) == [[], [], [whole(2, 2)]]
 
 
 def test_a_sender_without_markers_is_served_by_the_stock_rule() -> None:
     packets = [packet(i, 3000 * (i // 2), b"%d" % i) for i in range(6)]
-    assert [f for r in feed(VideoJitterBuffer(), packets) for f in r] == [b"01", b"23"]
+    assert [f for r in feed(video_buffer(), packets) for f in r] == [b"01", b"23"]
 
 
 def test_a_marker_that_lies_is_believed_once_only() -> None:
-    buffer = VideoJitterBuffer()
+    buffer = video_buffer()
     packets = [packet(i, 3000 * (i // 2), b"%d" % i, marker=True) for i in range(8)]
     out = [f for r in feed(buffer, packets) for f in r]
     assert not buffer.marker_trusted
@@ -104,14 +134,15 @@ def test_a_marker_that_lies_is_believed_once_only() -> None:
 def test_duplicates_and_old_packets_change_nothing() -> None:
     packets = frames([2, 2])
     doubled = [p for p in packets for _ in range(2)]
-    assert [f for r in feed(VideoJitterBuffer(), doubled) for f in r] == [whole(0, 2), whole(1, 2)]
+    assert [f for r in feed(video_buffer(), doubled) for f in r] == [whole(0, 2), whole(1, 2)]
 
 
 def test_a_restarted_sequence_asks_for_a_keyframe() -> None:
-    buffer = VideoJitterBuffer()
+    buffer = video_buffer()
     feed(buffer, frames([1, 1], first=30000))
     request, frame = buffer.add(packet(100, 9000, b"n", marker=True))
-    assert request and frame is not None and frame.data == b"n"
+    assert request and frame is None and buffer.overran
+    assert [f.data for f in buffer.drain()] == [b"n"]
 
 
 @settings(max_examples=200)
@@ -122,7 +153,7 @@ def test_reordered_and_padded_frames_come_out_whole_and_in_order(sizes: list[int
     packets = frames(sizes, first=first, padding_after=padding)
     # The first packet sets the origin, so it stays first; the others move by a few places.
     order = [0, *sorted(range(1, len(packets)), key=lambda i: i + rng.uniform(0, 5))]
-    out = [f for r in feed(VideoJitterBuffer(), [packets[i] for i in order]) for f in r]
+    out = [f for r in feed(video_buffer(), [packets[i] for i in order]) for f in r]
     assert out == [whole(i, n) for i, n in enumerate(sizes)]
 
 
@@ -133,12 +164,12 @@ def test_under_loss_every_frame_that_comes_out_is_one_that_went_in(seed: int, lo
     sizes = [rng.randrange(1, 5) for _ in range(40)]
     packets = frames(sizes)
     kept = [packets[0], *(p for p in packets[1:] if rng.random() >= loss)]
-    buffer = VideoJitterBuffer()
+    buffer = video_buffer()
     out = []
     for p in kept:
         out += feed(buffer, [p])[0]
-        if buffer.blocked and rng.random() < 0.3:
-            buffer.skip_gap()
+        if rng.random() < 0.2:
+            buffer.go_on_at(p.sequence_number)
             out += [f.data for f in buffer.drain()]
     indices = [int(d.split(b".")[0]) for d in out]
     assert indices == sorted(indices)

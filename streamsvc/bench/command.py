@@ -54,6 +54,26 @@ def _edge(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _network(arguments: argparse.Namespace) -> int:
+    """Measure our edge against stock aiortc on networks that lose and delay packets."""
+    from streamsvc.bench.edge_figures import OURS, STOCK
+    from streamsvc.bench.network import COMPARED, NetworkBench, run_network
+
+    options = NetworkBench(
+        out=arguments.out,
+        networks=tuple(dict.fromkeys(arguments.network or COMPARED)),
+        sides=(OURS,) if arguments.no_stock else (OURS, STOCK),
+        size=arguments.size,
+        codec=arguments.codec,
+        fps=arguments.fps,
+        seconds=arguments.seconds,
+        seed=arguments.seed,
+    )
+    figures = asyncio.run(run_network(options, lambda line: print(line, flush=True)))
+    write_json(arguments.json, figures)
+    return 0
+
+
 def _budget(arguments: argparse.Namespace) -> int:
     """Measure dispatcher and planner live, beside other policies and the simulator."""
     from streamsvc.bench.budget import COMPARED, BudgetBench, run_budget
@@ -160,6 +180,23 @@ def _add_edge_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", type=Path, default=Path("out/bench-edge"), help="figures and plot (%(default)s)")
 
 
+def _add_network_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--network",
+        action="append",
+        metavar="NAME|RULES",
+        help="clean, lossy, bursty, lost-twice, narrowing, mobile, or rules like delay=50,loss=5; repeatable "
+        "(lost-twice and lossy)",
+    )
+    p.add_argument("--no-stock", action="store_true", help="our edge alone")
+    p.add_argument("--size", type=size, default=(640, 480), metavar="WxH", help="of the picture (640x480)")
+    p.add_argument("--codec", choices=("VP8", "H264"), default="VP8", help="of both sides (%(default)s)")
+    p.add_argument("--fps", type=within(15, 60), default=30.0, help="15 to 60 (%(default)g)")
+    p.add_argument("--seconds", type=within(4, 600), default=60.0, metavar="S", help="of each run (%(default)g)")
+    p.add_argument("--seed", type=count, default=1, help="of what is lost (%(default)s)")
+    p.add_argument("--out", type=Path, default=Path("out/bench-network"), help="figures and plot (%(default)s)")
+
+
 def _add_budget_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--scenario", type=Path, default=Path("one-session"), help="file, or one that ships (%(default)s)")
     p.add_argument("--sessions", type=count, default=4, metavar="N", help="1 to N of its first session (%(default)s)")
@@ -197,6 +234,7 @@ def _add_speech_flags(p: argparse.ArgumentParser) -> None:
 
 BENCHES: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {
     "session": ("a whole call, cameras to display, with speech", _session, _add_session_flags),
+    "network": ("video over networks that lose and delay: our edge beside stock aiortc", _network, _add_network_flags),
     "edge": ("video over WebRTC: our edge's latency against stock aiortc's", _edge, _add_edge_flags),
     "budget": ("dispatcher and planner live, against other policies", _budget, _add_budget_flags),
     "view": ("the view alone: every rung's quality and cost on held-out scenes", _view, _add_view_flags),

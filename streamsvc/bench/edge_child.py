@@ -16,6 +16,7 @@ which one is measured is the `Sender` and the `Receiver` that `run` is given.
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import sys
 import time
@@ -74,17 +75,23 @@ class Answer(msgspec.Struct, frozen=True):
     sdp: str
 
 
+class Rate(msgspec.Struct, frozen=True):
+    """Payload bytes sent so far; bits per second that the encoder aims at (None: not told), and the most that it
+    may."""
+
+    payload_bytes: int
+    target_bps: int | None
+    cap_bps: int
+
+
 class Sent(msgspec.Struct, frozen=True):
-    """What was filmed, ns on the monotonic clock: all instants, and from when to when (half-open) they count. Payload
-    bits per second in that time; what the encoder aimed at in the end, and the most that it may (None: not told).
-    Percentiles of how late pictures were handed over, in ms."""
+    """What was filmed, ns on the monotonic clock: all instants, and from when to when (half-open) they count. The rate
+    at the start and after every second. Percentiles of how late pictures were handed over, in ms."""
 
     captures: list[int]
     start_ns: int
     end_ns: int
-    bits_per_s: float
-    target_bps: int | None
-    cap_bps: int
+    rates: list[Rate]
     late_p50_ms: float | None
     late_p99_ms: float | None
 
@@ -98,14 +105,6 @@ class Seen(msgspec.Struct, frozen=True):
     indices and `kept` (m, height, width) their luma."""
 
     pictures: int
-
-
-class Rate(msgspec.Struct, frozen=True):
-    """Payload bytes sent so far; bits per second that the encoder aims at, and the most that it may."""
-
-    payload_bytes: int
-    target_bps: int | None
-    cap_bps: int
 
 
 class Sender(Protocol):
@@ -204,17 +203,15 @@ async def _send(job: Job, sender: Sender, lines: Lines) -> None:
     try:
         start = filming.start_ns + round(job.warm_up_s * SECOND_NS)
         end = start + round(job.seconds * SECOND_NS)
-        await _until(start)
-        before = await sender.rate()
-        await _until(end)
-        after = await sender.rate()
+        rates = []
+        for second in range(math.ceil(job.seconds) + 1):
+            await _until(min(end, start + second * SECOND_NS))
+            rates.append(await sender.rate())
         await _until(end + round(TAIL_S * SECOND_NS))
     finally:
         filming.stop()
     late = [ns / 1e6 for ns in filming.late_ns]
-    rate = 8 * (after.payload_bytes - before.payload_bytes) / job.seconds
-    percentiles = percentile(late, 50), percentile(late, 99)
-    _say(Sent(filming.captures, start, end, rate, after.target_bps, after.cap_bps, *percentiles))
+    _say(Sent(filming.captures, start, end, rates, percentile(late, 50), percentile(late, 99)))
 
 
 async def _until(instant_ns: int) -> None:

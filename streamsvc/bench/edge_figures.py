@@ -21,9 +21,9 @@ OURS, STOCK = "ours", "stock"
 @dataclass(frozen=True, slots=True)
 class Run:
     """One side, once: instants that were filmed and those (`start_ns` to `end_ns`, half-open) that count; when pictures
-    were there and the number on their cards (None: not readable), in order; all ns on one clock. Bits per second of
-    payload, the encoder's target in the end and its cap; PSNR (dB) of the luma of some pictures; how late the camera
-    itself was, in ms (p50, p99)."""
+    were there and the number on their cards (None: not readable), in order; all ns on one clock. Bits of payload in
+    each second that counts, the encoder's targets at the start and after each, and its cap; PSNR (dB) of the luma of
+    some pictures; how late the camera itself was, in ms (p50, p99)."""
 
     size: tuple[int, int]
     side: str
@@ -31,8 +31,8 @@ class Run:
     start_ns: int
     end_ns: int
     sightings: tuple[tuple[int, int | None], ...]
-    bits_per_s: float
-    target_bps: int | None
+    bits_by_second: tuple[int, ...]
+    targets_bps: tuple[int | None, ...]
     cap_bps: int
     psnr_db: tuple[float, ...] = ()
     late_ms: tuple[float | None, float | None] = (None, None)
@@ -140,8 +140,8 @@ def row(runs: Sequence[Run]) -> Row:
         max_ms=percentile(pooled, 100),
         longest_gap_ms=max(gaps, default=None),
         psnr_db=fmean(psnr) if psnr else None,
-        bits_per_s=fmean(run.bits_per_s for run in runs),
-        target_bps=[run.target_bps for run in runs],
+        bits_per_s=fmean(sum(run.bits_by_second) * 1e9 / (run.end_ns - run.start_ns) for run in runs),
+        target_bps=[run.targets_bps[-1] for run in runs],
         cap_bps=runs[0].cap_bps,
         p50_by_run_ms=[percentile(a.latencies_ms, 50) for a in each],
         camera_late_ms=[run.late_ms for run in runs],

@@ -50,7 +50,7 @@ INSTANCE_ATTRIBUTES: dict[type, set[str]] = {
         "_codecs",
         "_offerDirection",
     },
-    RtpRouter: {"mid_table", "ssrc_table", "payload_type_table"},
+    RtpRouter: {"mid_table", "senders", "ssrc_table", "payload_type_table"},
 }
 
 

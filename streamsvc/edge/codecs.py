@@ -11,6 +11,7 @@ from __future__ import annotations
 import fractions
 import random
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import av
@@ -34,8 +35,23 @@ VOICE_BITRATE = 48_000
 _VP8_REBUILD_S = 4.0
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedPicture:
+    """A picture as it was encoded, before it was packetised; `codec` is "VP8" or "H264" (Annex B)."""
+
+    codec: str
+    data: bytes
+    keyframe: bool
+    width: int
+    height: int
+
+
 class VideoEncoder:
-    """What VP8 and H.264 have in common: the picture's profile and the target bitrate."""
+    """What VP8 and H.264 have in common: the picture's profile and the target bitrate. `last` is what was encoded
+    last."""
+
+    codec_name: str
+    last: EncodedPicture | None = None
 
     def __init__(self) -> None:
         self._codec: Any = None
@@ -66,7 +82,10 @@ class VideoEncoder:
             force_keyframe = True
         frame.pict_type = PictureType.I if force_keyframe else PictureType.NONE
         self.keyframes += force_keyframe
-        return self._payloads(b"".join(bytes(p) for p in self._codec.encode(frame)))
+        data = b"".join(bytes(p) for p in self._codec.encode(frame))
+        keyframe = is_keyframe(self.codec_name, data)
+        self.last = EncodedPicture(self.codec_name, data, keyframe, self._codec.width, self._codec.height)
+        return self._payloads(data)
 
     def _stale(self) -> bool:
         raise NotImplementedError
@@ -91,6 +110,8 @@ class VideoEncoder:
 
 class Vp8Encoder(VideoEncoder):
     """libvpx in real-time mode, constant bitrate with a third of a second of buffer."""
+
+    codec_name = "VP8"
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,6 +150,8 @@ class Vp8Encoder(VideoEncoder):
 
 class H264Encoder(VideoEncoder):
     """x264, superfast and zerolatency: a quarter of the default preset's time at equal PSNR."""
+
+    codec_name = "H264"
 
     def encode(self, picture: Pixels | av.VideoFrame, pts: int, force_keyframe: bool) -> list[bytes]:
         """As the base; 4:2:0 H.264 has even sides only, so an odd row or column is cut off."""
@@ -217,6 +240,14 @@ def vp8_size(data: bytes) -> tuple[int, int] | None:
     if len(data) < 10 or data[0] & 1 or data[3:6] != b"\x9d\x01\x2a":
         return None
     return int.from_bytes(data[6:8], "little") & 0x3FFF, int.from_bytes(data[8:10], "little") & 0x3FFF
+
+
+def starts_keyframe(codec_name: str, data: bytes) -> bool:
+    """Whether the payload of one packet is the beginning of a keyframe: its frame header, or a sequence parameter set
+    (RFC 6386 section 9.1; RFC 6184 section 5.4, of which aiortc makes Annex B)."""
+    if codec_name == "VP8":
+        return vp8_size(data) is not None
+    return data[:4] == b"\x00\x00\x00\x01" and len(data) > 4 and data[4] & 0x1F == 7
 
 
 def is_keyframe(codec_name: str, data: bytes) -> bool:

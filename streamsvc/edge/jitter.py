@@ -13,16 +13,18 @@ holds everything behind it back, until the packet comes or the caller gives it u
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Callable, Iterator
 
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtp import RtpPacket
 from aiortc.utils import uint16_add
 
+from streamsvc.edge.repair import MAX_MISORDER
+
 AUDIO_PREFETCH = 2
 """Packets that may be waiting behind a missing one before it is given up: 40 ms of Opus."""
 _MAX_MISORDER = 100
+"""Of sound: a packet so far behind isn't a late one but the first of a sequence that was restarted."""
 
 
 def _data(packet: RtpPacket) -> bytes:
@@ -39,13 +41,18 @@ class AssembledFrame(JitterFrame):
 
 
 class VideoJitterBuffer(JitterBuffer):
-    """Releases a frame with its last packet. Packets carry `_data`, their payload without the codec's descriptor."""
+    """Releases a frame with its last packet. Packets carry `_data`, their payload without the codec's descriptor.
 
-    def __init__(self, capacity: int = 512) -> None:
+    `starts_keyframe` tells of a packet whether it is the first of a keyframe.
+    """
+
+    def __init__(self, starts_keyframe: Callable[[RtpPacket], bool], capacity: int = 2048) -> None:
         super().__init__(capacity=capacity, is_video=True)
+        self._starts_keyframe = starts_keyframe
         self._released: int | None = None
-        self._highest: int | None = None
+        self._keyframe: int | None = None
         self._marker_trusted = True
+        self.overran = False
 
     @property
     def marker_trusted(self) -> bool:
@@ -86,38 +93,51 @@ class VideoJitterBuffer(JitterBuffer):
             yield frame
 
     def add(self, packet: RtpPacket) -> tuple[bool, AssembledFrame | None]:
-        """Take a packet; return (whether a keyframe must be requested, the frame that is ready or None)."""
+        """Take a packet; return (whether a keyframe must be requested, the frame that is ready or None).
+
+        When there is no room for it all that waits is given up, and `overran` is set: what comes next can't be decoded
+        without a keyframe.
+        """
         sequence = packet.sequence_number
-        if self._highest is None or uint16_add(sequence, -self._highest) < 0x8000:
-            self._highest = sequence
-        request, frame = super().add(packet)
-        return request, cast(AssembledFrame | None, frame)
-
-    @property
-    def blocked(self) -> bool:
-        """Whether packets are waiting behind a missing one."""
-        if self._origin is None or self._highest is None:
-            return False
-        for count in range(min(uint16_add(self._highest, -self._origin) + 1, self.capacity)):
-            if self._packets[(self._origin + count) % self._capacity] is None:
-                return count <= uint16_add(self._highest, -self._origin) < 0x8000
-        return False
-
-    def skip_gap(self) -> None:
-        """Give up the first gap and the frame it is in: go on at the first packet of a later timestamp behind it."""
         if self._origin is None:
-            return
-        damaged: int | None = None
-        seen_gap = False
-        for _ in range(self.capacity):
-            packet = self._packets[self._origin % self._capacity]
-            if packet is None:
-                seen_gap = True
-            elif not seen_gap:
-                damaged = packet.timestamp
-            elif packet.timestamp != damaged:
-                return
-            self.remove(1)
+            self._origin = sequence
+        ahead = uint16_add(sequence, -self._origin)
+        if ahead >= 0x8000 and 0x10000 - ahead < MAX_MISORDER:
+            return False, None
+        if ahead >= self.capacity:
+            self.remove(self.capacity)
+            self._origin, self._keyframe = sequence, None
+            self.overran = True
+        self._packets[sequence % self._capacity] = packet
+        if self._starts_keyframe(packet):
+            self._keyframe = sequence
+        return self.overran, None if self.overran else self._remove_frame(sequence)
+
+    def go_on_at(self, sequence: int) -> None:
+        """Give up all that waits before the packet `sequence`."""
+        if self._origin is not None:
+            ahead = uint16_add(sequence, -self._origin)
+            self.remove(min(ahead, self.capacity) if ahead < 0x8000 else 0)
+            self._origin = sequence
+
+    def skip_to_keyframe(self) -> int | None:
+        """Give up what is missing if a keyframe is complete behind it: go on there, and return its first sequence
+        number (None: no keyframe is)."""
+        if self._keyframe is None or self._origin is None:
+            return None
+        ahead = uint16_add(self._keyframe, -self._origin)
+        first = self._packets[self._keyframe % self._capacity]
+        if ahead >= self.capacity or first is None:
+            self._keyframe = None
+            return None
+        for count in range(self.capacity - ahead):
+            packet = self._packets[(self._keyframe + count) % self._capacity]
+            if packet is None or packet.timestamp != first.timestamp:
+                return None
+            if packet.marker:
+                self.go_on_at(self._keyframe)
+                return self._keyframe
+        return None
 
 
 class AudioJitterBuffer:

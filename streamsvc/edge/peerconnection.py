@@ -24,6 +24,7 @@ from aiortc.rtp import RtpPacket
 from OpenSSL import SSL
 
 from streamsvc.edge.adaptation import Private
+from streamsvc.edge.estimate import Estimator
 from streamsvc.edge.extensions import ExtensionsMap
 from streamsvc.edge.rtp_receiver import Receiver
 from streamsvc.edge.rtp_sender import Sender
@@ -73,6 +74,7 @@ class PeerConnection(RTCPeerConnection):
         self.malformed = 0
         self._on_lost = on_lost
         self.heard_s = 0.0
+        self._estimator = Estimator()
         super().__init__(configuration)
         self.certificates = [Certificate(stock._key, stock._cert) for stock in self.certificates]
 
@@ -87,7 +89,7 @@ class PeerConnection(RTCPeerConnection):
         # The stock pair has not started anything yet, so it can simply be left to the garbage collector.
         sender = Sender(sender_track or kind, stock.transport)
         sender._stream_id = stock._stream_id
-        receiver = Receiver(kind, stock.transport)
+        receiver = Receiver(kind, stock.transport, self._estimator)
         receiver._set_rtcp_ssrc(sender._ssrc)
         transceiver._RTCRtpTransceiver__sender = sender
         transceiver._RTCRtpTransceiver__receiver = receiver

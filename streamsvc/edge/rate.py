@@ -1,4 +1,5 @@
-"""What a sender does with the receiver's bandwidth estimate (REMB, draft-alvestrand-rmcat-remb). Pure.
+"""What a sender does with the receiver's bandwidth estimate (REMB, draft-alvestrand-rmcat-remb), and how it spreads
+what it sends. Pure.
 
 The estimate can't rise above one and a half times what arrives, so while the picture is still and the encoder sends
 little it stays low, though nothing is wrong with the network; taken at its word, the next movement starts at a few
@@ -13,6 +14,14 @@ from __future__ import annotations
 from collections import deque
 
 SECOND_NS = 1_000_000_000
+PACE = 2.5
+BURST_NS = 40_000_000
+"""A sender's packets go out at `PACE` times the target, except for what that takes no more than 40 ms for: at any frame
+rate an ordinary picture goes out at once, and only a keyframe is spread."""
+
+AGAIN_SHARE = 0.3
+AGAIN_BURST_NS = 500_000_000
+"""Of the target bitrate: what may be sent again. More would be the end of a link that loses because it is full."""
 _NEAR_TARGET = 0.8
 _FAR_FROM_TARGET = 0.5
 _ROOM = 1.2
@@ -48,3 +57,19 @@ class SentRate:
     def _forget(self, now_ns: int) -> None:
         while self._sent and self._sent[0][0] <= now_ns - SECOND_NS:
             self._bytes -= self._sent.popleft()[1]
+
+
+class Pacer:
+    """A leaky bucket (GCRA): `burst_ns` of sending time may be used at once."""
+
+    def __init__(self, burst_ns: int = BURST_NS) -> None:
+        self._burst_ns = burst_ns
+        self._due_ns = 0
+
+    def wait_ns(self, now_ns: int) -> int:
+        """Return how long the next packet should wait."""
+        return max(0, self._due_ns - now_ns - self._burst_ns)
+
+    def sent(self, size: int, now_ns: int, rate_bps: float) -> None:
+        """Take note that `size` bytes were sent, of a bucket that empties at `rate_bps`."""
+        self._due_ns = max(self._due_ns, now_ns) + round(size * 8 * SECOND_NS / max(rate_bps, 1.0))

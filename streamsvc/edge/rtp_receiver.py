@@ -2,8 +2,8 @@
 
 What differs from the stock one: frames are released on the marker bit; RTP timestamps are kept (extended, not shifted
 to zero); decoding runs in our pool and its backlog is bounded (over `MAX_BACKLOG` frames everything up to the next
-keyframe is dropped and a keyframe is requested); a gap is asked for again after `RENACK_NS` and given up after
-`GIVE_UP_NS`, then pictures wait for a keyframe instead of showing garbage; sender reports feed a `SenderClock`.
+keyframe is dropped and a keyframe is requested); what is missing is asked for until it comes or a keyframe does
+(`repair`), and until then the picture stands still instead of showing garbage; sender reports feed a `SenderClock`.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from aiortc.rtp import AnyRtcpPacket, RtcpSrPacket, RtpPacket
 
 from streamsvc.edge import executors
 from streamsvc.edge.adaptation import Private
-from streamsvc.edge.codecs import is_keyframe, vp8_size
+from streamsvc.edge.codecs import is_keyframe, starts_keyframe, vp8_size
+from streamsvc.edge.estimate import Estimator
 from streamsvc.edge.extensions import ColourSpace
 from streamsvc.edge.jitter import AudioJitterBuffer, VideoJitterBuffer
+from streamsvc.edge.repair import Repair
 from streamsvc.edge.rtpclock import AUDIO_RATE, VIDEO_RATE, SenderClock, Unwrapper
 
 logger = logging.getLogger(__name__)
 
-MAX_BACKLOG = 12
-"""Encoded frames that may wait for the decoder."""
+MAX_BACKLOG = 40
+"""Encoded frames that may wait for the decoder: what comes at once when a gap is closed is no backlog."""
 MAX_PIXELS = 2048 * 2048
 """The largest picture that is decoded. A keyframe of a few bytes can claim 16383 x 16383 pixels, 400 MB."""
-RENACK_NS = 80_000_000
-GIVE_UP_NS = 400_000_000
-KEYFRAME_REQUEST_NS = 500_000_000
+KEYFRAME_REQUEST_NS = 250_000_000
 MAX_SOURCES = 8
 """SSRCs of which a receiver keeps account. Each is a block of every receiver report, which holds 31 (RFC 3550 section
 6.4.2) and has to fit into a packet; a sender has two, media and retransmissions."""
@@ -163,7 +163,8 @@ class DecodeQueue:
 
 
 class Receiver(RTCRtpReceiver):
-    """See the module. `sender_clock` maps RTP timestamps to the sender's wall clock."""
+    """See the module. `sender_clock` maps RTP timestamps to the sender's wall clock; `estimator` is that of the
+    connection, for all its videos."""
 
     _stock_active_ssrc = Private(RTCRtpReceiver, "active_ssrc")
     _stock_codecs = Private(RTCRtpReceiver, "codecs")
@@ -172,6 +173,7 @@ class Receiver(RTCRtpReceiver):
     _stock_decoder_thread = Private(RTCRtpReceiver, "decoder_thread")
     _stock_jitter_buffer = Private(RTCRtpReceiver, "jitter_buffer")
     _stock_nack_generator = Private(RTCRtpReceiver, "nack_generator")
+    _stock_remote_bitrate_estimator = Private(RTCRtpReceiver, "remote_bitrate_estimator")
     _stock_remote_streams = Private(RTCRtpReceiver, "remote_streams")
     _stock_rtcp_task = Private(RTCRtpReceiver, "rtcp_task")
     _stock_rtx_ssrc = Private(RTCRtpReceiver, "rtx_ssrc")
@@ -179,8 +181,9 @@ class Receiver(RTCRtpReceiver):
     _stock_timestamp_mapper = Private(RTCRtpReceiver, "timestamp_mapper")
     _stock_transport = Private(RTCRtpReceiver, "transport")
 
-    def __init__(self, kind: str, transport: Any) -> None:
+    def __init__(self, kind: str, transport: Any, estimator: Estimator | None = None) -> None:
         super().__init__(kind, transport)
+        self._estimator = estimator or Estimator()
         self.sender_clock = SenderClock(VIDEO_RATE if kind == "video" else AUDIO_RATE)
         self.nacks = 0
         self.keyframe_requests = 0
@@ -188,12 +191,16 @@ class Receiver(RTCRtpReceiver):
         self.bytes = 0
         self._media_ssrc = 0
         self._jitter: VideoJitterBuffer | AudioJitterBuffer
-        self._jitter = VideoJitterBuffer() if kind == "video" else AudioJitterBuffer()
+        self._jitter = VideoJitterBuffer(self._starts_keyframe) if kind == "video" else AudioJitterBuffer()
         self._stock_jitter_buffer = self._jitter
+        self._repair = Repair()
+        if kind == "video":
+            self._stock_nack_generator = self._repair
+            self._stock_remote_bitrate_estimator = self._estimator
         self._stock_timestamp_mapper = Unwrapper()
         self._decoding: DecodeQueue | None = None
-        self._blocked_since: int | None = None
-        self._renacked = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._mending: asyncio.Future[None] | None = None
         self._requested_keyframe = 0
 
     async def receive(self, parameters: RTCRtpReceiveParameters) -> None:
@@ -212,6 +219,12 @@ class Receiver(RTCRtpReceiver):
         self._stock_transport._register_rtp_receiver(self, parameters)
         self._stock_rtcp_task = asyncio.ensure_future(self._run_rtcp())
         self._stock_started = True
+
+    async def stop(self) -> None:
+        """Stop for good."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await super().stop()
 
     @property
     def decoding(self) -> DecodeQueue | None:
@@ -245,14 +258,26 @@ class Receiver(RTCRtpReceiver):
                 self._decoding.colour_space = said
             self.sender_clock.rate = codec.clockRate
         self._forget_sources(packet.ssrc)
+        self._repair.now_ns = time.monotonic_ns()
+        missed = self._repair.missed
         await super()._handle_rtp_packet(packet, arrival_time_ms)
+        if self._repair.missed > missed:
+            self._estimator.lost(self._repair.missed - missed, arrival_time_ms)
+        if isinstance(self._jitter, VideoJitterBuffer):
+            await self._mend(self._jitter)
+        else:
+            self._drain()
+
+    def _drain(self) -> None:
         for frame in self._jitter.drain():
             codec = self._stock_codecs.get(frame.payload_type)
             if codec is not None and self._decoding is not None and self._stock_decoder_thread:
                 frame.timestamp = self._stock_timestamp_mapper.map(frame.timestamp)
                 self._decoding.put((codec, frame))
-        if isinstance(self._jitter, VideoJitterBuffer):
-            await self._mend(self._jitter)
+
+    def _starts_keyframe(self, packet: RtpPacket) -> bool:
+        codec = self._stock_codecs.get(packet.payload_type)
+        return codec is not None and starts_keyframe(codec.name, packet._data)  # type: ignore[attr-defined]
 
     def _forget_sources(self, coming: int) -> None:
         """Make room for the source that is heard now; those heard first go first, the media's never."""
@@ -261,25 +286,35 @@ class Receiver(RTCRtpReceiver):
                 sources.pop(next(ssrc for ssrc in sources if ssrc != self._media_ssrc))
 
     async def _mend(self, jitter: VideoJitterBuffer) -> None:
-        """Ask again for what is missing, and give it up when it does not come; called with each packet."""
+        """Ask for what is missing, and go on at a keyframe when it does not come; called with each packet and when
+        something is due."""
         now = time.monotonic_ns()
-        if not jitter.blocked:
-            self._blocked_since = None
-        elif self._blocked_since is None:
-            self._blocked_since = self._renacked = now
-        elif now - self._blocked_since > GIVE_UP_NS:
+        repair = self._repair
+        if jitter.overran or repair.overrun:
+            jitter.overran = repair.overrun = False
             self.given_up += 1
-            self._blocked_since = None
-            jitter.skip_gap()
-            self._stock_nack_generator.missing.clear()
+            repair.missing.clear()
+            if repair.highest is not None:
+                jitter.go_on_at(repair.highest)
             if self._decoding is not None:
                 self._decoding.restart()
-        elif now - self._renacked > RENACK_NS:
-            self._renacked = now
-            await self._send_rtcp_nack(self._media_ssrc, sorted(self._stock_nack_generator.missing))
-        waiting = self._decoding is not None and self._decoding.awaits_keyframe
-        if waiting and now - self._requested_keyframe > KEYFRAME_REQUEST_NS:
+        wanted = repair.wants_keyframe(now) or (self._decoding is not None and self._decoding.awaits_keyframe)
+        if wanted and (start := jitter.skip_to_keyframe()) is not None:
+            self.given_up += 1
+            repair.forget_before(start)
+            wanted = False
+        self._drain()
+        await self._send_rtcp_nack(self._media_ssrc, repair.due(now))
+        if wanted:
             await self._send_rtcp_pli(self._media_ssrc)
+        due = repair.next_ns()
+        if self._timer is None and due is not None and self._stock_decoder_thread:
+            self._timer = asyncio.get_running_loop().call_later((due - now) / 1e9, self._mend_later, jitter)
+
+    def _mend_later(self, jitter: VideoJitterBuffer) -> None:
+        self._timer = None
+        if self._stock_decoder_thread:
+            self._mending = asyncio.ensure_future(self._mend(jitter))
 
     async def _send_rtcp_nack(self, media_ssrc: int, lost: list[int]) -> None:
         if lost:
@@ -288,7 +323,7 @@ class Receiver(RTCRtpReceiver):
 
     async def _send_rtcp_pli(self, media_ssrc: int) -> None:
         now = time.monotonic_ns()
-        if now - self._requested_keyframe < KEYFRAME_REQUEST_NS // 2:
+        if now - self._requested_keyframe < max(KEYFRAME_REQUEST_NS, 2 * self._repair.answer_ns):
             return
         self._requested_keyframe = now
         self.keyframe_requests += 1

@@ -2,8 +2,8 @@
 
 What differs from the stock one: the RTP timestamp is the capture clock itself (no random start), the NTP time of
 sender reports is the wall clock *of the capture*, not of sending, so lip-sync and every receiver's clock are right; a
-report goes out with the first frame and none before; a burst of packets (a keyframe) is spread a little so that it
-does not overflow a socket's buffer.
+report goes out with the first frame and none before; a burst of packets (a keyframe) is spread, and what is sent again
+is bounded, so that neither overflows a narrow link.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from streamsvc.edge import executors
 from streamsvc.edge.adaptation import Private
 from streamsvc.edge.codecs import H264Encoder, NarrowbandEncoder, OpusEncoder, VideoEncoder, Vp8Encoder
 from streamsvc.edge.extensions import ExtensionsMap
-from streamsvc.edge.rate import SentRate, next_target
+from streamsvc.edge.rate import AGAIN_BURST_NS, AGAIN_SHARE, PACE, Pacer, SentRate, next_target
 from streamsvc.edge.rtpclock import AUDIO_RATE, ntp_of, wall_offset_ns
 from streamsvc.edge.send import AudioOut, Picture, Sound, VideoOut
 
@@ -43,8 +43,6 @@ logger = logging.getLogger(__name__)
 
 HISTORY_PACKETS = 1024
 """Packets kept for retransmission: half a second at 20 Mb/s, where the stock 128 are two pictures."""
-BURST_PACKETS = 32
-BURST_GAP_S = 0.001
 
 
 def make_encoder(codec: RTCRtpCodecParameters) -> VideoEncoder | OpusEncoder | NarrowbandEncoder:
@@ -85,7 +83,9 @@ class Sender(RTCRtpSender):
         self.frames = 0
         self.errors = 0
         self.encode_ns = 0
-        self._rate = SentRate()
+        self._rate, self._again_rate = SentRate(), SentRate()
+        self._pacer, self._again_pacer = Pacer(), Pacer(AGAIN_BURST_NS)
+        self.held_back = 0
         self._history: dict[int, RtpPacket] = {}
         self._stock_rtp_header_extensions_map = ExtensionsMap()
 
@@ -113,6 +113,8 @@ class Sender(RTCRtpSender):
         if isinstance(item, Picture):
             force, self._stock_force_keyframe = self._stock_force_keyframe, False
             payloads = await executors.run(executors.encoding(), encoder.encode, item.pixels, item.pts, force)
+            if isinstance(track := self._stock_track, VideoOut) and track.encoded(encoder.last, item.capture_ns):
+                self._stock_force_keyframe = True
         else:
             payloads = await executors.run(executors.sound(), encoder.encode, item.samples, item.pts)
         self.encode_ns = time.monotonic_ns() - started
@@ -161,8 +163,8 @@ class Sender(RTCRtpSender):
         self._stock_ntp_timestamp = ntp_of(item.capture_ns + wall_offset_ns())
         self._stock_rtp_timestamp = timestamp
         for i, payload in enumerate(payloads):
-            if i and i % BURST_PACKETS == 0:
-                await asyncio.sleep(BURST_GAP_S)
+            if (wait := self._pacer.wait_ns(time.monotonic_ns())) > 0:
+                await asyncio.sleep(wait / 1e9)
             packet = RtpPacket(
                 codec.payloadType or 0, int(i == len(payloads) - 1), sequence, timestamp, self._ssrc, payload
             )
@@ -174,7 +176,9 @@ class Sender(RTCRtpSender):
             await self.transport._send_rtp(packet.serialize(self._stock_rtp_header_extensions_map))
             self._stock_octet_count += len(payload)
             self._stock_packet_count += 1
-            self._rate.add(len(payload), time.monotonic_ns())
+            self._rate.add(len(payload), now := time.monotonic_ns())
+            if isinstance(self.encoder, VideoEncoder):
+                self._pacer.sent(len(payload), now, PACE * self.encoder.target_bitrate)
             sequence = uint16_add(sequence, 1)
         self.frames += 1
         if first:
@@ -185,6 +189,14 @@ class Sender(RTCRtpSender):
         packet = self._history.get(sequence_number % HISTORY_PACKETS)
         if packet is not None and packet.sequence_number == sequence_number:
             # The stock method looks the packet up in its own, short history.
+            now, encoder = time.monotonic_ns(), self.encoder
+            if isinstance(encoder, VideoEncoder):
+                if self._again_pacer.wait_ns(now) > 0:
+                    self.held_back += 1
+                    return
+                self._again_pacer.sent(len(packet.payload), now, AGAIN_SHARE * encoder.target_bitrate)
+            self._again_rate.add(len(packet.payload), now)
+            packet.extensions.abs_send_time = (clock.current_ntp_time() >> 14) & 0x00FFFFFF
             self._stock_rtp_history[sequence_number % RTP_HISTORY_SIZE] = packet
             await super()._retransmit(sequence_number)
 
@@ -194,8 +206,11 @@ class Sender(RTCRtpSender):
             return
         estimate, streams = unpack_remb_fci(packet.fci)
         if self._ssrc in streams and isinstance(self.encoder, VideoEncoder):
-            rate = self._rate.bits_per_second(time.monotonic_ns())
-            self.encoder.target_bitrate = next_target(self.encoder.target_bitrate, estimate, rate)
+            now = time.monotonic_ns()
+            sent, again = self._rate.bits_per_second(now), self._again_rate.bits_per_second(now)
+            # The estimate is of the whole connection.
+            share = estimate // max(1, len(set(streams) & set(self.transport._rtp_router.senders)))
+            self.encoder.target_bitrate = next_target(self.encoder.target_bitrate, max(0, share - round(again)), sent)
 
     def _report(self) -> RtcpSrPacket:
         return RtcpSrPacket(

@@ -1,0 +1,96 @@
+"""What is missing, when it is asked for, and when a keyframe is asked for instead."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamsvc.edge.repair import (
+    AGAIN,
+    FIRST_ANSWER_NS,
+    KEYFRAME_AFTER_NS,
+    LEAST_NS,
+    MAX_MISORDER,
+    MAX_MISSING,
+    MS,
+    OVERDUE,
+    Repair,
+)
+
+
+def with_gap(first: int = 100, lost: int = 1, now_ns: int = 0) -> Repair:
+    repair = Repair()
+    repair.received(first, now_ns)
+    repair.received((first + lost + 1) & 0xFFFF, now_ns)
+    return repair
+
+
+def test_what_is_missing_is_asked_for_at_once_and_once_while_the_answer_is_due() -> None:
+    repair = with_gap(lost=3)
+    assert repair.next_ns() == 0 and repair.due(0) == [101, 102, 103]
+    overdue = round(FIRST_ANSWER_NS * OVERDUE)
+    assert repair.due(overdue - 1) == [] and repair.next_ns() == overdue
+    repair.received(102, 5 * MS)
+    assert repair.due(overdue) == [101, 103]
+    again = overdue + max(LEAST_NS, round(repair.answer_ns * AGAIN))
+    assert repair.next_ns() == again and repair.due(again) == [101, 103]
+    for sequence in (101, 103):
+        repair.received(sequence, again)
+    assert repair.next_ns() is None and not repair.wants_keyframe(10**12)
+
+
+def test_an_answer_is_overdue_by_what_answers_take() -> None:
+    repair = with_gap()
+    repair.due(0)
+    repair.received(101, 60 * MS)
+    assert repair.answer_ns == 60 * MS
+    repair.received(104, 100 * MS)
+    assert repair.due(100 * MS) == [103]
+    assert repair.next_ns() == 100 * MS + round(60 * MS * OVERDUE)
+    # What was asked for twice doesn't say which question it answers.
+    repair.due(200 * MS)
+    repair.received(103, 210 * MS)
+    assert repair.answer_ns == 60 * MS
+
+
+def test_a_keyframe_is_wanted_when_the_oldest_gap_is_old() -> None:
+    repair = with_gap()
+    repair.received(105, KEYFRAME_AFTER_NS - 1)
+    assert not repair.wants_keyframe(KEYFRAME_AFTER_NS - 1) and repair.wants_keyframe(KEYFRAME_AFTER_NS)
+    repair.received(101, KEYFRAME_AFTER_NS)
+    assert not repair.wants_keyframe(KEYFRAME_AFTER_NS)
+    repair.forget_before(105)
+    assert repair.next_ns() is None
+
+
+def test_an_outage_is_no_gap() -> None:
+    repair = with_gap(lost=MAX_MISSING)
+    assert len(repair.missing) == MAX_MISSING and not repair.overrun
+    repair.received(100 + MAX_MISSING + 3, 0)
+    assert repair.overrun and not repair.missing
+
+
+def test_a_sequence_that_starts_again_is_followed() -> None:
+    repair = Repair()
+    repair.received(30_000, 0)
+    repair.received(30_000 - MAX_MISORDER + 1, 0)
+    assert not repair.overrun and repair.highest == 30_000
+    repair.received(100, 0)
+    repair.received(102, 0)
+    assert repair.overrun and list(repair.missing) == [101]
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 65535), st.integers(0, 2**32), st.floats(0, 0.5))
+def test_exactly_what_did_not_come_is_missing(first: int, seed: int, loss: float) -> None:
+    rng = random.Random(seed)
+    repair = Repair()
+    kept = [0, *(i for i in range(1, 300) if rng.random() >= loss)]
+    for i in sorted(kept[1:], key=lambda i: i + rng.uniform(0, 8)):
+        if repair.highest is None:
+            repair.received(first, 0)
+        repair.received((first + i) & 0xFFFF, 0)
+    expected = {(first + i) & 0xFFFF for i in range(max(kept)) if i not in kept}
+    assert set(repair.missing) == expected and set(repair.due(0)) == expected
