@@ -11,7 +11,7 @@ from aiortc.rtp import RtpPacket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamsvc.edge.estimate import Estimator, QueueDelay, RateControl, Throughput
+from streamsvc.edge.estimate import Estimator, Loss, QueueDelay, RateControl, Throughput
 from streamsvc.edge.jitter import VideoJitterBuffer
 from streamsvc.edge.rate import AGAIN_BURST_NS, AGAIN_SHARE, BURST_NS, PACE, Pacer, SentRate, next_target
 from streamsvc.edge.repair import Repair
@@ -27,10 +27,13 @@ class Call:
     """One video that would like `wanted` bits per second, through a network both ways; what was shown is `shown`:
     (captured, shown) in ns."""
 
-    def __init__(self, network: Network, wanted: int, seed: int = 1) -> None:
+    def __init__(
+        self, network: Network, wanted: int, seed: int = 1, *, stalls_ms: int = 0, start: int = 2_000_000
+    ) -> None:
         self.shown: list[tuple[int, int]] = []
         self.sent_bits: dict[int, int] = {}
-        self.target = 2_000_000
+        self.target = start
+        self._stalls_ns = stalls_ms * MS
         self._network, self._wanted = network, wanted
         self._down, self._up = Link(network.at(0), seed), Link(network.at(0), seed + 1)
         self._events: list[tuple[int, int, Callable[[], None]]] = []
@@ -88,7 +91,12 @@ class Call:
         self._down.rules = self._network.at(self.now / SECOND_NS)
         sent = self.now
         for at in self._down.put(self.now, len(packet.payload) + 40, kind):
-            self._at(at, lambda: self._arrive(packet, sent))
+            self._at(self._awake(at), lambda: self._arrive(packet, sent))
+
+    def _awake(self, instant: int) -> int:
+        """Return when a receiver that is held up every 1.7 s looks at what came."""
+        into = instant % (1700 * MS)
+        return instant - into + self._stalls_ns if into < self._stalls_ns else instant
 
     def _on_nack(self, lost: list[int]) -> None:
         for sequence in lost:
@@ -189,6 +197,12 @@ def test_one_packet_in_twenty_lost_at_a_hundred_ms_freezes_nothing_for_long(seed
     assert call.bits(30, 59) > 1_500_000
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_call_that_began_small_grows_on_a_link_that_loses_and_a_machine_that_is_busy(seed: int) -> None:
+    call = Call(parse_network("lossy"), 2_000_000, seed, stalls_ms=100, start=250_000).run(60)
+    assert call.bits(30, 59) > 1_200_000
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_packet_whose_repair_is_lost_too_holds_the_picture_up_for_less_than_300_ms(seed: int) -> None:
     call = Call(parse_network("lost-twice"), 1_500_000, seed).run(40)
@@ -228,12 +242,21 @@ def test_throughput_and_loss_are_of_the_last_half_second() -> None:
     flow = Throughput()
     assert flow.bps(0) is None
     for ms in range(0, 2000, 5):
-        flow.add(1000, 0, ms)
-    assert flow.bps(1999) == pytest.approx(1.6e6, rel=0.02) and flow.loss == 0
-    flow.add(0, 25, 2000)
-    assert flow.loss == pytest.approx(0.2, abs=0.01)
-    flow.add(1000, 0, 2600)
-    assert flow.loss == 0
+        flow.add(1000, ms)
+    assert flow.bps(1999) == pytest.approx(1.6e6, rel=0.02)
+    flow.add(1000, 2600)
+    assert flow.bps(2600) == pytest.approx(16_000)
+
+
+def test_much_loss_of_few_packets_is_chance_and_little_more_of_many_is_not() -> None:
+    for packets, share, too_much in ((20, 0.25, False), (200, 0.25, True), (2000, 0.16, True), (2000, 0.12, False)):
+        loss = Loss()
+        for i in range(packets):
+            lost = int((i + 1) * share) > int(i * share)
+            loss.add(not lost, lost, i * 900 // packets)
+        assert loss.share == pytest.approx(share, abs=0.01) and loss.is_too_much is too_much, (packets, share)
+        loss.add(1, 0, 10_000)
+        assert loss.share == 0 and not loss.is_too_much
 
 
 def test_the_estimate_falls_below_what_arrives_and_lower_when_a_queue_stands() -> None:

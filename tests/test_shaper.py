@@ -163,6 +163,21 @@ async def test_what_is_lost_does_not_arrive_and_is_counted() -> None:
         shaper.close()
 
 
+async def test_what_is_delayed_stays_in_order_and_a_shorter_way_is_not_held_up_by_a_longer_one() -> None:
+    loop = asyncio.get_running_loop()
+    shaper = Shaper(parse_network("delay=20,jitter=20"), seed=5)
+    with bound() as here, bound() as there:
+        port = here.getsockname()[1], there.getsockname()[1]
+        await shaper.offer(SDP.format(low=port[0], high=port[0]))
+        answer = await shaper.answer(SDP.format(low=port[1], high=port[1]))
+        for i in range(200):
+            here.sendto(b"%03d" % i, candidates(answer)[0])
+            if i % 20 == 0:
+                await asyncio.sleep(0)
+        assert [int(await loop.sock_recv(there, 10)) for _ in range(200)] == list(range(200))
+        shaper.close()
+
+
 def test_datagrams_are_told_apart_by_what_the_sdp_says() -> None:
     shaper = Shaper(parse_network("clean"))
 

@@ -68,6 +68,8 @@ def _network(arguments: argparse.Namespace) -> int:
         fps=arguments.fps,
         seconds=arguments.seconds,
         seed=arguments.seed,
+        voice=arguments.voice,
+        consumer_ms=arguments.consumer,
     )
     figures = asyncio.run(run_network(options, lambda line: print(line, flush=True)))
     write_json(arguments.json, figures)
@@ -189,6 +191,14 @@ def _add_network_flags(p: argparse.ArgumentParser) -> None:
         "(lost-twice and lossy)",
     )
     p.add_argument("--no-stock", action="store_true", help="our edge alone")
+    p.add_argument("--voice", action="store_true", help="speak beside the picture, and count the words that arrive")
+    p.add_argument(
+        "--consumer",
+        type=within(0, 1000),
+        default=0.0,
+        metavar="MS",
+        help="what a consumer takes a picture (%(default)g)",
+    )
     p.add_argument("--size", type=size, default=(640, 480), metavar="WxH", help="of the picture (640x480)")
     p.add_argument("--codec", choices=("VP8", "H264"), default="VP8", help="of both sides (%(default)s)")
     p.add_argument("--fps", type=within(15, 60), default=30.0, help="15 to 60 (%(default)g)")

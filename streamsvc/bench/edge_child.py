@@ -20,7 +20,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -44,12 +44,17 @@ KEPT = 12
 
 MAX_LINE = 1 << 24
 SEEN_FILE = "seen.npz"
+HEARD_FILE = "heard.npy"
 Luma = NDArray[np.uint8]
-OnFrame = Callable[[av.VideoFrame], None]
+Sound = NDArray[np.float32]
+OnFrame = Callable[[av.VideoFrame], Awaitable[None]]
+OnSound = Callable[[Sound], None]
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What to do: film for `seconds` after `warm_up_s`, or watch; the receiver leaves what it saw in `folder`."""
+    """What to do: film for `seconds` after `warm_up_s`, or watch; the receiver leaves what it saw in `folder`. `voice`
+    is a file of (n,) float32 mono at 48 kHz that is said meanwhile, from when the pictures count; a consumer works for
+    `consumer_ms` on every picture before it takes the next one."""
 
     role: Literal["send", "receive"]
     width: int
@@ -59,6 +64,8 @@ class Job(msgspec.Struct, frozen=True):
     warm_up_s: float
     seconds: float
     folder: str
+    voice: str | None = None
+    consumer_ms: float = 0.0
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -110,8 +117,8 @@ class Seen(msgspec.Struct, frozen=True):
 class Sender(Protocol):
     """Sends the newest picture; what isn't sent when the next one comes is replaced by it."""
 
-    async def offer(self, codec: str) -> str:
-        """Return an SDP offer with candidates."""
+    async def offer(self, codec: str, voice: Callable[[int], Sound] | None) -> str:
+        """Return an SDP offer with candidates; `voice(n)` returns the next (n,) float32 samples, mono at 48 kHz."""
 
     async def connect(self, answer: str) -> None:
         """Take the answer and return when media can flow."""
@@ -127,13 +134,35 @@ class Sender(Protocol):
 
 
 class Receiver(Protocol):
-    """Calls `on_frame`, on the loop, with every decoded picture as soon as a consumer can have it."""
+    """Calls `on_frame`, on the loop, with every decoded picture that a consumer gets, as soon as it can have it: it is
+    done with one when the call returns. `on_sound` gets (n,) float32 mono at 48 kHz."""
 
-    async def answer(self, offer: str, on_frame: OnFrame) -> str:
+    async def answer(self, offer: str, on_frame: OnFrame, on_sound: OnSound) -> str:
         """Return an SDP answer with candidates."""
 
     async def close(self) -> None:
         """End."""
+
+
+class Speaker:
+    """Says a file once, from when it `begins`, and then nothing."""
+
+    def __init__(self, samples: Sound) -> None:
+        self._samples = samples
+        self._at: int | None = None
+
+    def begin(self) -> None:
+        """Begin now."""
+        self._at = 0
+
+    def read(self, count: int) -> Sound:
+        """Return the next (count,) samples."""
+        out = np.zeros(count, np.float32)
+        if self._at is not None:
+            part = self._samples[self._at : self._at + count]
+            out[: len(part)] = part
+            self._at += count
+        return out
 
 
 class Recorder:
@@ -150,6 +179,18 @@ class Recorder:
         self._shown: list[int] = []
         self._cards: list[Luma] = []
         self._kept: dict[int, Luma] = {}
+        self._sound: list[Sound] = []
+        self._consumer_s = job.consumer_ms / 1000
+
+    async def consume(self, frame: av.VideoFrame) -> None:
+        """Note that `frame` is there, and work on it."""
+        self.take(frame)
+        if self._consumer_s:
+            await asyncio.sleep(self._consumer_s)
+
+    def hear(self, samples: Sound) -> None:
+        """Keep what was heard."""
+        self._sound.append(samples)
 
     def take(self, frame: av.VideoFrame) -> None:
         """Note that `frame` is there now; one of another size is as good as none."""
@@ -164,7 +205,8 @@ class Recorder:
         self._cards.append(luma[self._card].copy())
 
     def save(self, path: Path) -> int:
-        """Write everything to `path` (see `Seen`) and return how many pictures there were."""
+        """Write everything to `path` (see `Seen`), and the sound beside it; return how many pictures there were."""
+        np.save(path.with_name(HEARD_FILE), np.concatenate(self._sound) if self._sound else np.zeros(0, np.float32))
         np.savez(
             path,
             shown_ns=np.array(self._shown, np.int64),
@@ -191,7 +233,8 @@ async def _hear(lines: Lines, kind: type[M]) -> M:
 async def _send(job: Job, sender: Sender, lines: Lines) -> None:
     loop = asyncio.get_running_loop()
     drawing = await asyncio.to_thread(Drawing, (job.width, job.height))
-    _say(Offer(await sender.offer(job.codec), drawing.box, drawing.step))
+    voice = None if job.voice is None else Speaker(np.load(job.voice))
+    _say(Offer(await sender.offer(job.codec, None if voice is None else voice.read), drawing.box, drawing.step))
     answer = await _hear(lines, Answer)
     async with asyncio.timeout(CONNECT_S):
         await sender.connect(answer.sdp)
@@ -206,6 +249,8 @@ async def _send(job: Job, sender: Sender, lines: Lines) -> None:
         rates = []
         for second in range(math.ceil(job.seconds) + 1):
             await _until(min(end, start + second * SECOND_NS))
+            if voice is not None and second == 0:
+                voice.begin()
             rates.append(await sender.rate())
         await _until(end + round(TAIL_S * SECOND_NS))
     finally:
@@ -221,7 +266,7 @@ async def _until(instant_ns: int) -> None:
 async def _receive(job: Job, receiver: Receiver, lines: Lines) -> None:
     offer = await _hear(lines, Offer)
     recorder = Recorder(job, offer.box, offer.step)
-    _say(Answer(await receiver.answer(offer.sdp, recorder.take)))
+    _say(Answer(await receiver.answer(offer.sdp, recorder.consume, recorder.hear)))
     await _hear(lines, Enough)
     _say(Seen(recorder.save(Path(job.folder) / SEEN_FILE)))
 

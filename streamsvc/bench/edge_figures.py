@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
+import numpy as np
+from numpy.typing import NDArray
+
 from streamsvc.ledger.figures import percentile
 from streamsvc.scene.card import PERIOD_MS
 
@@ -23,7 +26,7 @@ class Run:
     """One side, once: instants that were filmed and those (`start_ns` to `end_ns`, half-open) that count; when pictures
     were there and the number on their cards (None: not readable), in order; all ns on one clock. Bits of payload in
     each second that counts, the encoder's targets at the start and after each, and its cap; PSNR (dB) of the luma of
-    some pictures; how late the camera itself was, in ms (p50, p99)."""
+    some pictures; what was heard, (n,) float32 mono at 48 kHz; how late the camera itself was, in ms (p50, p99)."""
 
     size: tuple[int, int]
     side: str
@@ -35,6 +38,7 @@ class Run:
     targets_bps: tuple[int | None, ...]
     cap_bps: int
     psnr_db: tuple[float, ...] = ()
+    heard: NDArray[np.float32] | None = None
     late_ms: tuple[float | None, float | None] = (None, None)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import av
 
 from streamsvc.bench import edge_child
-from streamsvc.bench.edge_child import OnFrame, Rate
-from streamsvc.edge import Connection, EdgeError, Received, VideoIn, VideoOut, profile_for
+from streamsvc.bench.edge_child import OnFrame, OnSound, Rate, Sound
+from streamsvc.edge import AudioIn, AudioOut, Connection, EdgeError, VideoIn, VideoOut, profile_for
 
 
 class OurSender:
@@ -24,10 +25,11 @@ class OurSender:
         if state != "connecting" and not self._over.done():
             self._over.set_result(state)
 
-    async def offer(self, codec: str) -> str:
-        """Return an offer of one video."""
+    async def offer(self, codec: str, voice: Callable[[int], Sound] | None) -> str:
+        """Return an offer of one video, and a voice if there is one."""
         self._video = VideoOut(codec=codec)
-        return await self._connection.offer([self._video], None, receive_video=False, receive_audio=False)
+        audio = None if voice is None else AudioOut(voice)
+        return await self._connection.offer([self._video], audio, receive_video=False, receive_audio=False)
 
     async def connect(self, answer: str) -> None:
         """Take the answer; raises EdgeError when no connection comes up."""
@@ -45,7 +47,7 @@ class OurSender:
         figures = self._connection.statistics()
         if not figures.sent:
             raise EdgeError("bad-state", f"the connection is {figures.state}")
-        (sent,) = figures.sent
+        sent = next(s for s in figures.sent if s.kind == "video")
         return Rate(sent.bytes, sent.target_bitrate, profile_for(*self._size).max_bitrate)
 
     async def close(self) -> None:
@@ -58,21 +60,29 @@ class OurReceiver:
 
     def __init__(self) -> None:
         self._connection = Connection()
+        self._reading: asyncio.Future[None] | None = None
 
-    async def answer(self, offer: str, on_frame: OnFrame) -> str:
+    async def answer(self, offer: str, on_frame: OnFrame, on_sound: OnSound) -> str:
         """Return the answer."""
 
-        def take(received: Received) -> None:
-            on_frame(received.frame)
+        async def read(video: VideoIn) -> None:
+            while (received := await video.next()) is not None:
+                await on_frame(received.frame)
 
         def on_video(_: str, video: VideoIn) -> None:
-            video.on_frame = take
+            self._reading = asyncio.ensure_future(read(video))
+
+        def on_audio(audio: AudioIn) -> None:
+            audio.on_voice = lambda samples, sender_ns, arrived_ns: on_sound(samples)
 
         self._connection.on_video = on_video
+        self._connection.on_audio = on_audio
         return await self._connection.answer(offer, video=None, audio=None)
 
     async def close(self) -> None:
         """End the connection."""
+        if self._reading is not None:
+            self._reading.cancel()
         await self._connection.close()
 
 

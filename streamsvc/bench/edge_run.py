@@ -24,6 +24,7 @@ import numpy as np
 from streamsvc.bench.edge_camera import Drawing
 from streamsvc.bench.edge_child import (
     CONNECT_S,
+    HEARD_FILE,
     MAX_LINE,
     SEEN_FILE,
     TAIL_S,
@@ -55,7 +56,8 @@ class BenchError(StreamsvcError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Film:
-    """What is filmed: `seconds` after `warm_up_s`, led through `network` (None: straight)."""
+    """What is filmed: `seconds` after `warm_up_s`, led through `network` (None: straight); `voice` and `consumer_ms` as
+    in `Job`."""
 
     size: tuple[int, int]
     codec: Literal["VP8", "H264"]
@@ -63,6 +65,8 @@ class Film:
     seconds: float
     warm_up_s: float
     network: Network | None = None
+    voice: Path | None = None
+    consumer_ms: float = 0.0
 
 
 class _Child:
@@ -133,7 +137,10 @@ async def run_film(film: Film, side: str, drawing: Drawing, seed: int = 1) -> Ru
     with tempfile.TemporaryDirectory(prefix="streamsvc-bench-") as folder:
 
         def job(role: Literal["send", "receive"]) -> Job:
-            return Job(role, *film.size, film.codec, film.fps, film.warm_up_s, film.seconds, folder)
+            voice = None if film.voice is None else str(film.voice)
+            return Job(
+                role, *film.size, film.codec, film.fps, film.warm_up_s, film.seconds, folder, voice, film.consumer_ms
+            )
 
         try:
             async with _child(side, job("receive")) as receiver, _child(side, job("send")) as sender:
@@ -150,7 +157,7 @@ async def run_film(film: Film, side: str, drawing: Drawing, seed: int = 1) -> Ru
         finally:
             if shaper is not None:
                 shaper.close()
-        return await asyncio.to_thread(_read, film.size, side, sent, Path(folder) / SEEN_FILE, drawing)
+        return await asyncio.to_thread(_read, film.size, side, sent, Path(folder), drawing)
 
 
 async def _while_alive(hearing: Coroutine[Any, Any, M], other: _Child) -> M:
@@ -166,10 +173,10 @@ async def _while_alive(hearing: Coroutine[Any, Any, M], other: _Child) -> M:
             task.cancel()
 
 
-def _read(size: tuple[int, int], side: str, sent: Sent, path: Path, drawing: Drawing) -> Run:
+def _read(size: tuple[int, int], side: str, sent: Sent, folder: Path, drawing: Drawing) -> Run:
     """Read the cards, and compare the pictures that were kept with what was drawn."""
     reader = CardReader()
-    with np.load(path) as seen:
+    with np.load(folder / SEEN_FILE) as seen:
         shown, cards = seen["shown_ns"].tolist(), seen["cards"]
         readings = [reader.read(np.ascontiguousarray(card)) for card in cards]
         kept = dict(zip(seen["kept_at"].tolist(), seen["kept"], strict=True))
@@ -191,5 +198,6 @@ def _read(size: tuple[int, int], side: str, sent: Sent, path: Path, drawing: Dra
         targets_bps=tuple(rate.target_bps for rate in sent.rates),
         cap_bps=sent.rates[-1].cap_bps,
         psnr_db=tuple(psnr),
+        heard=np.load(folder / HEARD_FILE),
         late_ms=(sent.late_p50_ms, sent.late_p99_ms),
     )

@@ -7,16 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
+from collections.abc import Callable
+from fractions import Fraction
 
 import av
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription, VideoStreamTrack
+import numpy as np
+from aiortc import (
+    AudioStreamTrack,
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCSessionDescription,
+    VideoStreamTrack,
+)
 from aiortc.codecs import h264, vpx
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from streamsvc.bench import edge_child
-from streamsvc.bench.edge_child import OnFrame, Rate
+from streamsvc.bench.edge_child import OnFrame, OnSound, Rate, Sound
 from streamsvc.errors import StreamsvcError
 
+RATE, SAMPLES = 48_000, 960
 CAPS = {"VP8": vpx.MAX_BITRATE, "H264": h264.MAX_BITRATE}
 
 
@@ -55,6 +67,27 @@ class NewestPicture(VideoStreamTrack):
         return self._frame
 
 
+class PacedVoice(AudioStreamTrack):
+    """Sends what `voice` returns, 20 ms at a time, by the clock as aiortc's own tracks do."""
+
+    def __init__(self, voice: Callable[[int], Sound]) -> None:
+        super().__init__()
+        self._voice = voice
+        self._sent = 0
+        self._began: float | None = None
+
+    async def recv(self) -> av.AudioFrame:
+        """Wait until the next 20 ms are due."""
+        if self._began is None:
+            self._began = time.monotonic()
+        await asyncio.sleep(self._began + self._sent / RATE - time.monotonic())
+        samples = np.clip(np.rint(self._voice(SAMPLES) * 32767), -32768, 32767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = RATE, self._sent, Fraction(1, RATE)
+        self._sent += SAMPLES
+        return frame
+
+
 class StockSender:
     """See `edge_child.Sender`."""
 
@@ -70,13 +103,16 @@ class StockSender:
         if state not in ("new", "connecting") and not self._over.done():
             self._over.set_result(state)
 
-    async def offer(self, codec: str) -> str:
-        """Return an offer of one video; raises StockError when our edge is in this process."""
+    async def offer(self, codec: str, voice: Callable[[int], Sound] | None) -> str:
+        """Return an offer of one video, and a voice if there is one; raises StockError when our edge is in this
+        process."""
         _require_stock()
         self._codec = codec
         transceiver = self._connection.addTransceiver(self._track, "sendonly")
         codecs = RTCRtpSender.getCapabilities("video").codecs
         transceiver.setCodecPreferences(sorted(codecs, key=lambda c: c.mimeType != f"video/{codec}"))
+        if voice is not None:
+            self._connection.addTransceiver(PacedVoice(voice), "sendonly")
         await self._connection.setLocalDescription(await self._connection.createOffer())
         return str(self._connection.localDescription.sdp)
 
@@ -92,7 +128,7 @@ class StockSender:
 
     async def rate(self) -> Rate:
         """Return what was sent so far."""
-        (sender,) = self._connection.getSenders()
+        sender = next(s for s in self._connection.getSenders() if s.kind == "video")
         stats = await sender.getStats()
         sent = sum(s.bytesSent for s in stats.values() if s.type == "outbound-rtp")
         # Stock tells nobody what its encoder aims at.
@@ -111,7 +147,7 @@ class StockReceiver:
         self._connection = _connection()
         self._reading: list[asyncio.Future[None]] = []
 
-    async def answer(self, offer: str, on_frame: OnFrame) -> str:
+    async def answer(self, offer: str, on_frame: OnFrame, on_sound: OnSound) -> str:
         """Return the answer; raises StockError when our edge is in this process."""
         _require_stock()
 
@@ -119,8 +155,11 @@ class StockReceiver:
             try:
                 while True:
                     frame = await track.recv()
-                    assert isinstance(frame, av.VideoFrame)
-                    on_frame(frame)
+                    if isinstance(frame, av.VideoFrame):
+                        await on_frame(frame)
+                    elif isinstance(frame, av.AudioFrame):
+                        channels = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
+                        on_sound(channels.mean(1, dtype=np.float32) / 32768)
             except MediaStreamError:
                 pass
 

@@ -6,12 +6,15 @@ lost by the same seed as far as the sides send alike. Under `out`: network.json,
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from streamsvc.bench.edge_camera import Drawing
 from streamsvc.bench.edge_child import TAIL_S
@@ -19,6 +22,7 @@ from streamsvc.bench.edge_figures import OURS, STOCK
 from streamsvc.bench.edge_run import Film, run_film
 from streamsvc.bench.network_figures import network_row, network_table
 from streamsvc.bench.network_plot import network_plot
+from streamsvc.bench.network_voice import Listener, Speech, speak, word_error
 from streamsvc.ledger.conditions import conditions
 from streamsvc.shaper import parse_network
 
@@ -27,7 +31,8 @@ COMPARED = ("lost-twice", "lossy")
 
 @dataclass(frozen=True, slots=True)
 class NetworkBench:
-    """What to run: each of `networks` for `seconds` after `warm_up_s`, on `sides` in turn."""
+    """What to run: each of `networks` for `seconds` after `warm_up_s`, on `sides` in turn. With `voice` somebody speaks
+    beside the picture, and what arrives is written down; a consumer takes `consumer_ms` for each picture."""
 
     out: Path
     networks: tuple[str, ...] = COMPARED
@@ -38,12 +43,15 @@ class NetworkBench:
     seconds: float = 60.0
     warm_up_s: float = 5.0
     seed: int = 1
+    voice: bool = False
+    consumer_ms: float = 0.0
 
 
 async def run_network(options: NetworkBench, tell: Callable[[str], None]) -> dict[str, Any]:
     """Run the bench and return its figures; `tell` is called with lines of progress and then the table.
 
-    Raises ShaperError (a network that can't be), BenchError, SceneError.
+    Raises ShaperError (a network that can't be), BenchError, SceneError, and SpeechError when there is no voice or no
+    model to hear it.
     """
     networks = [parse_network(text) for text in options.networks]
     options.out.mkdir(parents=True, exist_ok=True)
@@ -53,6 +61,11 @@ async def run_network(options: NetworkBench, tell: Callable[[str], None]) -> dic
     tell(f"{len(plan)} runs of {options.warm_up_s + options.seconds + TAIL_S:g} s, {video}")
     told, before = conditions(), os.getloadavg()[0]
     drawing = Drawing(options.size)
+    speech = speak(options.seconds, tell) if options.voice else None
+    listener = Listener() if options.voice else None
+    voice = None if speech is None else options.out / "voice.npy"
+    if speech is not None and voice is not None:
+        np.save(voice, speech.samples)
     rows = []
     for number, (network, side) in enumerate(plan, 1):
         film = Film(
@@ -62,9 +75,15 @@ async def run_network(options: NetworkBench, tell: Callable[[str], None]) -> dic
             seconds=options.seconds,
             warm_up_s=options.warm_up_s,
             network=network,
+            voice=voice,
+            consumer_ms=options.consumer_ms,
         )
-        rows.append(network_row(await run_film(film, side, drawing, options.seed), network))
-        r = rows[-1]
+        run = await run_film(film, side, drawing, options.seed)
+        r = network_row(run, network)
+        if speech is not None and listener is not None and run.heard is not None:
+            heard = await asyncio.to_thread(listener.words, run.heard)
+            r = replace(r, voice_word_error=word_error(speech.words, heard))
+        rows.append(r)
         tell(
             f"{number:3} of {len(plan)}  {network.name}, {side}: missed {r.missed} of {r.captured}, "
             f"longest gap {r.longest_gap_ms:.0f} ms"
@@ -74,6 +93,8 @@ async def run_network(options: NetworkBench, tell: Callable[[str], None]) -> dic
         | {
             "load average": f"{before:.2f} before, {os.getloadavg()[0]:.2f} after",
             "video": f"{video}, a rendered person with a clock card",
+            "voice": _voice(speech, listener),
+            "consumer": f"{options.consumer_ms:g} ms a picture",
             "run": f"{options.seconds:g} s after a warm-up of {options.warm_up_s:g} s, seed {options.seed}",
             "network": "rules in a UDP relay between two processes of one host, both directions alike; timers are up "
             "to 1 ms late",
@@ -90,3 +111,10 @@ async def run_network(options: NetworkBench, tell: Callable[[str], None]) -> dic
         tell(f"{name}: {value}")
     tell(f"figures and plot: {options.out}")
     return figures
+
+
+def _voice(speech: Speech | None, listener: Listener | None) -> str:
+    if speech is None or listener is None:
+        return "none"
+    error = word_error(speech.words, listener.words(speech.samples))
+    return f"{len(speech.words)} words in English; of what was sent the model gets {100 * (error or 0.0):.1f} % wrong"

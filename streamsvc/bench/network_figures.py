@@ -52,7 +52,6 @@ class NetworkRow:
     bits_by_second: tuple[int, ...]
     targets_bps: tuple[int | None, ...]
     voice_word_error: float | None = None
-    voice_lost: float | None = None
 
     @property
     def missed(self) -> int:
@@ -126,7 +125,7 @@ def _text(value: float | None, digits: int = 0) -> str:
 
 HEADINGS = (
     *("network", "side", "captured", "missed", "p50 ms", "p95", "p99", "gap p99", "longest", "freezes", "frozen s"),
-    *("drift ms", "kb/s", "voice WER %", "voice lost %"),
+    *("drift ms", "kb/s", "voice WER %"),
 )
 
 
@@ -134,13 +133,13 @@ def network_table(rows: Sequence[NetworkRow]) -> list[str]:
     """Return the rows as lines to read, and a line for every change of a network."""
     cells = [list(HEADINGS)]
     for r in rows:
-        voice = (r.voice_word_error, r.voice_lost)
+        voice = "-" if r.voice_word_error is None else f"{100 * r.voice_word_error:.1f}"
         cells.append(
             [
                 *(r.network.partition("/")[0][:32], r.side, str(r.captured), str(r.missed)),
                 *map(_text, (r.p50_ms, r.p95_ms, r.p99_ms, r.gap_p99_ms, r.longest_gap_ms)),
                 *(str(r.freezes), _text(r.frozen_ms / 1e3, 1), _text(r.drift_ms), _text(r.bits_per_s / 1e3)),
-                *("-" if x is None else f"{100 * x:.1f}" for x in voice),
+                voice,
             ]
         )
     widths = [max(len(line[i]) for line in cells) for i in range(len(HEADINGS))]

@@ -1,7 +1,7 @@
 """One WebRTC connection, as both the service and our headless peer use it.
 
 Promises: nothing that the other side sends gets past this class as anything but a typed error or a callback; `close`
-ends within its timeout whatever hangs; a peer that vanishes without goodbye is noticed within 6 s; with no ICE
+ends within its timeout whatever hangs; a peer that vanishes without goodbye is noticed within 3 s; with no ICE
 servers given, no host outside is contacted. `on_state` is told connecting, connected and then, once, failed (lost, or
 never came up) or closed (goodbye by either side); after that only `close` is useful.
 

@@ -10,6 +10,7 @@ the link was last found full; beyond that the link has grown, and it rises fast 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from aiortc.rate import (
@@ -23,7 +24,9 @@ from aiortc.rate import (
 )
 
 WINDOW_MS = 500
-"""Over which throughput and loss are counted."""
+"""Over which throughput is counted."""
+
+LOSS_WINDOW_MS = 2000
 
 INTERVAL_MS = 250
 """Between estimates that don't fall; one that falls is told at once."""
@@ -34,6 +37,9 @@ SETTLE_MS = 500
 LEAST_BPS = 30_000
 STANDING_MS = 120.0
 TOO_MUCH_LOSS = 0.12
+SURE = 2.5
+"""Standard deviations by which loss must be more than that: of few packets many are lost now and then."""
+
 KEPT = 0.85
 DRAINED = 0.5
 """Of what arrives: what an estimate falls to, and to at least when a queue has to be emptied too."""
@@ -48,8 +54,8 @@ BELIEF = 3
 
 
 class QueueDelay:
-    """The time that packets stand in queues, ms: their delay beyond the least of the last 30 s. Of ten packets the least
-    counts, because single ones are held up by other things."""
+    """The time that packets stand in queues, ms: their delay beyond the least of the last 30 s. Single packets are held
+    up by other things, so of ten the least counts."""
 
     def __init__(self) -> None:
         self._last: deque[float] = deque(maxlen=10)
@@ -72,24 +78,21 @@ class QueueDelay:
 
 
 class Throughput:
-    """Bits per second that arrive, and the share of packets that don't, over the last `WINDOW_MS`."""
+    """Bits per second that arrive, over the last `WINDOW_MS`."""
 
     def __init__(self) -> None:
-        self._packets: deque[tuple[int, int, int]] = deque()
-        self._bytes = self._lost = 0
+        self._packets: deque[tuple[int, int]] = deque()
+        self._bytes = 0
         self._since: int | None = None
 
-    def add(self, size: int, lost: int, now_ms: int) -> None:
-        """Take a packet of `size` bytes, or the news that `lost` are missing."""
+    def add(self, size: int, now_ms: int) -> None:
+        """Take a packet of `size` bytes."""
         if self._since is None:
             self._since = now_ms
-        self._packets.append((now_ms, size, lost))
+        self._packets.append((now_ms, size))
         self._bytes += size
-        self._lost += lost
         while self._packets[0][0] <= now_ms - WINDOW_MS:
-            _, old, missing = self._packets.popleft()
-            self._bytes -= old
-            self._lost -= missing
+            self._bytes -= self._packets.popleft()[1]
 
     def bps(self, now_ms: int) -> float | None:
         """Return the rate, None before a window is over."""
@@ -97,11 +100,41 @@ class Throughput:
             return None
         return self._bytes * 8000.0 / WINDOW_MS
 
+
+class Loss:
+    """The share of packets that don't come, over the last `LOSS_WINDOW_MS`, and whether that is too much."""
+
+    def __init__(self) -> None:
+        self._packets: deque[tuple[int, int, int]] = deque()
+        self._came = self._lost = 0
+
+    def add(self, came: int, lost: int, now_ms: int) -> None:
+        """Take note of packets that came, and of some that are missing."""
+        self._packets.append((now_ms, came, lost))
+        self._came += came
+        self._lost += lost
+        while self._packets[0][0] <= now_ms - LOSS_WINDOW_MS:
+            _, came, lost = self._packets.popleft()
+            self._came -= came
+            self._lost -= lost
+
     @property
-    def loss(self) -> float:
-        """The share that is missing, 0 where too little came to tell."""
-        came = sum(1 for _, size, _ in self._packets if size)
-        return self._lost / (came + self._lost) if came + self._lost >= 20 else 0.0
+    def share(self) -> float:
+        """The share that is missing."""
+        sent = self._came + self._lost
+        return self._lost / sent if sent else 0.0
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether a queue is likely to overflow somewhere."""
+        sent = self._came + self._lost
+        chance = SURE * math.sqrt(TOO_MUCH_LOSS * (1 - TOO_MUCH_LOSS) * sent)
+        return self._lost > TOO_MUCH_LOSS * sent + chance
+
+    def forget(self) -> None:
+        """Count anew, because less will be sent from now on."""
+        self._packets.clear()
+        self._came = self._lost = 0
 
 
 class RateControl:
@@ -154,7 +187,8 @@ class Estimator:
     def __init__(self) -> None:
         self._arrivals = InterArrival((TIMESTAMP_GROUP_LENGTH_MS << INTER_ARRIVAL_SHIFT) // 1000, TIMESTAMP_TO_MS)
         self._filter, self._detector = OveruseEstimator(), OveruseDetector()
-        self._throughput, self._queue, self._rate = Throughput(), QueueDelay(), RateControl()
+        self._throughput, self._loss = Throughput(), Loss()
+        self._queue, self._rate = QueueDelay(), RateControl()
         self._streams: dict[int, int] = {}
         self._told_ms: int | None = None
         self._queue_ms = 0.0
@@ -173,7 +207,7 @@ class Estimator:
 
     def lost(self, packets: int, now_ms: int) -> None:
         """Take note that so many packets are missing."""
-        self._throughput.add(0, packets, now_ms)
+        self._loss.add(0, packets, now_ms)
 
     def add(
         self, abs_send_time: int, arrival_time_ms: int, payload_size: int, ssrc: int
@@ -182,7 +216,8 @@ class Estimator:
         share them) when it is time to tell."""
         now = arrival_time_ms
         self._streams[ssrc] = now
-        self._throughput.add(payload_size, 0, now)
+        self._throughput.add(payload_size, now)
+        self._loss.add(1, 0, now)
         self._queue_ms = self._queue.add(now - self._unwrapped_ms(abs_send_time), now)
         deltas = self._arrivals.compute_deltas(abs_send_time << 8, now, payload_size)
         if deltas is not None:
@@ -195,9 +230,10 @@ class Estimator:
         usage = self._detector.state()
         standing = self._queue_ms > STANDING_MS
         due = self._told_ms is None or now - self._told_ms >= INTERVAL_MS
-        if usage == BandwidthUsage.OVERUSING or standing or self._throughput.loss > TOO_MUCH_LOSS:
+        if usage == BandwidthUsage.OVERUSING or standing or self._loss.is_too_much:
             if self._rate.settling(now):
                 return None
+            self._loss.forget()
             self._note_fall(standing)
             self._rate.fall(arrives, self._queue_ms, now)
         elif not due:

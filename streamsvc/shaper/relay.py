@@ -9,10 +9,12 @@ late, and later where the loop is busy.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from streamsvc.shaper.link import SECOND_NS, Kind, Link
@@ -42,6 +44,9 @@ class _End(asyncio.DatagramProtocol):
         self.peer: Address | None = None
         self.other: _End
         self.packets = self.bytes = 0
+        self._waiting: list[tuple[int, int, bytes]] = []
+        self._order = count()
+        self._due: tuple[int, asyncio.TimerHandle] | None = None
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -61,11 +66,25 @@ class _End(asyncio.DatagramProtocol):
         kind = self._shaper.kind(data)
         self._link.rules = self._shaper.rules(now, kind)
         for instant in self._link.put(now, len(data), kind):
-            if instant <= now:
-                self.other.send(data)
-            else:
-                loop = asyncio.get_running_loop()
-                loop.call_at(loop.time() + (instant - now) / SECOND_NS, self.other.send, data)
+            # In the order of coming where instants are the same, which timers of their own would not keep.
+            heapq.heappush(self._waiting, (instant, next(self._order), data))
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Send what is due, and come back for the rest."""
+        now = time.monotonic_ns()
+        while self._waiting and self._waiting[0][0] <= now:
+            self.other.send(heapq.heappop(self._waiting)[2])
+        due = self._waiting[0][0] if self._waiting else None
+        if due is not None and (self._due is None or due < self._due[0]):
+            if self._due is not None:
+                self._due[1].cancel()
+            timer = asyncio.get_running_loop().call_later((due - now) / SECOND_NS, self._on_time)
+            self._due = due, timer
+
+    def _on_time(self) -> None:
+        self._due = None
+        self._pass_on()
 
     def send(self, data: bytes) -> None:
         if self._transport is not None and self.peer is not None and not self._transport.is_closing():
@@ -75,6 +94,8 @@ class _End(asyncio.DatagramProtocol):
         """An end that isn't there any more is no error of ours."""
 
     def close(self) -> None:
+        if self._due is not None:
+            self._due[1].cancel()
         if self._transport is not None:
             self._transport.close()
 
