@@ -45,6 +45,7 @@ def _settings(arguments: argparse.Namespace) -> config.Settings:
         "server.tls_cert": arguments.tls_cert,
         "server.tls_key": arguments.tls_key,
         "ledger.path": arguments.ledger,
+        "recording.folder": arguments.record,
         "view.device": arguments.device,
         "speech.enabled": False if arguments.no_speech else None,
         "log.level": arguments.log_level,
@@ -103,6 +104,7 @@ def peer(arguments: argparse.Namespace) -> int:
         appearance=AppearanceSettings(backdrop=arguments.backdrop),
         save=arguments.save,
         insecure=arguments.insecure,
+        agrees=arguments.agree_to_recording,
     )
     figures = asyncio.run(_until_signalled(HeadlessPeer(options, lambda c: print(c.text, flush=True)), arguments))
     latencies = sorted((shown - captured) / 1e6 for captured, shown in figures.views)
@@ -299,6 +301,7 @@ def probe(arguments: argparse.Namespace) -> int:
 
     from streamsvc.probe import ProbeOptions, run_probe
     from streamsvc.probe.report import compare_table, table, write
+    from streamsvc.shaper import parse_network
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     options = ProbeOptions(
@@ -318,6 +321,7 @@ def probe(arguments: argparse.Namespace) -> int:
         eye=arguments.eye,
         insecure=arguments.insecure,
         browser=arguments.browser,
+        network=None if arguments.network is None else parse_network(arguments.network),
     )
 
     def tell(line: str) -> None:
@@ -366,6 +370,7 @@ def _add_serve_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--tls-cert", type=Path, metavar="F", help="certificate chain, PEM: serves HTTPS")
     p.add_argument("--tls-key", type=Path, metavar="F", help="private key of the certificate, PEM")
     p.add_argument("--ledger", type=Path, metavar="F", help="append a JSON line for every frame set and speech pass")
+    p.add_argument("--record", type=Path, metavar="DIR", help="let calls be recorded there, where everybody agrees")
     p.add_argument("--device", choices=("cpu", "cuda"), help="where views are computed (cpu)")
     p.add_argument("--no-speech", action="store_true", help="do not translate; voices pass through")
     p.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="least severe message told")
@@ -394,6 +399,7 @@ def _add_peer_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--source", help="spoken language, or auto")
     p.add_argument("--glossary", type=Path, metavar="F", help="names and terms to spell like this, one a line")
     p.add_argument("--save", type=Path, metavar="DIR", help="save view.mp4, speech.wav, captions and transcript there")
+    p.add_argument("--agree-to-recording", action="store_true", help="let others record the call; otherwise say no")
     p.add_argument("--duration", type=float, metavar="S", help="seconds to take part (until interrupted)")
     p.add_argument("--insecure", action="store_true", help="accept a self-signed certificate")
 
@@ -413,6 +419,12 @@ def _add_probe_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--set", action="append", metavar="K=V", help="parameter of the policy; repeatable")
     p.add_argument("--browser", action="store_true", help="take part with our page in headless Chromium")
     p.add_argument("--compare", action="append", metavar="URL", help="probe this server too; repeatable")
+    p.add_argument(
+        "--network",
+        metavar="NAME|RULES",
+        help="lead the call through a bad network: lossy, bursty, lost-twice, narrowing, mobile, or rules like "
+        "delay=50,jitter=20,loss=5",
+    )
     p.add_argument(
         "--role", choices=("both", "send", "watch"), default="both", help="halves on two hosts (%(default)s)"
     )

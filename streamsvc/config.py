@@ -60,7 +60,7 @@ class Limits(Section, frozen=True, kw_only=True):
 
     max_connections: Annotated[
         int,
-        Meta(ge=1, le=100_000, description="signalling WebSockets, joined or not, and WHIP or WHEP sessions at once"),
+        Meta(ge=1, le=100_000, description="signalling WebSockets, joined or not, WHIP or WHEP sessions, set-ups"),
     ] = 128
     max_rooms: Annotated[int, Meta(ge=1, le=10_000, description="rooms at once")] = 32
     max_participants: Annotated[int, Meta(ge=1, le=20_000, description="participants at once, in all rooms")] = 64
@@ -71,6 +71,8 @@ class Limits(Section, frozen=True, kw_only=True):
     answer_timeout_s: Annotated[
         float, Meta(ge=0.1, le=15, description="longest time to answer one message, an offer above all")
     ] = 12.0
+    max_setups: Annotated[int, Meta(ge=0, le=1000, description="rigs being set up at once, a process each")] = 4
+    setup_idle_s: Annotated[float, Meta(ge=0.1, le=3600, description="after which an idle set-up ends")] = 120.0
     outbox: Annotated[
         int, Meta(ge=1, le=10_000, description="messages waiting for a client; one that doesn't read is closed")
     ] = 64
@@ -147,6 +149,20 @@ class Ledger(Section, frozen=True, kw_only=True):
     path: Annotated[Path | None, Meta(description="JSON lines, appended to; none keeps no file")] = None
 
 
+class Recording(Section, frozen=True, kw_only=True):
+    """Calls that are kept, where everybody in them agrees; docs/security.md says what that means."""
+
+    folder: Annotated[Path | None, Meta(description="where recordings are written; none: calls can't be recorded")] = (
+        None
+    )
+    answer_s: Annotated[float, Meta(ge=5, le=600, description="time to agree, after which the answer is no")] = 30.0
+    max_minutes: Annotated[float, Meta(ge=0.1, le=1440, description="longest recording")] = 120.0
+    max_recordings: Annotated[int, Meta(ge=1, le=1000, description="recordings at once, a process each")] = 8
+    least_free_mib: Annotated[
+        int, Meta(ge=1, le=1 << 30, description="a recording ends before less than this is free on the disk")
+    ] = 1024
+
+
 class Log(Section, frozen=True, kw_only=True):
     """What is told on stderr."""
 
@@ -164,6 +180,7 @@ class Settings(Section, frozen=True, kw_only=True):
     speech: Speech = Speech()
     worker: Worker = Worker()
     ledger: Ledger = Ledger()
+    recording: Recording = Recording()
     log: Log = Log()
 
 

@@ -20,7 +20,7 @@ from streamsvc.frames.link import WorkerSettings
 from streamsvc.ledger import Ledger
 from streamsvc.ledger.live import LiveBoard
 from streamsvc.ledger.metrics import Metrics
-from streamsvc.session import CallHub
+from streamsvc.session import CallHub, health
 from streamsvc.signalling.listener import run_server
 from streamsvc.signalling.server import create_app
 
@@ -57,6 +57,7 @@ class Service:
         self.settings = settings
         clock = MonotonicClock()
         self.metrics, self.board = Metrics(), LiveBoard()
+        self._loop = health.watch(self.metrics.registry)
         self.ledger = Ledger(settings.ledger.path, listeners=[self.metrics.add, self.board.add], now_ns=clock.now_ns)
         self.worker = LocalWorker(
             worker_settings(settings, extra_stage_ms=extra_stage_ms), clock, hang_s=settings.worker.hang_s
@@ -98,11 +99,14 @@ class Service:
             # The first connection of a process loads libraries and makes keys; no call should wait for that.
             await Connection().close()
             await self.worker.start()
+            self._loop.start()
             await run_server(app, server.host, server.port, server.tls_cert, server.tls_key, ready, stop)
         finally:
+            self._loop.stop()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.hub.close(), CLOSE_S)
             await close_all(CLOSE_S)
+            await app.state.close()
             await self.worker.stop()
             await asyncio.to_thread(self.ledger.close)
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamsvc.calibrate import Board, Detection, View, boards
+from streamsvc.calibrate import Board, Detection, View, sheet
 from streamsvc.calibrate.projection import Array, project, rotation
 from streamsvc.frames import Camera
 
@@ -100,7 +100,7 @@ def render(camera: Camera, board: Board, pose: tuple[Array, Array], seed: int = 
 def _sheet(board: Board) -> tuple[NDArray[np.uint8], int]:
     """The printed board, slightly soft, and the pixels of a square's side."""
     dpi = round(0.0254 * 40 / board.square)
-    return cv2.GaussianBlur(boards.draw(board, dpi), (0, 0), 1.0), round(board.square * dpi / 0.0254)
+    return cv2.GaussianBlur(sheet.draw(board, dpi), (0, 0), 1.0), round(board.square * dpi / 0.0254)
 
 
 @cache

@@ -59,6 +59,7 @@ async def serving(
         stop.set()
         if not task.cancelled():
             await task
+        await app.state.close()
 
 
 def get(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, Any, bytes]:

@@ -17,11 +17,12 @@ import pytest
 from calibration_scene import SIZE, board_poses, corners, inside, make_cameras, make_views, render
 
 from streamsvc.cache import cache_dir
-from streamsvc.calibrate import CalibrationError, Detection, Detector, View, boards, calibrate, parse_board, picture
+from streamsvc.calibrate import CalibrationError, Detection, Detector, View, calibrate, parse_board, picture, sheet
+from streamsvc.calibrate.boards import Gray
 from streamsvc.calibrate.choose import NOVEL, choose, difference
 from streamsvc.calibrate.gather import gather_folder, list_pictures
 from streamsvc.calibrate.layout import cameras_of
-from streamsvc.calibrate.live import Collector, OnPicture, gather_live
+from streamsvc.calibrate.live import Collector, Look, OnPicture, gather_live
 from streamsvc.cli import main
 from streamsvc.frames import Camera, load_rig
 from streamsvc.view.rectify import rectify_pair
@@ -340,7 +341,7 @@ class CountingDetector(Detector):
 
     looks = 0
 
-    def find(self, gray: boards.Gray, *, thorough: bool = True) -> Detection | None:
+    def find(self, gray: Gray, *, thorough: bool = True) -> Detection | None:
         self.looks += 1
         return super().find(gray, thorough=thorough)
 
@@ -379,9 +380,9 @@ def test_a_look_is_kept_when_the_board_rests_somewhere_new() -> None:
     views = make_views(cameras, parse_board(CHESSBOARD), 3, 0.0)
     collector = Collector({"cam0": SIZE}, 2)
     offers = [collector.offer(v.found) for v in (views[0], views[0], views[0], views[1], views[2], views[2])]
-    assert offers == [False, True, False, False, False, True]
+    assert offers == [Look.MOVING, Look.KEPT, Look.KNOWN, Look.MOVING, Look.MOVING, Look.KEPT]
     assert collector.done
-    assert not collector.offer({})
+    assert collector.offer({}) is Look.UNSEEN
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
@@ -397,6 +398,6 @@ def test_the_picture_of_the_rig_shows_every_camera(count: int) -> None:
 
 def test_a_drawing_that_would_be_unreasonable_is_refused() -> None:
     with pytest.raises(CalibrationError, match="too large"):
-        boards.draw(parse_board("chessboard:30x30:0.5"), 300)
+        sheet.draw(parse_board("chessboard:30x30:0.5"), 300)
     with pytest.raises(CalibrationError, match="12 are needed"):
-        boards.draw(parse_board("chessboard:9x6:0.001"), 100)
+        sheet.draw(parse_board("chessboard:9x6:0.001"), 100)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamsvc.frames import rigsetup
 from streamsvc.signalling import messages as m
 
 CLIENT: list[m.ClientMessage] = [
@@ -29,6 +30,7 @@ CLIENT: list[m.ClientMessage] = [
     m.Candidate(candidate="candidate:1 1 udp 1 192.0.2.1 9 typ host", sdp_mid="0"),
     m.Candidate(candidate=None),
     m.Configure(speech=m.SpeechSettings(parameters={"n": 3.0})),
+    m.Record(action="agree"),
     m.Leave(),
 ]
 SERVER: list[m.ServerMessage] = [
@@ -36,6 +38,8 @@ SERVER: list[m.ServerMessage] = [
     m.Answer(sdp="v=0\r\n"),
     m.Candidate(candidate="candidate:1"),
     m.Configured(settings={}),
+    m.Recording(state="asked", by="Bo", asks_you=True, left_s=30.0),
+    m.Recording(state="off", code="stopped", message="Bo stopped the recording; it is kept"),
     m.Peers(peers=[], screen={"centre": [0, 0, 0]}),
     m.Notice(code="no-rig", message="the picture passes through"),
     m.Error(code="room-full", message="full", re="join"),
@@ -59,6 +63,36 @@ def trace(stages: int, name: str = "blend") -> m.FrameTrace:
     )
 
 
+SEEN = rigsetup.CameraSeen(
+    name="camera 1", corners=[(1.5, 2.0)], blurred=False, views=3, zones=[1] * 9, covered=0.4, rms_px=None
+)
+SETUP: list[tuple[str, msgspec.Struct]] = [
+    ("setup_up", rigsetup.Begin(board="chessboard:9x6:0.025", cameras=["camera 1", "camera 2"])),
+    ("setup_down", rigsetup.Begun(wanted=15)),
+    (
+        "setup_down",
+        rigsetup.Seen(
+            state="kept",
+            why=None,
+            views=3,
+            cameras=[SEEN],
+            next=rigsetup.Next(do="place", cameras=["camera 1"], zone=2),
+            enough=False,
+            rms_px=0.3,
+            trouble=rigsetup.Trouble(code="degenerate", message="tilt it"),
+        ),
+    ),
+    (
+        "setup_down",
+        rigsetup.Solved(
+            rig={"version": 1},
+            rms_px=0.2,
+            cameras=[rigsetup.CameraFit(name="camera 1", rms_px=0.2, views=15, covered=0.6)],
+            warnings=[],
+            picture=b"png",
+        ),
+    ),
+]
 OTHERS: list[tuple[str, msgspec.Struct]] = [
     ("viewpoint", m.ViewpointMessage(t_us=1, eyes=[(0.0, 0.1, -0.6)])),
     (
@@ -212,7 +246,7 @@ def _valid(schema: dict[str, Any], value: Any, defs: dict[str, Any]) -> bool:
     """Check by the part of JSON Schema 2020-12 that the export uses; an unknown keyword fails."""
     known = {"title", "description", "default", "discriminator", "$ref", "anyOf", "type", "enum", "const", "properties"}
     known |= {"required", "additionalProperties", "items", "prefixItems", "minItems", "maxItems", "minLength"}
-    known |= {"maxLength", "pattern", "minimum", "maximum"}
+    known |= {"maxLength", "pattern", "minimum", "maximum", "contentEncoding"}
     assert schema.keys() <= known, schema.keys() - known
     if "$ref" in schema:
         return _valid(defs[schema["$ref"].removeprefix("#/$defs/")], value, defs)
@@ -257,13 +291,17 @@ def _valid(schema: dict[str, Any], value: Any, defs: dict[str, Any]) -> bool:
 def test_every_message_fits_the_exported_schema_and_others_do_not() -> None:
     schema = json.loads(msgspec.json.encode(m.json_schema()))
     defs = schema["$defs"]
-    rows = [("client", x) for x in CLIENT] + [("server", x) for x in SERVER] + OTHERS
+    rows = [("client", x) for x in CLIENT] + [("server", x) for x in SERVER] + OTHERS + SETUP
     for union, message in rows:
         value = json.loads(m.encode(message))
         assert _valid(schema["properties"][union], value, defs), (union, value)
         assert not _valid(schema["properties"][union], {**value, "type": "dance"}, defs) or union == "viewpoint"
     covered = {type(x).__name__ for _, x in rows} | {
+        "CameraFit",
+        "CameraSeen",
         "CameraTrack",
+        "Next",
+        "Trouble",
         "SpeechSettings",
         "ViewSettings",
         "AppearanceSettings",

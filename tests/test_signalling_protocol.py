@@ -23,6 +23,7 @@ from streamsvc.signalling.messages import (
     Join,
     Leave,
     Offer,
+    Record,
     SignallingError,
     encode,
 )
@@ -47,6 +48,7 @@ def test_join_offer_candidate_configure_offer_leave_is_the_ordinary_way() -> Non
     c, _ = conversation()
     go(c, JOIN)
     go(c, Configure())
+    go(c, Record(action="ask"))
     go(c, Offer(sdp="v=0"))
     go(c, Candidate(candidate=None))
     go(c, Offer(sdp="v=0"))
@@ -55,7 +57,7 @@ def test_join_offer_candidate_configure_offer_leave_is_the_ordinary_way() -> Non
     assert c.take(encode(JOIN), 0).message is None
 
 
-@pytest.mark.parametrize("message", [Offer(sdp="v=0"), Candidate(candidate="x"), Configure()])
+@pytest.mark.parametrize("message", [Offer(sdp="v=0"), Candidate(candidate="x"), Configure(), Record(action="ask")])
 def test_nothing_is_allowed_before_join(message: ClientMessage) -> None:
     c, _ = conversation()
     step = c.take(encode(message), 0)

@@ -15,6 +15,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import websockets.exceptions
 from cryptography import x509
@@ -38,6 +39,8 @@ from streamsvc.signalling.messages import (
     Notice,
     Offer,
     Peers,
+    Record,
+    Recording,
     SignallingError,
     ViewSettings,
     decode_server,
@@ -159,6 +162,10 @@ async def test_two_people_join_negotiate_configure_and_leave(web: Path) -> None:
         await ana.candidate(Candidate(candidate="candidate:1"))
         configured = await ana.configure(Configure(view=ViewSettings(width=320)))
         assert configured.settings["view"] == {"width": 320}
+        assert await ana.record(Record(action="ask")) == Recording(state="off")
+        s.hub.raises["record"] = SignallingError("not-recording", "this service does not record")
+        with pytest.raises(SignallingError, match="does not record"):
+            await ana.record(Record(action="ask"))
         news = ana.messages()
         assert await anext(news) == Peers(peers=[])
         async with s.client() as bo:
@@ -169,7 +176,14 @@ async def test_two_people_join_negotiate_configure_and_leave(web: Path) -> None:
         assert await anext(news) == Peers(peers=[])
         await ana.leave()
         assert [m async for m in news] == []
-    assert [what for session, what in s.hub.calls if session == "s1"] == ["offer", "candidate", "configure", "leave"]
+    assert [what for session, what in s.hub.calls if session == "s1"] == [
+        "offer",
+        "candidate",
+        "configure",
+        "record",
+        "record",
+        "leave",
+    ]
     assert s.hub.rooms.statistics().participants == 0
 
 
@@ -194,6 +208,35 @@ async def test_participant_leaves_once_when_the_socket_vanishes(web: Path) -> No
         assert s.hub.calls.count(("s1", "leave")) == 1
         async with s.client() as again:
             await again.join(JOIN)
+
+
+async def test_who_vanished_has_the_session_again_on_another_socket(web: Path) -> None:
+    async with serving(web) as s:
+        s.hub.waits = True
+        ana = s.client()
+        await ana.open()
+        joined = await ana.join(JOIN)
+        assert joined.resume == "s1" and not joined.resumed
+        await ana.abandon()
+        async with s.client() as again:
+            back = await again.join(msgspec.structs.replace(JOIN, resume=joined.resume))
+            assert back.resumed and back.session == joined.session
+            s.hub.push("s1", Notice(code="x", message="to the new socket"))
+            assert await anext(again.messages()) == Notice(code="x", message="to the new socket")
+        await s.hub.left.wait()
+        assert s.hub.calls.count(("s1", "leave")) == 1 and s.hub.calls.count(("s1", "detach")) <= 1
+
+
+async def test_an_old_socket_does_not_end_what_a_new_one_has_taken_up(web: Path) -> None:
+    async with serving(web) as s:
+        old = s.client()
+        await old.open()
+        joined = await old.join(JOIN)
+        async with s.client() as new:
+            await new.join(msgspec.structs.replace(JOIN, resume=joined.resume))
+            await old.leave()
+            assert (await new.offer(Offer(sdp="v=0"))).sdp == "answer to 3"
+            assert ("s1", "leave") not in s.hub.calls and ("s1", "detach") not in s.hub.calls
 
 
 # Input that is wrong: told, and the connection goes on.

@@ -7,7 +7,7 @@ import { Problem } from "./words.js";
 
 const GATHER_MS = 2000;
 const CONNECT_MS = 20_000;
-const DISCONNECTED_MS = 5000;
+const DISCONNECTED_MS = 1000;
 // A viewpoint that can't leave at once is stale by the time it could.
 const STALE_BYTES = 16_384;
 
@@ -24,7 +24,7 @@ export class Call {
   #lostTimer = null;
   #connected;
 
-  constructor(iceServers) {
+  constructor(iceServers, patience = CONNECT_MS) {
     if (typeof RTCPeerConnection === "undefined") throw new Problem("no-webrtc");
     const pc = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
     this.#pc = pc;
@@ -39,7 +39,7 @@ export class Call {
       }
     };
     this.#connected = new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Problem("media-failed")), CONNECT_MS);
+      const timer = setTimeout(() => reject(new Problem("media-failed")), patience);
       pc.onconnectionstatechange = () => {
         clearTimeout(this.#lostTimer);
         if (pc.connectionState === "connected") {
@@ -55,6 +55,10 @@ export class Call {
       };
     });
     this.#connected.catch(() => {}); // whoever waits is told; nobody may be waiting
+  }
+
+  get connected() {
+    return this.#pc.connectionState === "connected";
   }
 
   #open(label, options) {

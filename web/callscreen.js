@@ -10,6 +10,7 @@ import { CutoutView } from "./cutout.js";
 import { EyeSettings } from "./eyesettings.js";
 import { EyeWindow } from "./eyewindow.js";
 import { Meter } from "./meter.js";
+import { RecordingControl } from "./recording.js";
 import { ShownReporter } from "./shown.js";
 import { Toolbar } from "./toolbar.js";
 import { ViewpointControl } from "./viewpoint.js";
@@ -41,6 +42,7 @@ export class CallScreen {
   #cutout;
   #window = null;
   #follower;
+  #recording;
 
   constructor(root, media, leave) {
     this.#root = root;
@@ -60,6 +62,10 @@ export class CallScreen {
       commits: () => this.#captions.saved(),
       correct: (on) => (this.#captions.corrected = on),
       camera: (on) => this.#stopCameras(on),
+      notice: (code, message) => this.#notice(code, message),
+    });
+    this.#recording = new RecordingControl(root, {
+      say: (action) => this.#session?.record(action),
       notice: (code, message) => this.#notice(code, message),
     });
     this.#follower = new EyeWindow(
@@ -121,6 +127,7 @@ export class CallScreen {
       this.#controls.show(settings);
       this.#cutout.view = settings.view;
     });
+    on("recording", (message) => this.#recording.take(message));
     on("notice", ({ code, message }) => this.#notice(code, message));
     on("caption", (message) => this.#captions.take(message));
     on("packed", (message) => this.#warped.told(message));
@@ -137,6 +144,7 @@ export class CallScreen {
   detach() {
     this.#endConnection();
     this.#follower.stop();
+    this.#recording.end();
     this.#warped.stop();
     this.#cutout.stop();
     this.#viewpoint?.stop();
@@ -161,6 +169,7 @@ export class CallScreen {
 
   #joined(joined) {
     this.#controls.fill(joined);
+    this.#recording.begin(joined.records);
     this.#cutout.view = joined.settings.view;
     this.#captions.keepTentative([]);
     this.#peers(joined.peers, null);

@@ -1,10 +1,12 @@
 // The left half of the join screen: find devices, choose and order cameras with live previews, choose a microphone,
-// load a rig. What is chosen lives in LocalMedia; this file only shows it.
+// load a rig, or use the one that is remembered. What is chosen lives in LocalMedia; this file only shows it.
 
+import { CameraList } from "./cameralist.js";
 import { devicesBlocked, findDevices, listDevices, permission } from "./devices.js";
-import { element, fillSelect } from "./dom.js";
+import { fillSelect } from "./dom.js";
 import { LevelMeter } from "./level.js";
 import { readRig } from "./rig.js";
+import { forgetRig, recallRig, rememberRig } from "./rigstore.js";
 import { Problem } from "./words.js";
 
 const SIZES = ["320×240", "640×480", "1280×720"];
@@ -13,7 +15,9 @@ export class Chooser {
   #ui;
   #media;
   #tell;
+  #list;
   #devices = { cameras: [], microphones: [] };
+  #rigDevices = []; // the remembered rig's, in its order
   #level = new LevelMeter();
   #found = false;
   #ask = false; // only once it is known that devices don't open by themselves
@@ -24,6 +28,7 @@ export class Chooser {
     this.#tell = tell;
     this.#ui = Object.fromEntries([...root.querySelectorAll("[data-ui]")].map((e) => [e.dataset.ui, e]));
     const ui = this.#ui;
+    this.#list = new CameraList(ui.cameras, media, (action) => this.#try(action), (i) => this.#nameOf(i));
     ui.find.onclick = () => this.find();
     ui.microphone.onchange = () => this.#try(() => this.#pickMicrophone(ui.microphone.value));
     fillSelect(ui.size, SIZES.map((s) => [s, s]), "640×480");
@@ -32,6 +37,14 @@ export class Chooser {
     ui.norig.onclick = () => this.#try(() => this.#loadRig(null));
     media.addEventListener("change", () => this.#draw());
     navigator.mediaDevices?.addEventListener?.("devicechange", () => this.#refresh());
+    this.useRig(recallRig() ?? { rig: null, devices: [], name: "" });
+  }
+
+  // Use a rig, or none; `devices` are the ids of its cameras, as far as they are known.
+  useRig({ rig, devices, name }) {
+    this.#media.rig = rig;
+    this.#rigDevices = devices;
+    this.#ui.rigname.textContent = name;
     this.#draw();
   }
 
@@ -75,7 +88,9 @@ export class Chooser {
   }
 
   async #open(count) {
-    for (const device of this.#devices.cameras) {
+    const place = (d) => (this.#rigDevices.indexOf(d.deviceId) + 1 || Infinity);
+    const inOrder = [...this.#devices.cameras].sort((a, b) => Math.sign(place(a) - place(b)) || 0);
+    for (const device of inOrder) {
       if (this.#media.slots.length >= count) break;
       if (!this.#media.slots.some((s) => s.deviceId === device.deviceId)) await this.#media.addCamera(device);
     }
@@ -102,6 +117,9 @@ export class Chooser {
       throw problem;
     } finally {
       this.#ui.rig.value = "";
+      this.#rigDevices = [];
+      if (this.#media.rig) rememberRig({ rig: this.#media.rig, devices: [], name: file.name });
+      else forgetRig();
       this.#ui.rigname.textContent = this.#media.rig ? file.name : "";
       this.#draw();
     }
@@ -134,14 +152,19 @@ export class Chooser {
 
   #draw() {
     const ui = this.#ui;
-    const { slots, rig } = this.#media;
+    const { rig } = this.#media;
     ui.find.hidden = this.#found || !this.#ask;
     ui.chosen.hidden = !this.#found;
     ui.norig.hidden = !rig;
     ui.size.disabled = Boolean(rig);
-    const rest = this.#devices.cameras.filter((d) => !slots.some((s) => s.deviceId === d.deviceId));
-    ui.cameras.replaceChildren(...slots.map((s, i) => this.#tile(s, i)), ...rest.map((d) => this.#offer(d)));
+    this.#list.draw(this.#devices.cameras);
     ui.advice.textContent = this.#advice();
+  }
+
+  #nameOf(index) {
+    const { rig } = this.#media;
+    const warn = Boolean(rig && index >= rig.cameras.length);
+    return { text: warn ? "not in the rig" : this.#media.nameOf(index), warn };
   }
 
   #advice() {
@@ -152,43 +175,5 @@ export class Chooser {
     if (rig) return `${rig.cameras.length} calibrated cameras: others can look at you from their own eye position.`;
     if (!slots.length) return "No camera chosen: you are heard, not seen.";
     return "Without a rig file your first camera is shown as it is, and your voice is translated.";
-  }
-
-  #tile(slot, index) {
-    const { slots, rig } = this.#media;
-    const video = element("video", { muted: true, autoplay: true, playsInline: true });
-    video.srcObject = slot.track ? new MediaStream([slot.track]) : null;
-    const surplus = rig && index >= rig.cameras.length;
-    const name = surplus ? "not in the rig" : this.#media.nameOf(index);
-    const button = (text, label, action, disabled = false) =>
-      element("button", { type: "button", className: "small", textContent: text, ariaLabel: label, title: label, disabled, onclick: action });
-    const bar = element("div", { className: "tile-bar" });
-    bar.append(
-      element("span", { className: surplus ? "badge warn" : "badge", textContent: name }),
-      element("span", { className: "tile-label", textContent: slot.label, title: slot.label }),
-    );
-    if (slots.length > 1) {
-      bar.append(
-        button("↑", `Move ${slot.label} up`, () => this.#media.moveCamera(slot.deviceId, -1), index === 0),
-        button("↓", `Move ${slot.label} down`, () => this.#media.moveCamera(slot.deviceId, 1), index === slots.length - 1),
-      );
-    }
-    bar.append(button("✕", `Do not use ${slot.label}`, () => this.#media.removeCamera(slot.deviceId)));
-    const tile = element("li", { className: "tile" });
-    tile.append(video, bar);
-    return tile;
-  }
-
-  #offer(device) {
-    const item = element("li", { className: "tile unused" });
-    item.append(
-      element("button", {
-        type: "button",
-        className: "add",
-        textContent: `+ ${device.label}`,
-        onclick: () => this.#try(() => this.#media.addCamera(device)),
-      }),
-    );
-    return item;
   }
 }

@@ -20,8 +20,8 @@ export class JoinScreen {
   #enter;
   #busy = false;
 
-  // `enter` takes what `join` says and rejects with a Problem.
-  constructor(root, media, enter) {
+  // `enter` takes what `join` says and rejects with a Problem; `setUp` takes the token and shows the set-up of a rig.
+  constructor(root, media, enter, setUp) {
     this.#media = media;
     this.#enter = enter;
     this.#form = root.querySelector("#form");
@@ -33,6 +33,10 @@ export class JoinScreen {
       this.#submit();
     };
     this.#fields.viewer.onchange = () => this.#draw();
+    root.querySelector("[data-ui=setup]").onclick = () => {
+      this.away();
+      setUp(this.#fields.token.value);
+    };
     this.#part("again").onclick = () => this.#retry();
     this.#draw();
   }
@@ -61,6 +65,13 @@ export class JoinScreen {
     this.#draw();
     this.tell(problem ?? null);
     if (!problem && devicesBlocked()) this.begin();
+  }
+
+  // Back from a set-up, with the rig that it made ({rig, devices, name}) or none, or a problem.
+  async resume(made, problem) {
+    if (made) this.#chooser.useRig(made);
+    if (this.#media.slots.length || this.#media.microphone) await this.#chooser.find();
+    if (problem) this.tell(problem);
   }
 
   tell(problem) {

@@ -1,17 +1,25 @@
-// Composition: the join screen, the call screen, and what connects them to a Session.
+// Composition: the join screen, the set-up of a rig, the call screen, and what connects them to a Session.
 
 import { CallScreen } from "./callscreen.js";
 import { LocalMedia } from "./devices.js";
 import { exposeHook } from "./hook.js";
 import { JoinScreen } from "./joinscreen.js";
 import { Session } from "./session.js";
+import { SetupScreen } from "./setupscreen.js";
 import { Problem } from "./words.js";
 
 const media = new LocalMedia();
 let session = null;
 
 const call = new CallScreen(document.getElementById("call"), media, () => session?.leave());
-const join = new JoinScreen(document.getElementById("join"), media, enter);
+const join = new JoinScreen(document.getElementById("join"), media, enter, (token) => {
+  show("setup");
+  setup.open(token);
+});
+const setup = new SetupScreen(document.getElementById("setup"), media, (made, problem) => {
+  show("join");
+  join.resume(made, problem);
+});
 
 exposeHook({
   state: () => (session && session.state !== "ended" ? session.state : "idle"),
@@ -48,6 +56,7 @@ function show(screen) {
   if (document.body.dataset.screen === screen) return;
   document.body.dataset.screen = screen;
   document.getElementById("join").hidden = screen !== "join";
+  document.getElementById("setup").hidden = screen !== "setup";
   document.getElementById("call").hidden = screen !== "call";
   if (screen === "call") {
     join.away();
@@ -55,5 +64,8 @@ function show(screen) {
   }
 }
 
-addEventListener("pagehide", () => session?.leave());
+addEventListener("pagehide", () => {
+  session?.leave();
+  setup.halt();
+});
 join.begin();

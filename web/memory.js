@@ -8,6 +8,14 @@ export function recall(key, storage = localStorage) {
   }
 }
 
+export function forget(key, storage = localStorage) {
+  try {
+    storage.removeItem(`streamsvc.${key}`);
+  } catch {
+    // see above
+  }
+}
+
 export function remember(key, value, storage = localStorage) {
   try {
     storage.setItem(`streamsvc.${key}`, value);

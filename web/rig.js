@@ -7,14 +7,22 @@ const MAX_CAMERAS = 16;
 
 // Return the decoded rig; throws Problem("bad-rig") that says what is wrong.
 export async function readRig(file) {
-  const no = (why) => new Problem("bad-rig", `${file.name}: ${why}`);
-  if (file.size > MAX_BYTES) throw no(`has ${file.size} bytes; a rig has at most ${MAX_BYTES}`);
+  if (file.size > MAX_BYTES) throw bad(file.name, `has ${file.size} bytes; a rig has at most ${MAX_BYTES}`);
   let rig;
   try {
     rig = JSON.parse(await file.text());
   } catch {
-    throw no("is not JSON");
+    throw bad(file.name, "is not JSON");
   }
+  checkRig(rig, file.name);
+  return rig;
+}
+
+const bad = (name, why) => new Problem("bad-rig", `${name}: ${why}`);
+
+// Throw Problem("bad-rig") that says what is wrong with a decoded rig called `name`.
+export function checkRig(rig, name) {
+  const no = (why) => bad(name, why);
   if (rig?.version !== 1) throw no("needs \"version\": 1");
   const cameras = rig.cameras;
   if (!Array.isArray(cameras) || !cameras.length || cameras.length > MAX_CAMERAS) {
@@ -29,5 +37,4 @@ export async function readRig(file) {
     }
   }
   if (new Set(cameras.map((c) => c.name)).size !== cameras.length) throw no("two cameras have one name");
-  return rig;
 }

@@ -1,14 +1,27 @@
-// A call that survives its connections: joins, and when the line breaks joins again by itself, with growing pauses.
+// A call that survives its connections: joins, and when the line breaks takes the call up again by itself, with growing
+// pauses. The service keeps the session for a while, with all its state, for whoever shows the key that `joined` brought:
+// a lost socket alone is replaced unseen, lost media are agreed on anew.
 //
 // States: idle -> joining -> in-call -> reconnecting -> in-call ...; `ended` after leave() or a refusal that waiting
-// can't mend. Events (CustomEvent, the payload in `detail`): state, joined, peers, notice, configured, caption, live,
+// can't mend. Events (CustomEvent, the payload in `detail`): state, joined, peers, notice, configured, recording, caption, live,
 // view, voice, channel.
 
 import { Call } from "./call.js";
 import { Signalling, socketUrl } from "./signalling.js";
 import { Problem } from "./words.js";
 
-const PAUSES_S = [0.5, 1, 2, 4, 8];
+// The pause before each attempt to come back, and how long each step of it may take; the last for all that follow.
+const ATTEMPTS = [
+  { pause: 0.1, patience: 2000 },
+  { pause: 0.3, patience: 3000 },
+  { pause: 1, patience: 5000 },
+  { pause: 2, patience: 8000 },
+  { pause: 4, patience: 10_000 },
+  { pause: 8, patience: 15_000 },
+];
+// The service says how things are twice a second; after such a silence nothing else will come either.
+const SILENCE_MS = 2500;
+const LISTEN_MS = 500;
 // Refusals that pass: the service may not have noticed yet that the old connection is gone.
 const PASSING = new Set([
   "unreachable", "timeout", "media-failed", "room-full", "name-taken", "service-full", "too-many-rooms", "internal",
@@ -20,6 +33,11 @@ export class Session extends EventTarget {
   #media;
   #signalling = null;
   #call = null;
+  #key = null;
+  #iceServers = [];
+  #heard = null;
+  #mending = false;
+  #untold = false; // settings were changed while there was no socket
   #wakeUp = null;
   #over = new AbortController();
 
@@ -28,6 +46,8 @@ export class Session extends EventTarget {
     super();
     this.#media = media;
     addEventListener("online", () => this.#wakeUp?.(), { signal: this.#over.signal });
+    const listening = setInterval(() => this.#listen(), LISTEN_MS);
+    this.#over.signal.addEventListener("abort", () => clearInterval(listening));
   }
 
   // Join and resolve when media flows; throws the Problem that stood in the way.
@@ -35,7 +55,8 @@ export class Session extends EventTarget {
     this.#wish = { speech: {}, view: {}, appearance: {}, ...wish };
     this.#enter("joining");
     try {
-      await this.#connect();
+      await this.#enterRoom();
+      await this.#negotiate();
     } catch (problem) {
       this.#drop();
       this.#enter("idle");
@@ -46,7 +67,13 @@ export class Session extends EventTarget {
 
   configure(change) {
     for (const part of ["speech", "view", "appearance"]) if (change[part]) Object.assign(this.#wish[part], change[part]);
-    this.#signalling?.send("configure", change);
+    if (this.#signalling?.isOpen) this.#signalling.send("configure", change);
+    else this.#untold = true;
+  }
+
+  // Ask to record the call, answer ("agree", "refuse"), or "stop".
+  record(action) {
+    this.#signalling?.send("record", { action });
   }
 
   // Send on a data channel; say whether it left.
@@ -70,25 +97,50 @@ export class Session extends EventTarget {
     this.#wakeUp?.();
   }
 
-  async #connect() {
+  // Join on a new socket; say whether the session goes on that was there before.
+  async #enterRoom(patience) {
     const signalling = new Signalling();
-    this.#signalling = signalling;
-    await signalling.open(socketUrl(location));
+    await signalling.open(socketUrl(location), patience);
     signalling.onmessage = (message) => this.#take(message);
-    const joined = await signalling.request("join", this.#wish, "joined");
+    this.#signalling?.close(true);
+    this.#signalling = signalling;
+    const wish = this.#key ? { ...this.#wish, resume: this.#key } : this.#wish;
+    const joined = await signalling.request("join", wish, "joined", patience);
+    this.#key = joined.resume;
+    this.#iceServers = joined.ice_servers;
     this.#emit("joined", joined);
-    const call = new Call(joined.ice_servers);
+    if (joined.resumed && this.#untold) {
+      const { speech, view, appearance } = this.#wish;
+      signalling.send("configure", { speech, view, appearance });
+    }
+    this.#untold = false;
+    signalling.onclose = (problem) => this.#lost(problem);
+    return joined.resumed;
+  }
+
+  async #negotiate(patience) {
+    const signalling = this.#signalling;
+    const call = new Call(this.#iceServers, patience);
     this.#call = call;
+    this.#heard = null;
     call.onview = (track) => this.#emit("view", track);
     call.onvoice = (track) => this.#emit("voice", track);
     call.onchannel = (label) => this.#emit("channel", label);
-    call.onmessage = (label, message) => this.#emit(label === "captions" ? "caption" : message.type, message);
+    call.onmessage = (label, message) => {
+      this.#heard = performance.now();
+      this.#emit(label === "captions" ? "caption" : message.type, message);
+    };
     const offer = await call.offer(this.#media.cameras(), this.#media.voice());
-    const answer = await signalling.request("offer", offer, "answer");
+    const answer = await signalling.request("offer", offer, "answer", patience);
     const broken = new Promise((_, reject) => (signalling.onclose = reject));
     await Promise.race([call.accept(answer.sdp), broken]);
     signalling.onclose = (problem) => this.#lost(problem);
     call.onlost = () => this.#lost(new Problem("media-failed"));
+  }
+
+  // A line that is dead without anybody saying so.
+  #listen() {
+    if (this.#heard !== null && performance.now() - this.#heard > SILENCE_MS) this.#lost(new Problem("media-failed"));
   }
 
   #take(message) {
@@ -99,20 +151,43 @@ export class Session extends EventTarget {
   }
 
   async #lost(problem) {
-    if (this.state !== "in-call") return;
-    this.#drop();
+    if (this.state !== "in-call" || this.#mending) return;
+    this.#mending = true;
+    try {
+      if (await this.#mendUnseen()) return;
+      await this.#comeBack(problem);
+    } finally {
+      this.#mending = false;
+    }
+  }
+
+  // Replace a lost socket under media that flow; say whether that was all that was wrong.
+  async #mendUnseen() {
+    if (this.#signalling?.isOpen || !this.#call?.connected) return false;
+    try {
+      return (await this.#enterRoom(ATTEMPTS[0].patience)) && this.state === "in-call" && this.#call.connected;
+    } catch {
+      return false;
+    }
+  }
+
+  async #comeBack(problem) {
+    this.#dropCall();
     for (let attempt = 1; ; attempt += 1) {
-      const base = PAUSES_S[Math.min(attempt, PAUSES_S.length) - 1];
+      const { pause: base, patience } = ATTEMPTS[Math.min(attempt, ATTEMPTS.length) - 1];
       const pause = base * (0.8 + 0.4 * Math.random());
       this.#enter("reconnecting", { attempt, pause, problem });
       await this.#sleep(pause);
       if (this.state === "ended") return;
       try {
-        await this.#connect();
+        if (!this.#signalling?.isOpen) await this.#enterRoom(patience);
+        if (this.state === "ended") return this.#drop();
+        await this.#negotiate(patience);
         if (this.state === "ended") return this.#drop();
         return this.#enter("in-call");
       } catch (error) {
-        this.#drop();
+        this.#dropCall();
+        this.#signalling?.close(true);
         if (this.state === "ended") return;
         problem = error;
         if (!PASSING.has(problem.code)) return this.#enter("ended", { problem });
@@ -130,10 +205,15 @@ export class Session extends EventTarget {
     });
   }
 
-  #drop() {
+  #dropCall() {
     this.#call?.close();
+    this.#call = this.#heard = null;
+  }
+
+  #drop() {
+    this.#dropCall();
     this.#signalling?.close();
-    this.#call = this.#signalling = null;
+    this.#signalling = null;
   }
 
   #enter(state, detail = {}) {

@@ -5,6 +5,7 @@ import { Problem } from "./words.js";
 
 const OPEN_MS = 8000;
 const REPLY_MS = 20_000;
+const BACK = 4000;
 
 export const socketUrl = (location) => `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}/ws`;
 
@@ -14,12 +15,16 @@ export class Signalling {
   #socket = null;
   #waiting = null;
 
+  get isOpen() {
+    return this.#socket?.readyState === WebSocket.OPEN;
+  }
+
   // Resolve when open; throws Problem("unreachable").
-  open(url) {
+  open(url, patience = OPEN_MS) {
     const socket = new WebSocket(url);
     this.#socket = socket;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => socket.close(), OPEN_MS);
+      const timer = setTimeout(() => socket.close(), patience);
       let opened = false;
       socket.onopen = () => {
         opened = true;
@@ -59,12 +64,12 @@ export class Signalling {
   }
 
   // Send and resolve with the reply; throws the Problem that the service answered, or "timeout".
-  request(type, fields, reply) {
+  request(type, fields, reply, patience = REPLY_MS) {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#waiting = null;
         reject(new Problem("timeout"));
-      }, REPLY_MS);
+      }, patience);
       const done = (settle) => (value) => {
         clearTimeout(timer);
         settle(value);
@@ -74,10 +79,11 @@ export class Signalling {
     });
   }
 
-  close() {
+  // Say goodbye, or with `back` none: then the service keeps the session for a while.
+  close(back = false) {
     this.onclose = () => {};
     this.onmessage = () => {};
-    this.#socket?.close(1000);
+    this.#socket?.close(back ? BACK : 1000);
   }
 }
 

@@ -130,7 +130,7 @@ export function explain(code, message = "") {
   return { code, ...known, text: details + known.text };
 }
 
-function sentence(message) {
+export function sentence(message) {
   const text = message[0].toUpperCase() + message.slice(1);
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }

@@ -1,4 +1,4 @@
-"""The boards that are held up to the cameras: how they are named, found in a picture, and drawn to be printed.
+"""The boards that are held up to the cameras: how they are named, and found in a picture.
 
 Points are numbered along the board's x (columns) then y (rows), metres, z = 0. A chessboard is found whole or not at
 all; a ChArUco board may be partly hidden. Invariant of a `Detection`: its points run the way that an unmirrored board
@@ -7,10 +7,7 @@ shows them; where colours tell its two ends apart, they begin at the end whose f
 
 from __future__ import annotations
 
-import struct
-import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -29,9 +26,6 @@ DICTIONARY = "5X5_100"
 MIN_CHARUCO_POINTS = 8
 MAX_SEARCH_SIDE = 1600
 """Larger pictures are reduced to this to find the board, and refined at full size."""
-
-MAX_SIDE_M = 5.0
-INCH_M = 0.0254
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,14 +110,22 @@ def parse_board(text: str) -> Board:
     if not hasattr(cv2.aruco, f"DICT_{name}"):
         known = sorted({d.removeprefix("DICT_").upper() for d in dir(cv2.aruco) if d.startswith("DICT_")})
         raise CalibrationError(f"--board: no dictionary is called {name!r}; known: {', '.join(known)}")
-    markers, held = columns * rows // 2, len(_dictionary(name).bytesList)
+    markers, held = columns * rows // 2, len(dictionary_of(name).bytesList)
     if markers > held:
         raise CalibrationError(f"--board: {columns} x {rows} squares need {markers} markers, {name} holds {held}")
     return Board(columns - 1, rows - 1, square, lengths[1], name)
 
 
-def _dictionary(name: str) -> Any:
+def dictionary_of(name: str) -> Any:
+    """Return OpenCV's dictionary of markers that is called `name`, as in `Board.dictionary`."""
     return cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, f"DICT_{name}"))
+
+
+def charuco_of(board: Board) -> Any:
+    """Return OpenCV's description of a ChArUco board."""
+    assert board.marker is not None and board.dictionary is not None
+    size = board.columns + 1, board.rows + 1
+    return cv2.aruco.CharucoBoard(size, board.square, board.marker, dictionary_of(board.dictionary))
 
 
 class Detector:
@@ -135,9 +137,7 @@ class Detector:
         if board.marker is not None:
             # Boards with an even number of squares up were printed with the other corner first before OpenCV 4.6.
             for legacy in (False, True) if board.rows % 2 else (False,):
-                charuco = cv2.aruco.CharucoBoard(
-                    (board.columns + 1, board.rows + 1), board.square, board.marker, _dictionary(board.dictionary or "")
-                )
+                charuco = charuco_of(board)
                 charuco.setLegacyPattern(legacy)
                 self._charucos.append(cv2.aruco.CharucoDetector(charuco))
 
@@ -205,7 +205,7 @@ class Detector:
             return "its pictures are mirrored: switch mirroring off in the camera's settings"
         seen = _markers(gray, self.board.dictionary or "")
         if seen >= 2:
-            return f"{seen} markers are seen but don't make this board: check COLSxROWS (squares) in --board"
+            return f"{seen} markers are seen but don't make this board: check the number of squares in --board"
         counts = {name: _markers(gray, name) for name in ("4X4_50", "4X4_1000", "5X5_1000", "6X6_1000", "7X7_1000")}
         name = max(counts, key=lambda n: counts[n])
         if counts[name] >= 3:
@@ -214,7 +214,7 @@ class Detector:
 
 
 def _markers(gray: Gray, name: str) -> int:
-    ids = cv2.aruco.ArucoDetector(_dictionary(name)).detectMarkers(gray)[1]
+    ids = cv2.aruco.ArucoDetector(dictionary_of(name)).detectMarkers(gray)[1]
     return 0 if ids is None else len(ids)
 
 
@@ -302,53 +302,3 @@ def _spread(gray: Gray, centres: Array, half: Array, samples: int = 41) -> float
     low, high = line.min(1, keepdims=True), line.max(1, keepdims=True)
     between = (line > low + 0.1 * (high - low)) & (line < low + 0.9 * (high - low))
     return float(np.median(between.sum(1) * np.linalg.norm(half, axis=1) * 2 / (samples - 1)))
-
-
-def draw(board: Board, dpi: int) -> Gray:
-    """Return the board as a picture (h, w) that is to scale when printed at `dpi`, with a margin of one square and a
-    ruler of whole centimetres; raises CalibrationError when it would be unreasonably large or coarse."""
-    scale = dpi / INCH_M
-    side = round(board.square * scale)
-    wide, high = board.columns + 1, board.rows + 1
-    if max(wide, high) * board.square > MAX_SIDE_M or (wide + 2) * (high + 2) * side * side > 400e6:
-        raise CalibrationError(f"a board of {wide} x {high} squares of {board.square:g} m at {dpi} dpi is too large")
-    if side < 12:
-        raise CalibrationError(f"a square of {board.square:g} m is {side} pixels at {dpi} dpi; 12 are needed")
-    if board.marker is None:
-        colour = np.indices((high, wide)).sum(0) % 2 * 255
-        picture = np.kron(colour, np.ones((side, side))).astype(np.uint8)
-    else:
-        charuco = cv2.aruco.CharucoBoard((wide, high), board.square, board.marker, _dictionary(board.dictionary or ""))
-        picture = np.asarray(charuco.generateImage((wide * side, high * side)), dtype=np.uint8)
-    picture = np.pad(picture, side, constant_values=255)
-    centimetre = 0.01 * side / board.square
-    length = int((picture.shape[1] - 2 * side) // centimetre)
-    base, thick = picture.shape[0] - side // 4, max(side // 60, 1)
-    for i in range(length + 1):
-        x, tick = side + round(i * centimetre), (side // 6 if i % 5 == 0 else side // 12)
-        cv2.line(picture, (x, base), (x, base - tick), 0, thick)
-    cv2.line(picture, (side, base), (side + round(length * centimetre), base), 0, thick)
-    text = f"{board}, square {board.square * 1000:g} mm: print at 100 %, check: ruler {length} cm"
-    size = min(side / 120, (wide * side) / (18.0 * len(text)))
-    cv2.putText(
-        picture, text, (side, side // 2), cv2.FONT_HERSHEY_SIMPLEX, size, 0, max(round(size * 2), 1), cv2.LINE_AA
-    )
-    return picture
-
-
-def save(board: Board, path: Path, dpi: int) -> tuple[int, int]:
-    """Write the board to `path` as a PNG that says its resolution, so that it prints to scale; returns its (width,
-    height) in millimetres on paper. Raises CalibrationError."""
-    if path.suffix.lower() != ".png":
-        raise CalibrationError(f"--save-board {path}: the name must end in .png")
-    if not 50 <= dpi <= 2400:
-        raise CalibrationError(f"--dpi must be 50 to 2400, got {dpi}")
-    picture = draw(board, dpi)
-    data = cv2.imencode(".png", picture)[1].tobytes()
-    # A square is a whole number of pixels; the resolution that is written makes up for the rounding.
-    metre = round(round(board.square * dpi / INCH_M) / board.square)
-    body = b"pHYs" + struct.pack(">IIB", metre, metre, 1)  # PNG, section 11.3.4.3: pixels a metre
-    chunk = struct.pack(">I", 9) + body + struct.pack(">I", zlib.crc32(body))
-    header = 8 + 25  # signature and IHDR, which pHYs must follow
-    path.write_bytes(data[:header] + chunk + data[header:])
-    return round(picture.shape[1] / metre * 1000), round(picture.shape[0] / metre * 1000)

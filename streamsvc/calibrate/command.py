@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamsvc.calibrate import boards, picture
+from streamsvc.calibrate import picture, sheet
 from streamsvc.calibrate.boards import Detector, parse_board
 from streamsvc.calibrate.errors import CalibrationError
 from streamsvc.calibrate.gather import VIDEOS, Gathered, Progress, gather_folder, gather_videos
@@ -52,7 +52,7 @@ def run_calibrate(
     board = parse_board(options.board)
     found: dict[str, Any] = {}
     if options.save_board is not None:
-        width, height = boards.save(board, options.save_board, options.dpi)
+        width, height = sheet.save(board, options.save_board, options.dpi)
         found["saved_board"] = {"path": str(options.save_board), "width_mm": width, "height_mm": height}
         say(f"wrote {options.save_board}: {width} x {height} mm; print at 100 % and glue it to something flat")
     given = (options.images is not None) + bool(options.cameras)

@@ -6,4 +6,8 @@ from streamsvc.errors import StreamsvcError
 
 
 class CalibrationError(StreamsvcError):
-    """What was wrong with the board, the pictures or the poses, and what to do about it."""
+    """What was wrong with the board, the pictures or the poses, and what to do about it; `code` is for programs."""
+
+    def __init__(self, message: str, code: str = "bad-calibration") -> None:
+        super().__init__(message)
+        self.code = code

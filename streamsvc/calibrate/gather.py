@@ -70,7 +70,7 @@ class Gathered:
         """Raise CalibrationError when a camera has seen no board at all, or the board is larger than was said."""
         for camera in self.sizes:
             if not any(camera in v.found for v in self.views):
-                raise CalibrationError(self._nothing(camera, detector))
+                raise CalibrationError(self._nothing(camera, detector), "no-board")
         if detector.board.marker is None:
             self._refuse_part(detector.board)
 
@@ -92,24 +92,33 @@ class Gathered:
         if larger and larger.most_common(1)[0][1] >= max(2, 0.6 * len(pictures)):
             columns, rows = larger.most_common(1)[0][0]
             raise CalibrationError(
-                f"the board has {columns} x {rows} inner corners, not {board.columns} x {board.rows}: mend --board"
+                f"the board has {columns} x {rows} inner corners, not {board.columns} x {board.rows}: mend --board",
+                "other-board",
             )
 
 
 def read_gray(path: Path) -> Gray:
     """Return the picture at `path` as gray (h, w); raises CalibrationError when it is missing or damaged."""
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        data = path.read_bytes()
     except OSError as e:
         raise CalibrationError(f"{path}: {e.strerror or e}") from None
+    return decode_gray(data, str(path))
+
+
+def decode_gray(data: bytes, what: str) -> Gray:
+    """Return the encoded picture `data` as gray (h, w); raises CalibrationError, which calls it `what`."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        gray = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+        flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
+        gray = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:
+        gray = None
     finally:
         cv2.utils.logging.setLogLevel(level)
     if gray is None:
-        raise CalibrationError(f"{path}: is not a picture that can be read, or is damaged")
+        raise CalibrationError(f"{what}: is not a picture that can be read, or is damaged", "bad-picture")
     return np.asarray(gray, dtype=np.uint8)
 
 

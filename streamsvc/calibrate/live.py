@@ -8,10 +8,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Protocol
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from streamsvc.calibrate.boards import Detection, Detector, Gray
 from streamsvc.calibrate.choose import NOVEL, difference, moved
@@ -32,6 +34,15 @@ Say = Callable[[str], None]
 OnPicture = Callable[[str, Pixels, int], None]
 
 
+class Look(StrEnum):
+    """What one look at the board was worth."""
+
+    UNSEEN = "unseen"
+    MOVING = "moving"
+    KNOWN = "known"
+    KEPT = "kept"
+
+
 class Collector:
     """Takes looks at the board, one after the other, and says which to keep. `kept` holds them."""
 
@@ -46,30 +57,41 @@ class Collector:
         counts = [sum(c in k and (len(k) > 1 or len(self._sizes) == 1) for k in self.kept) for c in self._sizes]
         return min(counts) >= self._wanted
 
-    def offer(self, found: Mapping[str, Detection]) -> bool:
-        """Take one look and return whether it's worth keeping: at rest since the last look, and new."""
+    def offer(self, found: Mapping[str, Detection]) -> Look:
+        """Take one look and say what it is worth; it's kept when it is at rest since the last look, and new."""
         last, self._last = self._last, found
-        if not found or not found.keys() <= last.keys():
-            return False
+        if not found:
+            return Look.UNSEEN
+        if not found.keys() <= last.keys():
+            return Look.MOVING
         for camera, seen in found.items():
             motion = moved(seen, last[camera], self._sizes[camera])
             if motion is None or motion > MAX_MOTION:
-                return False
+                return Look.MOVING
         if any(difference(found, k, self._sizes) < NOVEL for k in self.kept):
-            return False
+            return Look.KNOWN
         self.kept.append(found)
-        return True
+        return Look.KEPT
 
-    def advice(self) -> str:
-        """Return where the board should go next: the emptiest part of the emptiest camera's picture."""
-        cells = {c: np.zeros(9) for c in self._sizes}
+    def zones(self) -> dict[str, NDArray[np.int64]]:
+        """Return by camera in how many views the board reached each of the `ZONES` of its picture, (9,)."""
+        cells = {c: np.zeros(9, np.int64) for c in self._sizes}
         for found in self.kept:
             for camera, seen in found.items():
                 at = np.clip((seen.pixels / self._sizes[camera] * 3).astype(int), 0, 2)
                 cells[camera] += np.bincount(at[:, 1] * 3 + at[:, 0], minlength=9) > 0
-        camera = min(cells, key=lambda c: float(cells[c].sum()))
-        zone = ZONES[int(cells[camera].argmin())]
-        return f"{len(self.kept)} views; next: tilted, {zone} of {camera}'s picture, and hold still"
+        return cells
+
+    def place(self) -> tuple[str, int]:
+        """Return where the board should go next: the emptiest camera and the number of its emptiest zone."""
+        cells = self.zones()
+        camera = min(cells, key=lambda c: int(cells[c].sum()))
+        return camera, int(cells[camera].argmin())
+
+    def advice(self) -> str:
+        """Return `place` in words."""
+        camera, zone = self.place()
+        return f"{len(self.kept)} views; next: tilted, {ZONES[zone]} of {camera}'s picture, and hold still"
 
 
 class Source(Protocol):
@@ -130,7 +152,7 @@ def gather_live(
                 gathered.keep(name, gray, seen)
                 if seen is not None:
                     found[name] = seen
-            if collector.offer(found):
+            if collector.offer(found) is Look.KEPT:
                 gathered.views.append(View(f"view {len(collector.kept)}", found))
                 say(collector.advice())
     except KeyboardInterrupt:

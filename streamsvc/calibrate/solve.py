@@ -166,7 +166,8 @@ def _alone(
     if len(own) < MIN_VIEWS:
         raise CalibrationError(
             f"camera {name}: the board is found in {len(own)} pictures, {MIN_VIEWS} are needed and 15 or more are "
-            "good: take more, with the board tilted differently and in all parts of the picture"
+            "good: take more, with the board tilted differently and in all parts of the picture",
+            "too-few-views",
         )
     alone, free = calibrate_camera(own, len(views), *size)
     for _ in range(MAX_ROUNDS):
@@ -182,7 +183,8 @@ def _alone(
     if alone.rms > max(MAX_RMS * size[0], 1.0):
         raise CalibrationError(
             f"camera {name}: the best fit is off by {alone.rms:.1f} pixels: is the board flat and rigid, the lens "
-            "fixed in zoom and focus, and --board right?"
+            "fixed in zoom and focus, and --board right?",
+            "bad-fit",
         )
     return alone, own, free
 
@@ -201,7 +203,8 @@ def _refuse_degenerate(
         uncertain = f"is known, the principal point only to {centre * factor:.1%} of the width"
     raise CalibrationError(
         f"camera {name}: the focal length {uncertain}: the board was held too much the same way (its tilts differ by "
-        f"{tilt:.0f} degrees at most). Tilt the board by 20 to 40 degrees to each side, up and down, in more views"
+        f"{tilt:.0f} degrees at most). Tilt the board by 20 to 40 degrees to each side, up and down, in more views",
+        "degenerate",
     )
 
 
@@ -258,7 +261,8 @@ def _refuse_mirrored(board: Board, solos: Sequence[Solo], broken: Sequence[Edge]
         if again is not None and again.holds:
             raise CalibrationError(
                 f"the pictures of {solos[edge.a].name} or {solos[edge.b].name} are mirrored (the board moves the other "
-                "way in one of them): switch mirroring off in that camera's settings"
+                "way in one of them): switch mirroring off in that camera's settings",
+                "mirrored",
             )
 
 
@@ -272,7 +276,8 @@ def _refuse_thin(solos: Sequence[Solo], used: Sequence[Observation], total: Mapp
         if left < max(MIN_VIEWS, total[c] / 2) or not shared:
             raise CalibrationError(
                 f"camera {solo.name}: of {total[c]} views only {left} fit the other cameras: pictures of one name must "
-                "be of one instant, with the board held still, and no camera may move"
+                "be of one instant, with the board held still, and no camera may move",
+                "disagree",
             )
 
 

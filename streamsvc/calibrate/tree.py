@@ -120,7 +120,7 @@ def span(solos: Sequence[Solo], edges: Sequence[Edge]) -> list[Edge]:
     while len(joined) < len(solos):
         open_edges = [e for e in good if (e.a in joined) != (e.b in joined)]
         if not open_edges:
-            raise CalibrationError(_apart(solos, edges, joined))
+            raise _apart(solos, edges, joined)
         best = max(open_edges, key=lambda e: e.agreeing)
         if best.b in joined:
             best = Edge(best.b, best.a, best.R.T, -best.R.T @ best.t, best.shared, best.agreeing)
@@ -129,20 +129,22 @@ def span(solos: Sequence[Solo], edges: Sequence[Edge]) -> list[Edge]:
     return tree
 
 
-def _apart(solos: Sequence[Solo], edges: Sequence[Edge], joined: set[int]) -> str:
+def _apart(solos: Sequence[Solo], edges: Sequence[Edge], joined: set[int]) -> CalibrationError:
     inside = ", ".join(solos[i].name for i in sorted(joined))
     outside = ", ".join(solos[i].name for i in range(len(solos)) if i not in joined)
     crossing = [e for e in edges if (e.a in joined) != (e.b in joined)]
     if not crossing:
-        return (
+        return CalibrationError(
             f"the cameras {inside} and {outside} never see the board at the same instant: hold it where both see it, "
-            "or check that pictures of one instant have the same name"
+            "or check that pictures of one instant have the same name",
+            "apart",
         )
     best = max(crossing, key=lambda e: e.agreeing / e.shared)
-    return (
+    return CalibrationError(
         f"the cameras {solos[best.a].name} and {solos[best.b].name} share {best.shared} views, but they agree on no "
         "position of one camera to the other: pictures of one name must be of one instant, with the board held still, "
-        "and no camera may move"
+        "and no camera may move",
+        "disagree",
     )
 
 

@@ -1,7 +1,8 @@
 """WebRTC: our layer over aiortc, and the only place that imports it. Connections, tracks, frame sets."""
 
 from streamsvc.edge.channels import ChannelSpec
-from streamsvc.edge.connection import Connection, IceServer, close_all, live_connections
+from streamsvc.edge.codecs import EncodedPicture
+from streamsvc.edge.connection import Connection, IceServer, all_traffic, close_all, live_connections
 from streamsvc.edge.errors import EdgeError
 from streamsvc.edge.framesets import FrameSets, FrameSetStatistics
 from streamsvc.edge.mailbox import Mailbox, MailboxStatistics
@@ -20,6 +21,7 @@ __all__ = [
     "Connection",
     "ConnectionStatistics",
     "EdgeError",
+    "EncodedPicture",
     "FrameSetStatistics",
     "FrameSets",
     "IceServer",
@@ -32,6 +34,7 @@ __all__ = [
     "SentStatistics",
     "VideoIn",
     "VideoOut",
+    "all_traffic",
     "capture_ns_of",
     "close_all",
     "live_connections",

@@ -40,6 +40,7 @@ from streamsvc.edge.sdp import (
 )
 from streamsvc.edge.send import AudioOut, VideoOut
 from streamsvc.edge.statistics import ConnectionStatistics, received_statistics, sent_statistics
+from streamsvc.edge.traffic import Sums, Traffic
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ MAX_CANDIDATES = 256
 _AIORTC_ERRORS = (*PARSER_ERRORS, InternalError, InvalidAccessError, OperationError)
 
 _live: set[Connection] = set()
+_ended = Sums()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Connection:
         self._watchdog: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
         self._candidates = 0
+        self._counted = False
         servers = [RTCIceServer(list(s.urls), s.username, s.credential) for s in ice_servers]
         try:
             connection_kwargs(servers)
@@ -315,6 +318,8 @@ class Connection:
     async def _close(self) -> None:
         if self._watchdog is not None:
             self._watchdog.cancel()
+        _ended.add(self.statistics())
+        self._counted = True
         for sender in self._pc.getSenders():
             if sender.track is not None:
                 sender.track.stop()
@@ -331,11 +336,11 @@ class Connection:
         tracks: list[VideoIn | AudioIn] = [*self.videos.values()]
         if self.audio_in is not None:
             tracks.append(self.audio_in)
-        senders = [cast(Sender, s) for s in self._pc.getSenders() if s.track is not None]
+        senders = [s for s in cast(list[Sender], self._pc.getSenders()) if s.carries is not None]
         return ConnectionStatistics(
             state=self._state,
             received=tuple(received_statistics(t) for t in tracks),
-            sent=tuple(sent_statistics(s, cast(VideoOut | AudioOut, s.track)) for s in senders),
+            sent=tuple(sent_statistics(s) for s in senders),
             malformed=self._pc.malformed,
         )
 
@@ -343,6 +348,11 @@ class Connection:
 def live_connections() -> int:
     """Return how many connections are not closed yet."""
     return len(_live)
+
+
+def all_traffic() -> Traffic:
+    """Return what all connections of the process did so far."""
+    return _ended.with_open(c.statistics() for c in list(_live) if not c._counted)
 
 
 async def close_all(timeout: float = 2.0) -> None:  # noqa: ASYNC109 the bound is the promise

@@ -85,7 +85,8 @@ class Sender(RTCRtpSender):
         self.encode_ns = 0
         self._rate, self._again_rate = SentRate(), SentRate()
         self._pacer, self._again_pacer = Pacer(), Pacer(AGAIN_BURST_NS)
-        self.held_back = 0
+        self._carried: VideoOut | AudioOut | None = None
+        self.retransmitted = self.held_back = 0
         self._history: dict[int, RtpPacket] = {}
         self._stock_rtp_header_extensions_map = ExtensionsMap()
 
@@ -93,6 +94,12 @@ class Sender(RTCRtpSender):
     def encoder(self) -> Any:
         """The encoder in use, None before the first frame."""
         return self._stock_encoder
+
+    @property
+    def carries(self) -> VideoOut | AudioOut | None:
+        """The track that is sent, or was until it ended."""
+        track: VideoOut | AudioOut | None = self._stock_track
+        return track or self._carried
 
     @property
     def round_trip_s(self) -> float | None:
@@ -129,6 +136,7 @@ class Sender(RTCRtpSender):
                 if track is None:
                     await asyncio.sleep(0.02)
                     continue
+                self._carried = track
                 item = await track.recv()
                 if not self._enabled:
                     continue
@@ -195,6 +203,7 @@ class Sender(RTCRtpSender):
                     self.held_back += 1
                     return
                 self._again_pacer.sent(len(packet.payload), now, AGAIN_SHARE * encoder.target_bitrate)
+            self.retransmitted += 1
             self._again_rate.add(len(packet.payload), now)
             packet.extensions.abs_send_time = (clock.current_ntp_time() >> 14) & 0x00FFFFFF
             self._stock_rtp_history[sequence_number % RTP_HISTORY_SIZE] = packet

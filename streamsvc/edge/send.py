@@ -20,7 +20,7 @@ import numpy as np
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from streamsvc.budget.clock import Clock, MonotonicClock
-from streamsvc.edge.codecs import FRAME_SAMPLES
+from streamsvc.edge.codecs import FRAME_SAMPLES, EncodedPicture
 from streamsvc.edge.colour import check_pixels
 from streamsvc.edge.errors import EdgeError
 from streamsvc.edge.mailbox import Mailbox, MailboxStatistics
@@ -59,6 +59,8 @@ class VideoOut(MediaStreamTrack):
     """A video track that sends the newest picture that was put.
 
     `codec` ("VP8" or "H264") is what is preferred when the call is agreed; VP8 is what every browser has.
+    `on_encoded(picture, capture_ns)` is called on the loop with everything that is sent, must only store or schedule,
+    and returns whether the next one has to be a keyframe.
     """
 
     kind = "video"
@@ -68,6 +70,7 @@ class VideoOut(MediaStreamTrack):
         if codec not in ("VP8", "H264"):
             raise EdgeError("bad-picture", f"the codec {codec!r} is not known; VP8 and H264 are")
         self.codec = codec
+        self.on_encoded: Callable[[EncodedPicture, int], bool] | None = None
         self._mailbox: Mailbox[Picture] = Mailbox()
         self._ready = asyncio.Event()
         self._last_pts = -1
@@ -96,6 +99,15 @@ class VideoOut(MediaStreamTrack):
             elif picture.pts > self._last_pts or picture.pts < self._last_pts - 10 * VIDEO_RATE:
                 self._last_pts = picture.pts
                 return picture
+
+    def encoded(self, picture: EncodedPicture, capture_ns: int) -> bool:
+        """Pass on what the sender encoded; return whether the next picture has to be a keyframe."""
+        try:
+            return bool(picture.data) and self.on_encoded is not None and self.on_encoded(picture, capture_ns)
+        except Exception:
+            # A consumer's mistake must not end the call.
+            log.exception("on_encoded failed")
+            return False
 
     def stop(self) -> None:
         """End the track and wake whoever waits for it."""

@@ -8,7 +8,7 @@ from streamsvc.edge.receive import AudioIn, VideoIn
 from streamsvc.edge.rtp_receiver import Receiver
 from streamsvc.edge.rtp_sender import Sender
 from streamsvc.edge.rtpclock import AUDIO_RATE, VIDEO_RATE
-from streamsvc.edge.send import AudioOut, VideoOut
+from streamsvc.edge.send import VideoOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,8 @@ class ReceivedStatistics:
 @dataclass(frozen=True, slots=True)
 class SentStatistics:
     """One outgoing track. `frames` sent, `replaced` offered but overwritten by newer ones, `errors` not encodable;
-    `target_bitrate` in bits per second (video); `encode_ms` of the last frame."""
+    packets `retransmitted`, and `held_back` because a full link would only lose them again; `target_bitrate` in bits
+    per second (video); `encode_ms` of the last frame."""
 
     kind: str
     frames: int
@@ -44,6 +45,8 @@ class SentStatistics:
     packets: int
     bytes: int
     keyframes: int
+    retransmitted: int
+    held_back: int
     target_bitrate: int | None
     encode_ms: float
     round_trip_ms: float | None
@@ -83,8 +86,10 @@ def received_statistics(track: VideoIn | AudioIn) -> ReceivedStatistics:
     )
 
 
-def sent_statistics(sender: Sender, track: VideoOut | AudioOut) -> SentStatistics:
-    """Return the record of an outgoing track."""
+def sent_statistics(sender: Sender) -> SentStatistics:
+    """Return the record of an outgoing track, also of one that has ended."""
+    track = sender.carries
+    assert track is not None
     packets, octets = sender.sent
     round_trip = sender.round_trip_s
     return SentStatistics(
@@ -95,6 +100,8 @@ def sent_statistics(sender: Sender, track: VideoOut | AudioOut) -> SentStatistic
         packets=packets,
         bytes=octets,
         keyframes=getattr(sender.encoder, "keyframes", 0),
+        retransmitted=sender.retransmitted,
+        held_back=sender.held_back,
         target_bitrate=getattr(sender.encoder, "target_bitrate", None),
         encode_ms=sender.encode_ns / 1e6,
         round_trip_ms=None if round_trip is None else round_trip * 1000,

@@ -12,8 +12,9 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from streamsvc.edge import (
     AudioOut,
     ChannelSpec,
     Connection,
+    EdgeError,
     IceServer,
     Received,
     VideoIn,
@@ -37,12 +39,17 @@ from streamsvc.peer.eyes import Eye, eye_at
 from streamsvc.peer.recorder import Recorder
 from streamsvc.peer.sources import CameraGroup, SceneTime, Voice, open_cameras, open_microphone
 from streamsvc.signalling import messages as wire
-from streamsvc.signalling.client import SignallingClient
+from streamsvc.signalling.client import ConnectionLostError, SignallingClient
 from streamsvc.signalling.messages import SignallingError
 
 log = logging.getLogger(__name__)
 
 REPORT_S = 0.1
+ATTEMPTS_S = ((1.5, 0.2), (2.0, 0.3), (4.0, 1.0), (8.0, 2.0))
+"""How long each attempt to take a call up again may last, and the pause after it; the last for all that follow."""
+
+PASSING = frozenset({"refused", "timeout", "connection-lost", "room-full", "name-taken", "service-full", "internal"})
+"""Refusals that pass: the service is starting again, or hasn't noticed yet that the old connection is gone."""
 
 EYE_S = 1 / 30
 CHANNELS = (
@@ -72,10 +79,23 @@ class Witness(Protocol):
         """What became of frame sets, as the server tells it."""
 
 
+class Way(Protocol):
+    """What leads a call through something of its own, by what it puts into the descriptions (see `shaper`)."""
+
+    async def offer(self, sdp: str) -> str:
+        """Return the offer that the other side is sent."""
+
+    async def answer(self, sdp: str) -> str:
+        """Return the answer that this side takes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerOptions:
     """How a headless peer takes part. `cameras` maps names to sources; `eye` is a path of `eyes.eye_at`; `mic` is a
-    source or a voice; `scene_time` is that of `sources.SceneCameras`."""
+    source or a voice; `scene_time` is that of `sources.SceneCameras`; `way` is None for the straight
+    one. What is lost is taken up again, which may take `reconnect_s` each time. With `agrees`
+    others may record the call.
+    """
 
     url: str
     room: str
@@ -95,6 +115,9 @@ class PeerOptions:
     insecure: bool = False
     scene_time: SceneTime | None = None
     witness: Witness | None = None
+    way: Way | None = None
+    reconnect_s: float = 30.0
+    agrees: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +139,10 @@ class HeadlessPeer:
         self._options = options
         self._on_caption = on_caption
         self._groups: list[CameraGroup]
-        self._groups, self._rig = open_cameras(
-            options.cameras, options.rig, options.size, options.fps, options.scene_time
-        )
         self.microphone = open_microphone(options.mic) if isinstance(options.mic, str) else options.mic
+        self._groups, self._rig = open_cameras(
+            options.cameras, options.rig, options.size, options.fps, options.scene_time, self.microphone
+        )
         self._recorder = None if options.save is None else Recorder(options.save)
         self._outs: dict[str, VideoOut] = {}
         self._clock = ClockEstimator()
@@ -130,10 +153,15 @@ class HeadlessPeer:
         self._notices: list[str] = []
         self.screen: Screen | None = None
         self._stop = threading.Event()
-        self._lost = asyncio.Event()
+        self._lost, self._up = asyncio.Event(), asyncio.Event()
+        self._client: SignallingClient | None = None
+        self._key: str | None = None
+        self._ice_servers: list[IceServer] = []
+        self._listening: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
         self.latest_frame: av.VideoFrame | None = None
         self.latest_packed: wire.PackedView | None = None
+        self.recording = wire.Recording(state="off")
 
     @property
     def rig(self) -> Rig | None:
@@ -154,78 +182,134 @@ class HeadlessPeer:
         return self._clock.map
 
     async def run(self, duration_s: float | None = None, stop: asyncio.Event | None = None) -> PeerFigures:
-        """Take part until `duration_s` is over, `stop` is set, or the call is lost; return what happened.
+        """Take part until `duration_s` is over, `stop` is set, or the call is lost for good; return what happened.
 
         Raises SignallingError (refused, lost before it began), EdgeError (no media could be agreed).
         """
-        options = self._options
         stop = stop or asyncio.Event()
-        async with SignallingClient(options.url, tls=_tls(options)) as client:
+        loop = asyncio.get_running_loop()
+        end = None if duration_s is None else loop.time() + duration_s
+        tasks: list[asyncio.Task[Any]] = []
+        threads: list[threading.Thread] = []
+        try:
+            await self._enter()
+            await self._negotiate()
+            for group in self._groups:
+                on_picture = _on_loop(loop, self._picture)
+                thread = threading.Thread(target=group.run, args=(on_picture, self._stop), name="camera")
+                threads.append(thread)
+                thread.start()
+            tasks = [asyncio.create_task(job) for job in (self._ping(), self._report(), self._look())]
+            while await self._until(stop, end) and await self._come_back(stop, end):
+                pass
+        finally:
+            self._stop.set()
+            for task in (*tasks, self._listening):
+                if task is not None:
+                    task.cancel()
+            if self._client is not None:
+                await self._client.leave()
+            if self._connection is not None:
+                await self._connection.close()
+            for thread in threads:
+                await asyncio.to_thread(thread.join, 5.0)
+            if self._recorder is not None:
+                await asyncio.to_thread(self._recorder.close)
+        return self.figures
+
+    async def _until(self, stop: asyncio.Event, end: float | None) -> bool:
+        """Return when the call is lost, True, or over, False."""
+        waits = {asyncio.create_task(stop.wait()), asyncio.create_task(self._lost.wait())}
+        left = None if end is None else max(0.0, end - asyncio.get_running_loop().time())
+        _, pending = await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        return self._lost.is_set() and not stop.is_set()
+
+    async def _come_back(self, stop: asyncio.Event, end: float | None) -> bool:
+        """Take the call up again; whether that was possible."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self._options.reconnect_s
+        if end is not None:
+            give_up = min(give_up, end)
+        self._notices.append("lost: the call was lost and is taken up again")
+        for patience, pause in _attempts():
+            if stop.is_set() or loop.time() >= give_up:
+                return False
+            self._lost.clear()
+            try:
+                async with asyncio.timeout(min(patience, give_up - loop.time())):
+                    resumed = True
+                    if self._client is None or self._client.lost:
+                        resumed = await self._enter()
+                    if not resumed or self._connection is None or self._connection.state != "connected":
+                        await self._negotiate()
+                    await self._up.wait()
+                return True
+            except (TimeoutError, EdgeError) as error:
+                log.warning("taking the call up again: %s", error or "no answer in time")
+            except SignallingError as error:
+                if error.code not in PASSING:
+                    raise
+                log.warning("taking the call up again: %s", error)
+            if self._client is not None:
+                await self._client.abandon()
+            await asyncio.sleep(pause)
+        return False
+
+    async def _enter(self) -> bool:
+        """Join on a new socket; whether the session goes on that was there before."""
+        options = self._options
+        client = SignallingClient(options.url, tls=_tls(options))
+        await client.open()
+        try:
             joined = await client.join(
                 wire.Join(
                     room=options.room,
                     name=options.name,
                     token=options.token,
                     mirror=options.mirror,
+                    resume=self._key,
                     rig=None if self._rig is None else self._rig.to_json(),
                     speech=options.speech,
                     view=options.view,
                     appearance=options.appearance,
                 )
             )
-            connection = self._connect(
-                [IceServer(tuple(s["urls"]), s.get("username"), s.get("credential")) for s in joined.ice_servers]
-            )
-            tasks: list[asyncio.Task[Any]] = []
-            threads: list[threading.Thread] = []
-            try:
-                await self._negotiate(client, connection)
-                loop = asyncio.get_running_loop()
-                for group in self._groups:
-                    on_picture = _on_loop(loop, self._picture)
-                    thread = threading.Thread(target=group.run, args=(on_picture, self._stop), name="camera")
-                    threads.append(thread)
-                    thread.start()
-                tasks = [
-                    asyncio.create_task(job)
-                    for job in (self._listen(client), self._ping(), self._report(), self._look())
-                ]
-                await self._until(stop, duration_s)
-            finally:
-                self._stop.set()
-                for task in tasks:
-                    task.cancel()
-                with contextlib.suppress(SignallingError):
-                    await client.leave()
-                await connection.close()
-                for thread in threads:
-                    await asyncio.to_thread(thread.join, 5.0)
-                if self._recorder is not None:
-                    await asyncio.to_thread(self._recorder.close)
-        return self.figures
+        except BaseException:
+            await client.abandon()
+            raise
+        self._client, self._key = client, joined.resume
+        self._ice_servers = [
+            IceServer(tuple(s["urls"]), s.get("username"), s.get("credential")) for s in joined.ice_servers
+        ]
+        if self._listening is not None:
+            self._listening.cancel()
+        self._listening = asyncio.create_task(self._listen(client))
+        return joined.resumed
 
-    async def _until(self, stop: asyncio.Event, duration_s: float | None) -> None:
-        waits = {asyncio.create_task(stop.wait()), asyncio.create_task(self._lost.wait())}
-        _, pending = await asyncio.wait(waits, timeout=duration_s, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-
-    def _connect(self, ice_servers: list[IceServer]) -> Connection:
-        connection = Connection(ice_servers=ice_servers, on_state=self._on_state)
+    async def _negotiate(self) -> None:
+        """Agree on media anew; whatever was there before is given up."""
+        assert self._client is not None
+        if self._connection is not None:
+            self._connection.on_state = None
+            await self._connection.close()
+        connection = Connection(ice_servers=self._ice_servers, on_state=self._on_state)
         connection.on_video = self._on_video
         connection.on_audio = self._on_audio
         connection.on_message = self._on_message
         self._connection = connection
-        return connection
-
-    async def _negotiate(self, client: SignallingClient, connection: Connection) -> None:
+        self._up.clear()
         names = list(self._options.cameras)
-        self._outs = {name: VideoOut() for name in names}
+        outs = {name: VideoOut() for name in names}
         audio = None if self.microphone is None else AudioOut(self.microphone.read)
-        sdp = await connection.offer(list(self._outs.values()), audio, channels=CHANNELS)
+        sdp = await connection.offer(list(outs.values()), audio, channels=CHANNELS)
         tracks = [wire.CameraTrack(name=name, mid=mid) for name, mid in zip(names, connection.mids, strict=True)]
-        answer = await client.offer(wire.Offer(sdp=sdp, cameras=tracks))
-        await connection.accept(answer.sdp)
+        way = self._options.way
+        offer = sdp if way is None else await way.offer(sdp)
+        answer = await self._client.offer(wire.Offer(sdp=offer, cameras=tracks))
+        await connection.accept(answer.sdp if way is None else await way.answer(answer.sdp))
+        self._outs = outs
 
     def _picture(self, camera: str, pixels: Pixels, capture_ns: int) -> None:
         if camera == next(iter(self._outs)):
@@ -235,7 +319,10 @@ class HeadlessPeer:
         self._outs[camera].put(pixels, capture_ns)
 
     def _on_state(self, state: str) -> None:
-        if state in ("failed", "closed"):
+        if state == "connected":
+            self._up.set()
+        elif state in ("failed", "closed"):
+            self._up.clear()
             self._lost.set()
 
     def _on_video(self, mid: str, incoming: VideoIn) -> None:
@@ -288,13 +375,20 @@ class HeadlessPeer:
             self.latest_packed = wire.decode_viewpoint_down(text)
 
     async def _listen(self, client: SignallingClient) -> None:
-        async for message in client.messages():
-            match message:
-                case wire.Peers(screen=dict() as screen):
-                    self.screen = Screen(*(np.asarray(screen[k], float) for k in ("centre", "right", "up")))
-                case wire.Notice() | wire.Error():
-                    self._notices.append(f"{message.code}: {message.message}")
-                    log.warning("%s: %s", message.code, message.message)
+        with contextlib.suppress(ConnectionLostError):
+            async for message in client.messages():
+                match message:
+                    case wire.Peers(screen=dict() as screen):
+                        self.screen = Screen(*(np.asarray(screen[k], float) for k in ("centre", "right", "up")))
+                    case wire.Recording():
+                        self.recording = message
+                        if message.asks_you:
+                            answer = wire.Record(action="agree" if self._options.agrees else "refuse")
+                            with contextlib.suppress(SignallingError):  # the question was taken back
+                                self.recording = await client.record(answer)
+                    case wire.Notice() | wire.Error():
+                        self._notices.append(f"{message.code}: {message.message}")
+                        log.warning("%s: %s", message.code, message.message)
         self._lost.set()
 
     async def _ping(self) -> None:
@@ -335,6 +429,11 @@ class HeadlessPeer:
 
     def _send(self, label: str, message: Any) -> bool:
         return self._connection is not None and self._connection.send(label, wire.encode(message))
+
+
+def _attempts() -> Iterator[tuple[float, float]]:
+    yield from ATTEMPTS_S
+    yield from repeat(ATTEMPTS_S[-1])
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., None]) -> Callable[..., None]:

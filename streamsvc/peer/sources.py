@@ -3,7 +3,8 @@
 A `CameraGroup` is one thread that takes pictures of one or more cameras at the same instants; a `Microphone` is pulled
 by the track that sends it. Sources are named like `synthetic:body`, `synthetic:es` (a voice), `/dev/video0`,
 `hw:0` or `default` (an ALSA microphone), or a file that FFmpeg reads. A file that ends begins again, sound is
-followed by silence.
+followed by silence. Of a recording that the service made `FILE#NAME` is who is called NAME, as they were seen and in
+their own voice; without a name it is the first.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import av
 import numpy as np
 
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import OUTPUT_RATE, Pixels, Rig, Samples
+from streamsvc.recording.tracks import TrackError, view_of, voice_of
 from streamsvc.scene import Scene, open_scene
 
 SYNTHETIC = "synthetic:"
+SOUND_NS = 5_000_000_000
+"""How long a film waits for its sound to begin."""
+
 OnPicture = Callable[[str, Pixels, int], None]
 """Called on the source's thread with (camera, pixels, capture instant on the monotonic clock)."""
 SceneTime = Callable[[int], float | None]
@@ -63,14 +68,17 @@ class SceneCameras:
 
 
 class MovieCamera:
-    """One camera from a file or a device, paced by its own timestamps (a device paces itself)."""
+    """One camera from a file or a device, paced by its own timestamps (a device paces itself). `sound` plays the same
+    file: then picture and sound are as they are in it, until the film begins again."""
 
-    def __init__(self, name: str, source: str, size: tuple[int, int] | None, fps: float) -> None:
+    def __init__(
+        self, name: str, source: str, size: tuple[int, int] | None, fps: float, sound: Microphone | None = None
+    ) -> None:
         self._name, self._source, self._size, self._fps = name, source, size, fps
+        self._sound = sound
         self._device = source.startswith("/dev/")
-        with _open(source, self._options()) as container:
-            if not container.streams.video:
-                raise SourceError(f"{source} has no video")
+        with _open(_file_of(source)[0], self._options()) as container:
+            _track(container, source, "video")
 
     def _options(self) -> dict[str, str]:
         if not self._device:
@@ -80,18 +88,29 @@ class MovieCamera:
 
     def run(self, on_picture: OnPicture, stop: threading.Event) -> None:
         """Deliver frames until `stop`; a file begins again at its end."""
+        zero = self._sound_zero(stop)
         while not stop.is_set():
-            start = time.monotonic_ns()
-            for seconds, pixels in self._frames():
+            start = time.monotonic_ns() if zero is None else zero
+            for seconds, pixels in self._frames(zero is not None):
                 due = start + round(seconds * 1e9)
                 if stop.wait(0 if self._device else max(0.0, (due - time.monotonic_ns()) / 1e9)):
                     return
                 on_picture(self._name, pixels, time.monotonic_ns())
+            zero = None
 
-    def _frames(self) -> Iterator[tuple[float, Pixels]]:
-        with _open(self._source, self._options()) as container:
-            first: float | None = None
-            for i, frame in enumerate(container.decode(video=0)):
+    def _sound_zero(self, stop: threading.Event) -> int | None:
+        """Wait until the sound begins, not for long: nobody may want it. Return the instant of the file's time zero."""
+        patience = time.monotonic_ns() + SOUND_NS
+        while self._sound is not None and self._sound.zero_ns is None and time.monotonic_ns() < patience:
+            if stop.wait(0.002):
+                break
+        return None if self._sound is None else self._sound.zero_ns
+
+    def _frames(self, absolute: bool = False) -> Iterator[tuple[float, Pixels]]:
+        """Yield (seconds, pixels) of every frame; seconds since the first one, or with `absolute` since time zero."""
+        with _open(_file_of(self._source)[0], self._options()) as container:
+            first = 0.0 if absolute else None
+            for i, frame in enumerate(container.decode(_track(container, self._source, "video"))):
                 seconds = frame.time if frame.time is not None else i / self._fps
                 first = seconds if first is None else first
                 width, height = self._size or (frame.width, frame.height)
@@ -102,7 +121,29 @@ class MovieCamera:
 CameraGroup = SceneCameras | MovieCamera
 
 
-def _open(source: str, options: dict[str, str] | None = None) -> av.container.InputContainer:
+def _file_of(source: str) -> tuple[Path, str | None]:
+    """Return the file of a source, and of whom in a recording (None: of the first)."""
+    path, mark, name = source.rpartition("#")
+    return (Path(path), name) if mark and Path(path).is_file() else (Path(source), None)
+
+
+def _track(container: av.container.InputContainer, source: str, kind: Literal["video", "audio"]) -> Any:
+    """Return the stream to play; raises SourceError."""
+    streams, find = {
+        "video": (container.streams.video, view_of),
+        "audio": (container.streams.audio, voice_of),
+    }[kind]
+    if not streams:
+        raise SourceError(f"{source} has no {'sound' if kind == 'audio' else kind}")
+    try:
+        index = find(list(container.streams), _file_of(source)[1])
+    except TrackError as e:
+        raise SourceError(f"{source}: {e}") from None
+    return streams[0] if index is None else container.streams[index]
+
+
+def _open(file: Path, options: dict[str, str] | None = None) -> av.container.InputContainer:
+    source = str(file)
     fmt = "v4l2" if source.startswith("/dev/") else None
     try:
         return av.open(source, format=fmt, options=options or {})
@@ -111,12 +152,17 @@ def _open(source: str, options: dict[str, str] | None = None) -> av.container.In
 
 
 def open_cameras(
-    cameras: dict[str, str], rig: Rig | None, size: tuple[int, int], fps: float, scene_time: SceneTime | None = None
+    cameras: dict[str, str],
+    rig: Rig | None,
+    size: tuple[int, int],
+    fps: float,
+    scene_time: SceneTime | None = None,
+    sound: Voice | None = None,
 ) -> tuple[list[CameraGroup], Rig | None]:
     """Return the threads' sources and the rig: the given one, else that of the one scene that is shown.
 
-    `cameras` maps names to sources, `scene_time` is as in `SceneCameras`. A scene's camera must be one of its rig.
-    Raises SourceError, SceneError, RigError.
+    `cameras` maps names to sources, `scene_time` is as in `SceneCameras`, `sound` is what is sent beside the pictures.
+    A scene's camera must be one of its rig. Raises SourceError, SceneError, RigError.
     """
     groups: list[CameraGroup] = []
     scenes: dict[str, list[str]] = {}
@@ -124,7 +170,9 @@ def open_cameras(
         if source.startswith(SYNTHETIC):
             scenes.setdefault(source.removeprefix(SYNTHETIC), []).append(name)
         else:
-            groups.append(MovieCamera(name, source, None if Path(source).is_file() else size, fps))
+            file = _file_of(source)[0]
+            film = sound if isinstance(sound, Microphone) and sound.file == file else None
+            groups.append(MovieCamera(name, source, None if file.is_file() else size, fps, film))
     for spec, names in scenes.items():
         scene = open_scene(spec)
         scene_rig = rig or scene.rig(4 if len(names) > 2 else 2, *size)
@@ -153,11 +201,13 @@ class Voice(Protocol):
 
 
 class Microphone:
-    """Sound to send, 48 kHz mono, pulled 20 ms at a time; silence after the end."""
+    """Sound to send, 48 kHz mono, pulled 20 ms at a time; silence after the end. It is of `file`, after `lead_s`.
+    `zero_ns` is the instant at which the file begins, None until it is known."""
 
-    def __init__(self, samples: Samples) -> None:
-        self._samples = samples
+    def __init__(self, samples: Samples, file: Path | None = None, lead_s: float = 0.0) -> None:
+        self._samples, self.file, self._lead_s = samples, file, lead_s
         self._at = 0
+        self.zero_ns: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -171,6 +221,8 @@ class Microphone:
 
     def read(self, count: int) -> Samples:
         """Return the next `count` samples."""
+        if self.zero_ns is None:
+            self.zero_ns = time.monotonic_ns() + round(self._lead_s * 1e9)
         block = self._samples[self._at : self._at + count]
         self._at += count
         return np.concatenate([block, np.zeros(count - len(block), np.float32)]) if len(block) < count else block
@@ -210,10 +262,8 @@ def read_sound(source: str) -> Samples:
     """Return all of an audio file as (n,) float32 mono at 48 kHz; raises SourceError."""
     resampler = av.AudioResampler(format="flt", layout="mono", rate=OUTPUT_RATE)
     parts = []
-    with _open(source) as container:
-        if not container.streams.audio:
-            raise SourceError(f"{source} has no sound")
-        for frame in container.decode(audio=0):
+    with _open(_file_of(source)[0]) as container:
+        for frame in container.decode(_track(container, source, "audio")):
             parts += [f.to_ndarray().reshape(-1) for f in resampler.resample(frame)]
     parts += [f.to_ndarray().reshape(-1) for f in resampler.resample(None)]
     return np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, np.float32)
@@ -234,6 +284,7 @@ def resample(samples: Samples, rate: int) -> Samples:
 def open_microphone(source: str, *, lead_s: float = 1.0) -> Microphone | LiveMicrophone:
     """Return a microphone; `lead_s` of silence precede a recording, so that its first word is not lost to the call's
     set-up. `synthetic:es[:SECONDS]` is recorded speech. Raises SourceError and what `talk` raises."""
+    file = None
     if source.startswith(SYNTHETIC):
         language, _, seconds = source.removeprefix(SYNTHETIC).partition(":")
         from streamsvc.scene.talk import talk
@@ -243,10 +294,11 @@ def open_microphone(source: str, *, lead_s: float = 1.0) -> Microphone | LiveMic
         except ValueError:
             raise SourceError(f"{source}: the length after the language must be seconds") from None
         samples = resample(spoken.samples, spoken.rate)
-    elif Path(source).is_file():
-        samples = read_sound(source)
+    elif _file_of(source)[0].is_file():
+        file, samples = _file_of(source)[0], read_sound(source)
     elif Path(source).suffix:
         raise SourceError(f"{source}: there is no such file")
     else:
         return LiveMicrophone(source)
-    return Microphone(np.concatenate([np.zeros(round(lead_s * OUTPUT_RATE), np.float32), samples]))
+    lead = np.zeros(round(lead_s * OUTPUT_RATE), np.float32)
+    return Microphone(np.concatenate([lead, samples]), file, lead_s)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from streamsvc.edge import AudioIn, AudioOut, Connection, Received, VideoIn, VideoOut
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import Pixels, Samples
-from streamsvc.peer import Witness
+from streamsvc.peer import Way, Witness
 from streamsvc.peer.sources import Voice, open_cameras
 
 ANSWER_S = 30.0
@@ -63,10 +63,11 @@ async def call_by_post(
     scene_time: Callable[[int], float | None],
     witness: Witness,
     seconds: float,
+    way: Way | None = None,
 ) -> None:
     """Send one camera that sees the clock card, and a voice, for `seconds`; `witness` takes down what comes back.
 
-    Raises PostOfferError, EdgeError.
+    Raises PostOfferError, EdgeError, ShaperError.
     """
     loop = asyncio.get_running_loop()
     (camera,) = open_cameras({"cam0": "synthetic:card"}, None, size, fps, scene_time)[0]
@@ -98,7 +99,8 @@ async def call_by_post(
     thread: threading.Thread | None = None
     try:
         offer = await connection.offer([video], None if voice is None else AudioOut(voice.read))
-        await connection.accept(await asyncio.to_thread(post, url, offer))
+        answer = await asyncio.to_thread(post, url, offer if way is None else await way.offer(offer))
+        await connection.accept(answer if way is None else await way.answer(answer))
         thread = threading.Thread(target=camera.run, args=(on_picture, stop), name="camera")
         thread.start()
         try:

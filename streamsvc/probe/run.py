@@ -24,7 +24,7 @@ from streamsvc.ledger import Record
 from streamsvc.ledger.conditions import conditions
 from streamsvc.ledger.figures import percentile, summarise
 from streamsvc.ledger.report import segments
-from streamsvc.peer import HeadlessPeer, PeerOptions
+from streamsvc.peer import HeadlessPeer, PeerOptions, Way
 from streamsvc.peer.sources import Voice, open_microphone
 from streamsvc.probe.measure import (
     MS,
@@ -46,6 +46,7 @@ from streamsvc.probe.sound import ChirpVoice, Onsets, first_heard
 from streamsvc.probe.witness import Notes
 from streamsvc.scene import open_scene
 from streamsvc.scene.card import PERIOD_MS
+from streamsvc.shaper import Counts, Network, Shaper
 from streamsvc.signalling.messages import FrameTrace, SpeechSettings, ViewSettings
 
 GOOD = 0.95
@@ -60,7 +61,7 @@ class ProbeError(StreamsvcError):
 class ProbeOptions:
     """What to probe; with `browser` our page in headless Chromium is the participant. `speech` is the language that the
     microphone hears (None: chirps, untranslated); `role` is both, send or watch; `budget_ms` from capture to display;
-    `warm_up_s` of the `seconds` are discarded."""
+    `warm_up_s` of the `seconds` are discarded; the call is led through `network` (None: straight)."""
 
     url: str
     out: Path
@@ -79,6 +80,7 @@ class ProbeOptions:
     eye: str = "still"
     insecure: bool = False
     browser: bool = False
+    network: Network | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class Taken:
     chirps: Sequence[tuple[int, int | None]] | None = None
     speech: dict[str, Any] = field(default_factory=dict)
     seen: Pixels | None = None
+    shaped: Sequence[Counts] = ()
     notices: Sequence[str] = ()
 
 
@@ -149,6 +152,8 @@ def check(options: ProbeOptions) -> None:
         raise ProbeError(
             f"{options.url} is not one of our services, and has no page that we know (leave out --browser)"
         )
+    if options.browser and options.network is not None:
+        raise ProbeError("Chromium's call can't be led through a network of rules (leave out --network or --browser)")
     if options.browser and (options.role != "both" or options.eye != "still" or options.policy or options.parameters):
         raise ProbeError(
             "Chromium is both sender and viewer, its eye rests, and the policy is the page's (leave out --role, --eye, "
@@ -186,14 +191,17 @@ async def run_probe(options: ProbeOptions, tell: Callable[[str], None]) -> Probe
     )
     progress = asyncio.create_task(_progress(options.seconds, notes, tell))
     notices: list[str] = []
+    way = None if options.network is None else Shaper(options.network)
     try:
         if takes_post(options.url):
-            await call_by_post(options.url, options.size, options.fps, voice, scene_time, notes, options.seconds)
+            await call_by_post(options.url, options.size, options.fps, voice, scene_time, notes, options.seconds, way)
         else:
-            peer = HeadlessPeer(_peer_options(options, voice, scene_time, notes))
+            peer = HeadlessPeer(_peer_options(options, voice, scene_time, notes, way))
             notices = (await peer.run(options.seconds)).notices
     finally:
         progress.cancel()
+        if way is not None:
+            way.close()
         await asyncio.to_thread(notes.close)
     if options.role == "send":
         return Probed({"captured": len(notes.captures), "notices": notices}, ())
@@ -209,6 +217,7 @@ async def run_probe(options: ProbeOptions, tell: Callable[[str], None]) -> Probe
         chirps=notes.ear.heard if isinstance(voice, ChirpVoice) else None,
         speech=_speech(notes, voice, spoken) if isinstance(voice, _Tapped) else {},
         seen=None if frame is None else colour.to_rgb(frame),
+        shaped=() if way is None else way.counts,
         notices=notices,
     )
     return probed(options, taken, load_before)
@@ -227,7 +236,11 @@ def _voice(options: ProbeOptions, notes: Notes, spoken: Onsets) -> Voice:
 
 
 def _peer_options(
-    options: ProbeOptions, voice: Voice | None, scene_time: Callable[[int], float | None], notes: Notes
+    options: ProbeOptions,
+    voice: Voice | None,
+    scene_time: Callable[[int], float | None],
+    notes: Notes,
+    way: Way | None,
 ) -> PeerOptions:
     names = [c.name for c in open_scene("card").rig(options.cameras, *options.size).cameras]
     sends = options.role != "watch"
@@ -252,6 +265,7 @@ def _peer_options(
         insecure=options.insecure,
         scene_time=scene_time,
         witness=notes,
+        way=way,
     )
 
 
@@ -301,6 +315,7 @@ def probed(options: ProbeOptions, taken: Taken, load_before: float) -> Probed:
             "viewer": "headless Chromium" if options.browser else f"our peer, role {options.role}",
             "cameras": _cameras(options),
             "view": "none" if taken.seen is None else f"{taken.seen.shape[1]}x{taken.seen.shape[0]}",
+            "network": _network(options, taken.shaped),
             "seconds": f"{options.seconds:g}, of which the first {options.warm_up_s:g} are discarded",
             "budget": f"{options.budget_ms:g} ms from capture to display",
             "microphone": f"recorded speech in {options.speech}" if options.speech else "chirps, not translated",
@@ -315,6 +330,16 @@ def probed(options: ProbeOptions, taken: Taken, load_before: float) -> Probed:
 def _captures_elsewhere(notes: Notes, fps: float) -> list[int]:
     seen = sorted(instant_of(s.number, s.shown_ns) for s in notes.sightings if s.number is not None)
     return regular(seen[0], seen[-1], fps) if seen else []
+
+
+def _network(options: ProbeOptions, shaped: Sequence[Counts]) -> str:
+    if options.network is None:
+        return "straight"
+    counts = (
+        f"{c.packets} packets {way}, {c.lost} lost, {c.overflowed} where the queue was full"
+        for way, c in zip(("up", "down"), shaped, strict=False)
+    )
+    return "; ".join((f"{options.network.name} (a UDP relay in the probe's process)", *counts))
 
 
 def verdict(goodput: float | None, reasons: list[Doubt]) -> str:

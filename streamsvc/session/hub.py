@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from streamsvc import config
 from streamsvc.budget import Clock
 from streamsvc.config import Settings
 from streamsvc.edge import IceServer
@@ -21,12 +22,13 @@ from streamsvc.frames.glossary import parse_glossary
 from streamsvc.ledger import Ledger
 from streamsvc.ledger.live import LiveBoard
 from streamsvc.session.participant import Participant
+from streamsvc.session.recording import Recordings
 from streamsvc.session.settings import CallSettings, can_hide_room, changed
 from streamsvc.session.worker_link import WorkerLink
 from streamsvc.signalling import messages as wire
 from streamsvc.signalling import turn
 from streamsvc.signalling.hub import Send
-from streamsvc.signalling.rooms import Member, Room, Rooms
+from streamsvc.signalling.rooms import Member, Room, Rooms, same_name
 
 
 class CallHub:
@@ -39,6 +41,7 @@ class CallHub:
         limits = settings.limits
         self.rooms = Rooms(max_rooms=limits.max_rooms, max_participants=limits.max_participants)
         self._participants: dict[str, Participant] = {}
+        self._recordings = Recordings(settings.recording, clock, self._participants)
         worker.on_state(self._on_worker_state)
 
     @property
@@ -46,15 +49,20 @@ class CallHub:
         """Everybody who is in a call."""
         return tuple(self._participants.values())
 
-    async def join(self, message: wire.Join, send: Send) -> tuple[Participant, wire.Joined]:
-        """Admit a client; raises RigError or SignallingError and then leaves nothing behind."""
+    async def join(self, message: wire.Join, send: Send, resumable: bool = True) -> tuple[Participant, wire.Joined]:
+        """Admit a client, or give one who comes back their session; raises RigError or SignallingError and then leaves
+        nothing behind."""
+        if (known := self._known(message)) is not None:
+            known.resume(send)
+            self._remind(known)
+            return known, self._joined(known, resumed=True)
         rig = None if message.rig is None else parse_rig(message.rig)
         backdrops = can_hide_room(self._worker.ready, rig)
         changes = message.speech, message.view, message.appearance
         settings = changed(self._defaults(), *changes, self._policies, self._rungs, backdrops)
         session = secrets.token_hex(8)
         room = self.rooms.join(message.room, Member(session, message.name), mirror=message.mirror)
-        ice_servers = turn.issue(self._settings.server.ice_servers, session, time.time())
+        ice_servers = self._ice_servers(session)
         participant = Participant(
             session=session,
             name=message.name,
@@ -66,30 +74,55 @@ class CallHub:
             clock=self._clock,
             ice_servers=[IceServer(s.urls, s.username, s.credential) for s in ice_servers],
             send=send,
+            resumable=resumable,
             changed_media=lambda: self._pair(session),
             gone=lambda: self._leave(session),
+            away=lambda away: self._tell_away(session, away),
+            record=lambda action: self._record(session, action),
         )
         self._participants[session] = participant
-        joined = wire.Joined(
-            session=session,
-            room=room.name,
-            peers=[m.name for m in room.others(session)],
-            ice_servers=[msgspec.to_builtins(s) for s in ice_servers],
-            policies=self._policies,
-            rungs=self._rungs,
-            settings=participant.describe(),
-            backdrops=backdrops,
-        )
+        self._recordings.members_changed(room, message.name, "joined")
         for other in room.others(session):
             self._tell_peers(room, other.session)
         for note in self._worker.ready.notes if self._worker.ready is not None else ():
             participant.notice("limited", note)
-        return participant, joined
+        return participant, self._joined(participant, resumed=False)
+
+    def _known(self, message: wire.Join) -> Participant | None:
+        """Return whose key a client shows, if it is of the room that they ask for."""
+        for participant in self._participants.values():
+            key, room = participant.presence.key, self.rooms.room_of(participant.session)
+            if key is None or message.resume is None or not secrets.compare_digest(key, message.resume):
+                continue
+            if room is not None and same_name(room.name) == same_name(message.room):
+                return participant
+        return None
+
+    def _ice_servers(self, session: str) -> list[config.IceServer]:
+        return turn.issue(self._settings.server.ice_servers, session, time.time())
+
+    def _joined(self, participant: Participant, *, resumed: bool) -> wire.Joined:
+        room = self.rooms.room_of(participant.session)
+        assert room is not None
+        return wire.Joined(
+            session=participant.session,
+            room=room.name,
+            peers=[m.name for m in room.others(participant.session)],
+            ice_servers=[msgspec.to_builtins(s) for s in self._ice_servers(participant.session)],
+            policies=self._policies,
+            rungs=self._rungs,
+            settings=participant.describe(),
+            backdrops=can_hide_room(self._worker.ready, participant.rig),
+            records=self._recordings.possible,
+            resume=participant.presence.key,
+            resumed=resumed,
+        )
 
     async def close(self) -> None:
         """End every call."""
         for participant in list(self._participants.values()):
             await participant.leave()
+        await self._recordings.close()
 
     @property
     def _policies(self) -> list[dict[str, Any]]:
@@ -114,16 +147,40 @@ class CallHub:
         )
 
     def _leave(self, session: str) -> None:
-        self._participants.pop(session, None)
+        gone = self._participants.pop(session, None)
         room = self.rooms.leave(session)
         if room is None:
             return
+        if gone is not None:
+            self._recordings.members_changed(room, gone.name, "left")
         for member in room.members:
             other = self._participants[member.session]
             other.stop_watching()
             other.watcher = None
             other.speaking.listener = None
             self._tell_peers(room, member.session)
+
+    def _remind(self, participant: Participant) -> None:
+        room = self.rooms.room_of(participant.session)
+        if room is not None:
+            self._recordings.remind(room)
+
+    async def _record(self, session: str, action: wire.RecordAction) -> None:
+        room = self.rooms.room_of(session)
+        if room is not None:
+            await self._recordings.record(room, session, action)
+
+    def _tell_away(self, session: str, away: bool) -> None:
+        room = self.rooms.room_of(session)
+        gone = self._participants.get(session)
+        for member in room.others(session) if room is not None and gone is not None else ():
+            assert gone is not None
+            code, text = (
+                ("peer-away", f"{gone.name} lost the connection; the call waits for them")
+                if away
+                else ("peer-back", f"{gone.name} is back")
+            )
+            self._participants[member.session].send(wire.Notice(code=code, message=text))
 
     def _pair(self, session: str) -> None:
         room = self.rooms.room_of(session)

@@ -1,8 +1,8 @@
 """What a listener hears: the translation over the ducked original, 48 kHz mono.
 
-Pure: sound is pushed in, `read` pulls sound out at the listener's pace. Promises: speech is never dropped or reordered;
-the original is never more than `ORIGINAL_LIMIT` behind, and is gathered to `ORIGINAL_PREBUFFER` before it (re)starts,
-so that packets with jitter are not heard as holes; gain changes are ramps, so nothing clicks.
+Pure: sound is pushed in, `read` pulls sound out at the listener's pace. Promises: speech is never reordered, nor dropped
+but by `skip`; the original is never more than `ORIGINAL_LIMIT` behind, and is gathered to `ORIGINAL_PREBUFFER` before it
+(re)starts, so that packets with jitter are not heard as holes; gain changes are ramps, so nothing clicks.
 """
 
 from __future__ import annotations
@@ -79,6 +79,10 @@ class VoiceMixer:
     def speech(self, samples: Samples) -> None:
         """Take synthesised speech, (n,) float32 at 48 kHz."""
         self._speech.push(samples)
+
+    def skip(self) -> None:
+        """Leave out what waits: it was said while nobody listened."""
+        self._original, self._speech = Fifo(), Fifo()
 
     def read(self, count: int) -> Samples:
         """Return the next `count` samples of the mix, silence where there is nothing."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,8 +22,10 @@ from streamsvc.ledger.live import LiveBoard
 from streamsvc.session.clocks import SenderTime
 from streamsvc.session.following import Following
 from streamsvc.session.mixer import VoiceMixer
+from streamsvc.session.presence import Presence
 from streamsvc.session.settings import CallSettings, can_hide_room, changed
 from streamsvc.session.speaking import Speaking
+from streamsvc.session.taps import ViewTap
 from streamsvc.session.watching import Watching
 from streamsvc.session.worker_link import WorkerLink
 from streamsvc.signalling import messages as wire
@@ -32,13 +35,17 @@ from streamsvc.signalling.messages import SignallingError
 log = logging.getLogger(__name__)
 
 LIVE_S = 0.5
+MAX_UNHEARD = 500
+"""Captions that wait for a participant whose connection was lost."""
+
 MAX_NOTICES = 100
 """Different things that one participant is told; what they provoke themselves must not fill memory."""
 
 
 class Participant:
-    """One person. `changed_media` is called when cameras or the viewer's connection came or went; `gone` when the
-    connection was lost for good."""
+    """One person. `changed_media` is called when cameras or the viewer's connection came or went; `away` when the
+    connection was lost (True) and is back (False), `gone` when they have left. With `resumable` a lost socket or lost
+    media is waited for (see `Presence`)."""
 
     def __init__(
         self,
@@ -53,8 +60,11 @@ class Participant:
         clock: Clock,
         ice_servers: Sequence[IceServer],
         send: Send,
+        resumable: bool,
         changed_media: Callable[[], None],
         gone: Callable[[], None],
+        away: Callable[[bool], None],
+        record: Callable[[wire.RecordAction], Awaitable[None]],
     ) -> None:
         self.session, self.name, self.rig, self.settings = session, name, rig, settings
         self.mixer = VoiceMixer()
@@ -62,8 +72,13 @@ class Participant:
         self.watcher: Watching | None = None
         self.on_left: Callable[[], None] | None = None
         self._worker, self._ledger, self._board, self._clock = worker, ledger, board, clock
-        self._ice_servers, self._send = ice_servers, send
-        self._changed_media, self._gone = changed_media, gone
+        self._ice_servers = ice_servers
+        self.presence = Presence(send, resumable=resumable, away=self._on_away, gone=self._end)
+        self._tell_away = away
+        self._closing: asyncio.Future[None] | None = None
+        self._unheard: deque[wire.CaptionsDown] = deque(maxlen=MAX_UNHEARD)
+        self._changed_media, self._gone, self._record = changed_media, gone, record
+        self._view_tap: ViewTap | None = None
         self._connection: Connection | None = None
         self._video: VideoOut | None = None
         self._time = SenderTime()
@@ -89,8 +104,10 @@ class Participant:
     async def offer(self, message: wire.Offer) -> wire.Answer:
         """Negotiate media; a later offer replaces the connection. Raises EdgeError or SignallingError."""
         self._check_cameras(message.cameras)
-        connection = Connection(ice_servers=self._ice_servers, on_state=self._on_state)
+        connection = Connection(ice_servers=self._ice_servers)
+        connection.on_state = partial(self._on_state, connection)
         video, audio = VideoOut(), AudioOut(self.mixer.read)
+        video.on_encoded = self._view_tap
         names = {c.mid: c.name for c in message.cameras}
         cameras: dict[str, VideoIn] = {}
 
@@ -112,6 +129,8 @@ class Participant:
             raise SignallingError("gone", "the participant left while the call was being negotiated")
         old, self._connection, self._video, self._cameras = self._connection, connection, video, cameras
         self._time = SenderTime()
+        if connection.state != "connecting":
+            self._on_state(connection, connection.state)
         if old is not None:
             await old.close()
         self.stop_watching()
@@ -140,11 +159,16 @@ class Participant:
             self.watcher.show_before(self.settings.backdrop)
         return wire.Configured(settings=self.describe())
 
+    async def record(self, message: wire.Record) -> None:
+        """Ask for a recording, answer, or stop it; raises SignallingError."""
+        await self._record(message.action)
+
     async def leave(self) -> None:
         """End everything; idempotent, and never waits for the network for long."""
         if self._left:
             return
         self._left = True
+        self.presence.end()
         self.stop_watching()
         self.speaking.close()
         if self._live_task is not None:
@@ -159,6 +183,17 @@ class Participant:
                 self.on_left()
 
     # What the hub asks.
+
+    @property
+    def view_tap(self) -> ViewTap | None:
+        """What takes down the view that is sent to this participant."""
+        return self._view_tap
+
+    @view_tap.setter
+    def view_tap(self, tap: ViewTap | None) -> None:
+        self._view_tap = tap
+        if self._video is not None:
+            self._video.on_encoded = tap
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -216,20 +251,45 @@ class Participant:
             self.watching.close()
             self.watching = None
 
+    def resume(self, send: Send) -> None:
+        """Go on with a new socket; see `Presence`."""
+        self.presence.socket(send)
+
+    def detach(self, send: Send) -> None:
+        """Take note that a socket is gone; nothing when it isn't the one in use any more."""
+        if self.holds(send):
+            self.presence.socket(None)
+
+    def holds(self, send: Send) -> bool:
+        """Whether this participant is reached by `send`."""
+        return self.presence.send == send
+
     def send(self, message: wire.ServerMessage) -> None:
         """Send a signalling message to this participant."""
-        self._send(message)
+        self.presence.send(message)
 
     def notice(self, code: str, text: str) -> None:
         """Tell the participant something once."""
         if (code, text) not in self._told and len(self._told) < MAX_NOTICES:
             self._told.add((code, text))
-            self._send(wire.Notice(code=code, message=text))
+            self.send(wire.Notice(code=code, message=text))
 
     def caption(self, message: wire.CaptionsDown) -> None:
-        """Show a caption of whom this participant hears."""
-        if self._connection is not None:
-            self._connection.send("captions", wire.encode(message))
+        """Show a caption of whom this participant hears; committed words wait while there is no way to them."""
+        lasting = not isinstance(message, wire.Tentative)
+        if (lasting or not self._unheard) and self._tell_unheard() and self._tell_caption(message):
+            return
+        if lasting and self._connection is not None:
+            self._unheard.append(message)
+
+    def _tell_caption(self, message: wire.CaptionsDown) -> bool:
+        return self._connection is not None and self._connection.send("captions", wire.encode(message))
+
+    def _tell_unheard(self) -> bool:
+        """Tell what waited; whether nothing waits any more."""
+        while self._unheard and self._tell_caption(self._unheard[0]):
+            self._unheard.popleft()
+        return not self._unheard
 
     def _tell_packed(self, message: wire.PackedView) -> None:
         if self._connection is not None:
@@ -275,7 +335,11 @@ class Participant:
 
     def _on_audio(self, incoming: AudioIn) -> None:
         incoming.on_block = self._on_speech
-        incoming.on_voice = lambda samples, sender_ns, arrived_ns: self.speaking.original(samples)
+        incoming.on_voice = self._on_voice
+
+    def _on_voice(self, samples: Samples, sender_ns: int | None, arrived_ns: int) -> None:
+        start_ns, _ = self._time.capture(sender_ns, arrived_ns)
+        self.speaking.original(samples, start_ns)
 
     def _on_speech(self, samples: Samples, sender_ns: int | None, arrived_ns: int) -> None:
         start_ns, _ = self._time.capture(sender_ns, arrived_ns)
@@ -310,11 +374,28 @@ class Participant:
             case wire.Follow():
                 self._following.ask(message)
 
-    def _on_state(self, state: str) -> None:
-        if state in ("failed", "closed") and not self._left:
+    def _on_state(self, connection: Connection, state: str) -> None:
+        if connection is not self._connection or self._left:
+            return
+        if state == "connected":
+            self.presence.media(True)
+        elif state in ("failed", "closed"):
             log.info("the connection of %s was lost (%s)", self.session, state)
-            self.notice("connection-lost", "the media connection was lost; join again")
-            asyncio.get_running_loop().create_task(self.leave(), name=f"leave {self.session}")
+            self.send(wire.Notice(code="connection-lost", message="the media connection was lost; offer again"))
+            self._closing = asyncio.ensure_future(connection.close())
+            self.presence.media(False)
+
+    def _on_away(self, away: bool) -> None:
+        if away:
+            # Nobody sees it, and what is said meanwhile can be read when they are back.
+            self.stop_watching()
+        else:
+            self.mixer.skip()
+            self._changed_media()
+        self._tell_away(away)
+
+    def _end(self) -> None:
+        asyncio.get_running_loop().create_task(self.leave(), name=f"leave {self.session}")
 
     async def _tell_live(self) -> None:
         while True:
@@ -332,5 +413,6 @@ class Participant:
                 speech_lag_ms=figures.speech_lag_ms,
                 dropped=figures.dropped,
             )
+            self._tell_unheard()
             for told in (live, *self._following.news()):
                 self._connection.send("ledger", wire.encode(told))

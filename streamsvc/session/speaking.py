@@ -17,6 +17,7 @@ from streamsvc.frames import SPEECH_RATE, Samples, link
 from streamsvc.ledger import Ledger, Record, Stage
 from streamsvc.session.mixer import VoiceMixer
 from streamsvc.session.settings import CallSettings
+from streamsvc.session.taps import VoiceTap
 from streamsvc.session.worker_link import WorkerLink
 from streamsvc.signalling.messages import Caption, CaptionsDown, Revision, Tentative
 
@@ -53,11 +54,13 @@ class Speaking:
     ) -> None:
         self.stream = f"{session}/speech"
         self.listener: Listener | None = None
+        self.recorded: VoiceTap | None = None
         self._session, self._name = session, name
         self._settings, self._worker, self._ledger, self._clock = settings, worker, ledger, clock
         self._tell = tell
         self._samples = 0
         self._start_ns: int | None = None
+        self._end_ns = 0
         self._base_ms = 0.0
         self._base_id = self._last_id = 0
         self._base_pass = self._last_pass = 0
@@ -121,12 +124,15 @@ class Speaking:
         if self._start_ns is None:
             self._start_ns = end_ns - len(samples) * 1_000_000_000 // SPEECH_RATE
         self._samples += len(samples)
+        self._end_ns = end_ns
         if self._is_open:
             data = np.ascontiguousarray(samples, "<f4").tobytes()
             self._worker.send(link.SoundIn(stream=self.stream, samples=data, end_ns=end_ns))
 
-    def original(self, samples: Samples) -> None:
-        """Take the same sound at 48 kHz, to be heard under the translation."""
+    def original(self, samples: Samples, capture_ns: int) -> None:
+        """Take the same sound at 48 kHz, captured from `capture_ns` on, to be heard under the translation."""
+        if self.recorded is not None:
+            self.recorded.original(samples, capture_ns)
         if self.listener is not None:
             own = self.listener.session == self._session
             # In a mirror room one's own voice would come back as an echo.
@@ -153,8 +159,11 @@ class Speaking:
             case link.Maybe():
                 self._caption_tentative(message.text)
             case link.SoundOut():
+                spoken = np.frombuffer(message.samples, "<f4").astype(np.float32)
                 if self.listener is not None:
-                    self.listener.mixer.speech(np.frombuffer(message.samples, "<f4").astype(np.float32))
+                    self.listener.mixer.speech(spoken)
+                if self.recorded is not None:
+                    self.recorded.translated(spoken, self._clock.now_ns())
             case link.PassDone():
                 self._passed(message)
             case link.Trouble():
@@ -166,6 +175,9 @@ class Speaking:
 
     def _said(self, message: link.Said) -> None:
         self._last_id = self._base_id + message.id
+        if self.recorded is not None:
+            start, end = self._captured(message.source_start_ms), self._captured(message.source_end_ms)
+            self.recorded.words(message.text, start, end)
         if self.listener is None or self._start_ns is None:
             return
         self.listener.caption(
@@ -178,6 +190,11 @@ class Speaking:
                 wall_ms=(self._clock.now_ns() - self._start_ns) / 1e6,
             )
         )
+
+    def _captured(self, source_ms: float) -> int:
+        """Return the capture instant of a position in this worker's sound."""
+        ago_ms = self._samples * 1000 / SPEECH_RATE - self._base_ms - source_ms
+        return self._end_ns - round(ago_ms * 1e6)
 
     def _passed(self, message: link.PassDone) -> None:
         self._last_pass = self._base_pass + message.id

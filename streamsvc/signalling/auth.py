@@ -119,20 +119,27 @@ class TokenBook:
             told = "this service needs a token" if not token else "the token is not accepted for this room"
             raise SignallingError("bad-token", f"{told}; ask whoever runs the service for one")
 
+    def check_any(self, token: str | None) -> None:
+        """Return when `token` opens some room; raises SignallingError (bad-token) otherwise."""
+        if self.required and not self._opens(token, None, some=True):
+            told = "this service needs a token" if not token else "the token is not accepted"
+            raise SignallingError("bad-token", f"{told}; ask whoever runs the service for one")
+
     def check_bearer(self, authorization: str | None) -> bool:
         """Return True when an Authorization header carries a Bearer token (RFC 6750) that isn't bound to a room."""
         return not self.required or self._opens(bearer_token(authorization), None)
 
-    def _opens(self, token: str | None, room: str | None) -> bool:
+    def _opens(self, token: str | None, room: str | None, *, some: bool = False) -> bool:
+        """Whether `token` opens `room` (None: every room), or, with `some`, any room at all."""
         digest = _digest(token or "")
         wanted = None if room is None else same_name(room)
         found = False
         for known, only in self._entries:
             same = hmac.compare_digest(known, digest)
-            found |= same and (only is None or only == wanted)
+            found |= same and (some or only is None or only == wanted)
         grant = self._granted(token or "")
         if grant is not None and self._now_s() < grant.until:
-            found |= grant.room is None or same_name(grant.room) == wanted
+            found |= some or grant.room is None or same_name(grant.room) == wanted
         return found
 
     def _granted(self, token: str) -> Grant | None:

@@ -31,6 +31,8 @@ from streamsvc.signalling.messages import (
     Notice,
     Offer,
     Peers,
+    Record,
+    Recording,
     ServerMessage,
     SignallingError,
     decode_server,
@@ -41,8 +43,8 @@ from streamsvc.signalling.messages import (
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 UNASKED = 256
 
-Reply = TypeVar("Reply", Joined, Answer, Configured)
-Unasked = Peers | Notice | Error | Candidate
+Reply = TypeVar("Reply", Joined, Answer, Configured, Recording)
+Unasked = Peers | Notice | Error | Candidate | Recording
 
 
 class ConnectionLostError(SignallingError):
@@ -95,6 +97,11 @@ class SignallingClient:
 
     async def __aenter__(self) -> SignallingClient:
         """Connect."""
+        await self.open()
+        return self
+
+    async def open(self) -> None:
+        """Connect."""
         try:
             self._socket = await self._connect()
         except InvalidStatus as e:
@@ -110,7 +117,6 @@ class SignallingClient:
         except OSError as e:
             raise SignallingError("refused", f"can't connect to {self.url}: {_reason(e)}; is it running?") from None
         self._reader = asyncio.create_task(self._read(self._socket), name="signalling-client")
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -129,6 +135,10 @@ class SignallingClient:
     async def configure(self, message: Configure) -> Configured:
         """Change settings."""
         return await self._ask(message, Configured)
+
+    async def record(self, message: Record) -> Recording:
+        """Ask for a recording, answer, or stop it; return how it stands then."""
+        return await self._ask(message, Recording)
 
     async def candidate(self, message: Candidate) -> None:
         """Trickle an ICE candidate; if the server can't take it, `messages()` says so."""
@@ -163,6 +173,18 @@ class SignallingClient:
         if not reader.done():
             socket.transport.abort()
         await asyncio.gather(reader, return_exceptions=True)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection has ended."""
+        return self._lost is not None
+
+    async def abandon(self) -> None:
+        """End the connection without a goodbye: whoever shows its key on another one goes on with the session."""
+        if self._socket is not None and self._reader is not None:
+            self._leaving = True
+            self._socket.transport.abort()
+            await asyncio.gather(self._reader, return_exceptions=True)
 
     async def _connect(self) -> ClientConnection:
         # No proxy: a service on this machine or network is never behind the one that the environment names.
@@ -232,7 +254,7 @@ class SignallingClient:
             if isinstance(message, reply) or (isinstance(message, Error) and message.re in (kind, None)):
                 self._answer.set_result(message)
                 return
-        if isinstance(message, Peers | Notice | Error | Candidate):
+        if isinstance(message, Unasked):
             self._queue(message)
 
     def _queue(self, message: Unasked | None) -> None:

@@ -1,8 +1,9 @@
 """One signalling WebSocket: the thin shell that reads, asks the conversation, calls the hub and writes.
 
 Owns the socket, the participant and a bounded outbox. Promises: messages are carried out one at a time, in order;
-`joined` is the first thing a client that joined is sent; the participant's `leave` is called exactly once however the
-connection ends; a client that doesn't read is closed, and never blocks the hub. No message's content is logged.
+`joined` is the first thing a client that joined is sent; however the connection ends, the participant is told once that
+they left, or that they may come back; a client that doesn't read is closed, and never blocks the hub. No message's
+content is logged.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from streamsvc.signalling.messages import (
     Joined,
     Leave,
     Offer,
+    Record,
     ServerMessage,
     SignallingError,
 )
@@ -36,6 +38,8 @@ from streamsvc.signalling.protocol import Close, Conversation, State, kind_of
 
 _log = logging.getLogger(__name__)
 FLUSH_TIMEOUT_S = 2.0
+GOODBYES = (1000, 1001)
+"""Close codes of a client that ends the call (RFC 6455 section 7.4.1); with any other, or none, it may come back."""
 
 
 class Connection:
@@ -52,6 +56,7 @@ class Connection:
         self._errors = errors
         self._conversation = Conversation(limits, clock.now_ns())
         self._participant: Participant | None = None
+        self._vanished = False
         self._outbox = Outbox(limits.outbox)
 
     async def run(self) -> None:
@@ -60,8 +65,8 @@ class Connection:
         close: Close | None = None
         try:
             close = await self._converse()
-        except WebSocketDisconnect:
-            pass
+        except WebSocketDisconnect as e:
+            self._vanished = e.code not in GOODBYES
         finally:
             await self._leave()
             self._outbox.end()
@@ -154,9 +159,15 @@ class Connection:
                 return await self._participant.configure(message)
             case Candidate():
                 await self._participant.candidate(message)
+            case Record():
+                await self._participant.record(message)
         return None
 
     async def _leave(self) -> None:
         participant, self._participant = self._participant, None
-        if participant is not None:
+        if participant is None or not participant.holds(self._outbox.send):
+            return  # nobody, or somebody who came back on another socket
+        if self._vanished:
+            participant.detach(self._outbox.send)
+        else:
             await leave(participant)

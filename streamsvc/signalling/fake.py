@@ -20,6 +20,8 @@ from streamsvc.signalling.messages import (
     Joined,
     Offer,
     Peers,
+    Record,
+    Recording,
     ServerMessage,
 )
 from streamsvc.signalling.rooms import Member, Room, Rooms
@@ -27,7 +29,7 @@ from streamsvc.signalling.rooms import Member, Room, Rooms
 
 class FakeHub:
     """`calls` lists (session, what), `joins` the joins; `raises` maps a message's type to what its handling raises;
-    `hangs` to nothing."""
+    `hangs` to nothing. Who vanishes has left at once, unless it `waits`."""
 
     def __init__(self, *, max_rooms: int = 8, max_participants: int = 16) -> None:
         self.rooms = Rooms(max_rooms=max_rooms, max_participants=max_participants)
@@ -38,26 +40,35 @@ class FakeHub:
         self.participants: dict[str, FakeParticipant] = {}
         self.joins: list[Join] = []
         self.left = asyncio.Event()
+        self.waits = False
 
-    async def join(self, message: Join, send: Send) -> tuple[Participant, Joined]:
-        """Admit by the rules of rooms and tell the others."""
+    async def join(self, message: Join, send: Send, resumable: bool = True) -> tuple[Participant, Joined]:
+        """Admit by the rules of rooms and tell the others; the key to a session is its name."""
         await self.act("join", "")
+        if message.resume in self.participants:
+            self.sends[message.resume] = send
+            return self.participants[message.resume], self._joined(message, message.resume, resumed=True)
         session = f"s{len(self.calls)}"
         room = self.rooms.join(message.room, Member(session, message.name), mirror=message.mirror)
         self.sends[session] = send
         self.joins.append(message)
         self.tell(room)
-        joined = Joined(
+        self.participants[session] = FakeParticipant(self, session)
+        return self.participants[session], self._joined(message, session, resumed=False)
+
+    def _joined(self, message: Join, session: str, *, resumed: bool) -> Joined:
+        room = self.rooms.room_of(session)
+        return Joined(
             session=session,
             room=message.room,
-            peers=[m.name for m in room.others(session)],
+            peers=[] if room is None else [m.name for m in room.others(session)],
             ice_servers=[],
             policies=[],
             rungs=[],
             settings={"speech": msgspec.to_builtins(message.speech), "view": msgspec.to_builtins(message.view)},
+            resume=session,
+            resumed=resumed,
         )
-        self.participants[session] = FakeParticipant(self, session)
-        return self.participants[session], joined
 
     async def act(self, what: str, session: str) -> None:
         """Note a call, then do what the test asked for."""
@@ -86,6 +97,16 @@ class FakeParticipant:
         self.candidates: list[Candidate] = []
         self._hub = hub
 
+    def holds(self, send: Send) -> bool:
+        """Compare with the newest."""
+        return self._hub.sends.get(self.session) == send
+
+    def detach(self, send: Send) -> None:
+        """Leave, or wait."""
+        self._hub.calls.append((self.session, "detach"))
+        if not self._hub.waits:
+            self._leaving = asyncio.ensure_future(self.leave())
+
     async def offer(self, message: Offer) -> Answer:
         """Answer with the offer's length."""
         await self._hub.act("offer", self.session)
@@ -102,6 +123,11 @@ class FakeParticipant:
         return Configured(
             settings={"speech": msgspec.to_builtins(message.speech), "view": msgspec.to_builtins(message.view)}
         )
+
+    async def record(self, message: Record) -> None:
+        """Say that nothing is recorded."""
+        await self._hub.act("record", self.session)
+        self._hub.push(self.session, Recording(state="off"))
 
     async def leave(self) -> None:
         """Leave the room and tell who stays."""

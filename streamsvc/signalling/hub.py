@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from streamsvc.signalling.messages import Answer, Candidate, Configure, Configured, Join, Joined, Offer, ServerMessage
+from streamsvc.signalling.messages import (
+    Answer,
+    Candidate,
+    Configure,
+    Configured,
+    Join,
+    Joined,
+    Offer,
+    Record,
+    ServerMessage,
+)
 
 Send = Callable[[ServerMessage], None]
 
@@ -18,6 +28,16 @@ class Participant(Protocol):
     """One joined client. Calls come one at a time, in the order of the client's messages."""
 
     session: str
+
+    def holds(self, send: Send) -> bool:
+        """Whether `send` is the way to this client: the one of the latest `join` that named them."""
+        ...
+
+    def detach(self, send: Send) -> None:
+        """Take note that the socket behind `send` vanished; the client may come back for a while, and has left after
+        it. Nothing when they are back already."""
+        ...
+
     on_left: Callable[[], None] | None
     """Called once, when the participant has left, whoever ended the call."""
 
@@ -33,16 +53,21 @@ class Participant(Protocol):
         """Change settings and return those in force."""
         ...
 
+    async def record(self, message: Record) -> None:
+        """Ask for a recording, answer, or stop it; everybody in the room is told `recording`."""
+        ...
+
     async def leave(self) -> None:
-        """End the call; idempotent, and also called when the socket vanishes or a call above was cut off."""
+        """End the call; idempotent, and also called when a call above was cut off."""
         ...
 
 
 class Hub(Protocol):
     """The service, seen from the port."""
 
-    async def join(self, message: Join, send: Send) -> tuple[Participant, Joined]:
-        """Admit a client whose token is already checked.
+    async def join(self, message: Join, send: Send, resumable: bool = True) -> tuple[Participant, Joined]:
+        """Admit a client whose token is already checked, or return the participant that `message.resume` is the key to;
+        without `resumable` the client can't come back, and has left as soon as they are lost.
 
         `send` may be called from the loop at any time until `leave` returns, and never blocks: a client that doesn't
         read what it is sent is closed, and what is sent after that is dropped. When this is cancelled or raises, it

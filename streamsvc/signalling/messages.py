@@ -4,18 +4,20 @@ JSON, at most `MAX_MESSAGE_BYTES` a message. `decode` never lets a library's exc
 malformed raises `SignallingError`, whose code and message are what the other side is told.
 
 A session on the WebSocket: client `join` -> server `joined`; client `offer` -> server `answer`; `candidate` either way;
-`configure` at any time -> `configured`; `leave`. `peers` and `notice` come from the server unasked. Data channels,
+`configure` at any time -> `configured`; `record` -> `recording`; `leave`. `peers`, `notice` and `recording` also come
+from the server unasked. Data channels,
 opened by the client: `viewpoint` (unordered, no retransmits), `captions` (ordered), `ledger` (unordered).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from streamsvc.errors import StreamsvcError
+from streamsvc.frames import rigsetup
 from streamsvc.ledger import Outcome
 
 MAX_MESSAGE_BYTES = 262_144
@@ -88,12 +90,15 @@ class AppearanceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
 class Join(Wire, frozen=True, kw_only=True, tag="join"):
     """Enter a room. `rig` is a rig.json document and belongs to this participant; without one the picture of the
-    first camera passes through. A `mirror` room shows one participant to themselves."""
+    first camera passes through. A `mirror` room shows one participant to themselves. `resume` is the key that an
+    earlier `joined` brought: while the service still waits for who lost it, the session goes on and the rest of this
+    message but the room counts for nothing; otherwise this is a join like any other."""
 
     room: Name
     name: Name
     token: Token | None = None
     mirror: bool = False
+    resume: Annotated[str, msgspec.Meta(max_length=64)] | None = None
     rig: dict[str, Any] | None = None
     speech: SpeechSettings = SpeechSettings()
     view: ViewSettings = ViewSettings()
@@ -102,7 +107,9 @@ class Join(Wire, frozen=True, kw_only=True, tag="join"):
 
 class Joined(Wire, frozen=True, kw_only=True, tag="joined"):
     """Accepted. `policies` is the declared parameter table (name -> parameters with default, range, meaning), `rungs`
-    the ladder; with `backdrops` the room behind this participant can be hidden."""
+    the ladder; with `backdrops` the room behind this participant can be hidden, with `records` calls be recorded.
+    `resume` is the key to this session, a secret: who shows it in a `join` on another socket has it again, as `resumed`
+    says; the service waits for a while after a socket or media were lost."""
 
     session: str
     room: str
@@ -112,6 +119,9 @@ class Joined(Wire, frozen=True, kw_only=True, tag="joined"):
     rungs: list[dict[str, Any]]
     settings: dict[str, Any]
     backdrops: bool = False
+    records: bool = False
+    resume: str | None = None
+    resumed: bool = False
 
 
 class Offer(Wire, frozen=True, kw_only=True, tag="offer"):
@@ -148,6 +158,32 @@ class Configured(Wire, frozen=True, kw_only=True, tag="configured"):
     settings: dict[str, Any]
 
 
+RecordAction = Literal["ask", "agree", "refuse", "stop"]
+
+
+class Record(Wire, frozen=True, kw_only=True, tag="record"):
+    """About recording this call: ask the others, answer them, or stop it (or take the question back) at any time. In a
+    mirror room whoever asks has agreed."""
+
+    action: RecordAction
+
+
+class Recording(Wire, frozen=True, kw_only=True, tag="recording"):
+    """How recording stands, told to everybody in the room at every change: "off", "asked" by somebody, or "on".
+
+    With `asks_you` an answer is due within `left_s`. `missing` pictures did not get into the file. When it goes off,
+    `code` and `message` say why: refused, unanswered, stopped, joined, left, too-long, disk-low, write-failed,
+    writer-slow, codec-changed."""
+
+    state: Literal["off", "asked", "on"]
+    by: str | None = None
+    asks_you: bool = False
+    left_s: float | None = None
+    missing: int = 0
+    code: str | None = None
+    message: str | None = None
+
+
 class Leave(Wire, frozen=True, kw_only=True, tag="leave"):
     """Goodbye."""
 
@@ -176,8 +212,8 @@ class Error(Wire, frozen=True, kw_only=True, tag="error"):
     re: str | None = None
 
 
-ClientMessage = Join | Offer | Candidate | Configure | Leave
-ServerMessage = Joined | Answer | Candidate | Configured | Peers | Notice | Error
+ClientMessage = Join | Offer | Candidate | Configure | Record | Leave
+ServerMessage = Joined | Answer | Candidate | Configured | Recording | Peers | Notice | Error
 
 
 # Data channels.
@@ -413,6 +449,8 @@ def json_schema() -> dict[str, Any]:
         "ledger_up": LedgerUp,
         "ledger_down": LedgerDown,
         "captions": CaptionsDown,
+        "setup_up": rigsetup.Begin,
+        "setup_down": rigsetup.Begun | rigsetup.Seen | rigsetup.Solved,
     }
     schemas, components = msgspec.json.schema_components(unions.values(), ref_template="#/$defs/{name}")
     return {

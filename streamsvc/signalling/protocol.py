@@ -1,7 +1,7 @@
 """What a client may say when: the state machine of one signalling connection, without I/O, the clock passed in.
 
     new --join--> joined --offer--> calling --offer (again)--> calling
-     any --leave--> closed;  candidate after the first offer;  configure once joined
+     any --leave--> closed;  candidate after the first offer;  configure and record once joined
 
 Owns one connection's state, its token bucket and its count of failed joins. A message that is not allowed is answered
 with an error and changes nothing. The connection is closed after a `leave`, when nobody joined in time, after too many
@@ -23,6 +23,7 @@ from streamsvc.signalling.messages import (
     Join,
     Leave,
     Offer,
+    Record,
     SignallingError,
     decode_client,
 )
@@ -138,7 +139,7 @@ class Conversation:
         match message:
             case Join() if self.state is not State.NEW:
                 return "this connection has already joined; leave first, or open another"
-            case Offer() | Configure() if self.state is State.NEW:
+            case Offer() | Configure() | Record() if self.state is State.NEW:
                 return f"join a room before {kind_of(message)}"
             case Candidate() if self.state is not State.CALLING:
                 return "send an offer before candidates"

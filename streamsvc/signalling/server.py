@@ -1,4 +1,4 @@
-"""One port: the page, the signalling WebSocket, WHIP and WHEP, health, metrics and the wire's schema.
+"""One port: the page, the signalling WebSocket, WHIP and WHEP, set-ups of rigs, health, metrics and the wire's schema.
 
 `create_app` wires them into one ASGI application, which `listener.run_server` serves.
 """
@@ -22,13 +22,15 @@ from starlette.websockets import WebSocket
 from streamsvc.budget.clock import Clock, MonotonicClock
 from streamsvc.config import Settings
 from streamsvc.signalling.admission import Admission
-from streamsvc.signalling.auth import TokenBook, origin_allowed
+from streamsvc.signalling.auth import TokenBook
 from streamsvc.signalling.connection import Connection
+from streamsvc.signalling.guard import check_origin
 from streamsvc.signalling.hub import Hub
 from streamsvc.signalling.messages import Error, SignallingError, encode, json_schema
 from streamsvc.signalling.page import Page, SecurityHeaders, tracker_files
 from streamsvc.signalling.protocol import Close
 from streamsvc.signalling.refusals import refusal
+from streamsvc.signalling.rigsetup import RigSetups
 from streamsvc.signalling.whip import Whip
 
 _log = logging.getLogger(__name__)
@@ -47,7 +49,8 @@ def create_app(
 
     `web` is the page's folder; `metrics` returns Prometheus text; `health` returns what `/healthz` tells as JSON, with
     status 503 when its `ok` is False. With a token file, `/metrics` asks for `Authorization: Bearer` with a token that
-    isn't bound to a room. `app.state.statistics()` returns PortStatistics. Raises ConfigError when the page or the
+    isn't bound to a room. `app.state.statistics()` returns PortStatistics; `await
+    app.state.close()` ends the set-ups. Raises ConfigError when the page or the
     token file can't be used.
     """
     port = _Port(hub, settings, Page(web), metrics, health, clock or MonotonicClock())
@@ -55,6 +58,7 @@ def create_app(
         routes=[
             WebSocketRoute("/ws", port.signalling),
             *port.whip.routes(),
+            *port.setups.routes(),
             Route("/healthz", port.healthz),
             Route("/metrics", port.prometheus),
             Route("/schema.json", port.schema),
@@ -65,6 +69,7 @@ def create_app(
         middleware=[Middleware(SecurityHeaders)],
     )
     app.state.statistics = port.admission.statistics
+    app.state.close = port.setups.close
     return app
 
 
@@ -90,6 +95,7 @@ class _Port:
         self._schema = msgspec.json.encode(json_schema())
         self.admission = Admission(settings.limits)
         self.whip = Whip(hub, self._tokens, settings, clock, self.admission)
+        self.setups = RigSetups(self._tokens, settings, clock, self.admission)
 
     async def healthz(self, request: Request) -> Response:
         told = self._health()
@@ -109,12 +115,11 @@ class _Port:
 
     async def signalling(self, socket: WebSocket) -> None:
         limits = self._settings.limits
-        server = self._settings.server
-        if not origin_allowed(socket.headers, listen_host=server.host, allowed=server.allowed_origins):
+        try:
+            check_origin(socket.headers, self._settings.server, self.admission)
+        except SignallingError as e:
             _log.warning("refused the page of %r: not this service's own", socket.headers.get("origin", "")[:200])
-            told = "pages of other sites may not use this service; its operator can add them to server.allowed_origins"
-            self.admission.refused()
-            await socket.send_denial_response(refusal(SignallingError("foreign-origin", told)))
+            await socket.send_denial_response(refusal(e))
             return
         try:
             self.admission.enter()

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -26,7 +26,8 @@ from streamsvc.budget.clock import Clock
 from streamsvc.config import Settings
 from streamsvc.signalling.admission import Admission
 from streamsvc.signalling.asking import ask, leave
-from streamsvc.signalling.auth import TokenBook, bearer_token, origin_allowed
+from streamsvc.signalling.auth import TokenBook, bearer_token
+from streamsvc.signalling.guard import check_length, check_origin, check_type, read_body
 from streamsvc.signalling.hub import Hub, Participant
 from streamsvc.signalling.messages import (
     MAX_SDP_BYTES,
@@ -93,7 +94,7 @@ class Whip:
 
         async def handle(request: Request) -> Response:
             try:
-                self._check_origin(request)
+                check_origin(request.headers, self._server, self._admission)
                 if request.method not in (*handlers, "OPTIONS"):
                     raise SignallingError("bad-method", f"here only {methods} are answered")
                 if request.method == "OPTIONS":
@@ -117,22 +118,15 @@ class Whip:
 
         return Route(f"/{kind}{path}", handle, methods=METHODS)
 
-    def _check_origin(self, request: Request) -> None:
-        server = self._server
-        if not origin_allowed(request.headers, listen_host=server.host, allowed=server.allowed_origins):
-            told = "pages of other sites may not use this service; its operator can add them to server.allowed_origins"
-            self._admission.refused()
-            raise SignallingError("foreign-origin", told)
-
     async def _post(self, kind: str, request: Request) -> Response:
-        _check_type(request, SDP)
-        _check_length(request, MAX_SDP_BYTES)
+        check_type(request, SDP)
+        check_length(request, MAX_SDP_BYTES)
         self._admission.enter()
         try:
             join = _join(kind, request)
             offer = decode_client(msgspec.json.encode({"type": "offer", "sdp": await self._body(request)}))
             assert isinstance(offer, Offer)
-            participant, joined = await self._ask("join", self._hub.join(join, _unheard))
+            participant, joined = await self._ask("join", self._hub.join(join, _unheard, resumable=False))
         except BaseException:
             self._admission.exit()
             raise
@@ -159,8 +153,8 @@ class Whip:
 
     async def _patch(self, kind: str, request: Request) -> Response:
         id, session = self._find(kind, request)
-        _check_type(request, FRAGMENT)
-        _check_length(request, MAX_FRAGMENT_BYTES)
+        check_type(request, FRAGMENT)
+        check_length(request, MAX_FRAGMENT_BYTES)
         condition = request.headers.get("if-match")
         if condition is None:
             told = "a PATCH needs If-Match with the ETag of the answer to the POST (RFC 9725, section 4.3.2)"
@@ -213,21 +207,8 @@ class Whip:
 
     async def _body(self, request: Request, most: int = MAX_SDP_BYTES) -> str:
         """Return the body's text; whoever sends it too slowly holds their place for no longer than who doesn't join."""
-        data = bytearray()
         try:
-            async with asyncio.timeout(self._limits.join_timeout_s):
-                async for chunk in request.stream():
-                    data += chunk
-                    if len(data) > most:
-                        raise SignallingError(
-                            "too-large", f"the body is larger than the {most} bytes that are accepted"
-                        )
-            return data.decode()
-        except TimeoutError:
-            told = f"the body did not come within {self._limits.join_timeout_s:g} s"
-            raise SignallingError("slow", told) from None
-        except ClientDisconnect:
-            raise SignallingError("bad-message", "the body ended early") from None
+            return (await read_body(request, most, self._limits.join_timeout_s)).decode()
         except UnicodeDecodeError:
             raise SignallingError("bad-sdp", "the body is not UTF-8") from None
 
@@ -261,18 +242,6 @@ def _number(text: str) -> object:
         return msgspec.json.decode(text, type=int | float)
     except msgspec.MsgspecError:
         return text
-
-
-def _check_type(request: Request, wanted: str) -> None:
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given != wanted:
-        raise SignallingError("bad-content-type", f"the body must be {wanted}, and Content-Type must say so")
-
-
-def _check_length(request: Request, most: int) -> None:
-    declared = request.headers.get("content-length", "0")
-    if len(declared) > 12 or not declared.isdecimal() or int(declared) > most:
-        raise SignallingError("too-large", f"the body has {declared[:20]} bytes; at most {most} are accepted")
 
 
 def _ice_links(joined: Joined) -> list[str]:

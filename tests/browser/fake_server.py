@@ -27,9 +27,15 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from streamsvc.budget import MonotonicClock
+from streamsvc.config import Limits, Settings
+from streamsvc.session.consent import Consent
 from streamsvc.session.settings import CallSettings, changed
 from streamsvc.signalling import messages as m
+from streamsvc.signalling.admission import Admission
+from streamsvc.signalling.auth import TokenBook
 from streamsvc.signalling.page import Page, SecurityHeaders, tracker_files
+from streamsvc.signalling.rigsetup import RigSetups
 from streamsvc.speech.policies import describe
 
 WEB = Path(__file__).resolve().parents[2] / "web"
@@ -255,6 +261,7 @@ class Fake:
         self.token = token
         self.rooms: dict[str, list[Guest]] = {}
         self.mirrors: set[str] = set()
+        self.consents: dict[str, Consent] = {}
 
     async def socket(self, socket: WebSocket) -> None:
         """One signalling connection."""
@@ -273,6 +280,8 @@ class Fake:
                         await socket.send_text(m.encode(await guest.answer(message)))
                     elif isinstance(message, m.Configure):
                         await socket.send_text(m.encode(guest.configure(message)))
+                    elif isinstance(message, m.Record):
+                        await self.record(room, guest, message.action)
                     elif isinstance(message, m.Leave):
                         break
                 except m.SignallingError as e:
@@ -312,8 +321,29 @@ class Fake:
             policies=POLICIES,
             rungs=RUNGS,
             backdrops=True,
+            records=True,
             settings=guest.describe(),
         )
+
+    async def record(self, room: str, guest: Guest, action: m.RecordAction) -> None:
+        """Ask, agree and stop as the service does; nothing is kept."""
+        guests, consent = {g.name: g for g in self.rooms[room]}, self.consents.get(room, Consent())
+        until_ns = time.monotonic_ns() + 30_000_000_000
+        said = m.Recording(state="off", code="stopped", message=f"{guest.name} stopped the recording; it is kept")
+        match action:
+            case "ask":
+                consent = consent.ask(guest.name, set(guests) - {guest.name}, until_ns)
+            case "agree":
+                consent = consent.agree(guest.name)
+            case "refuse" | "stop":
+                consent = consent.stop()
+        if action == "refuse":
+            said = m.Recording(state="off", code="refused", message=f"{guest.name} does not want to be recorded")
+        self.consents[room] = consent
+        for name, other in guests.items():
+            asks = name in consent.waiting
+            on = m.Recording(state=consent.state, by=consent.asker, asks_you=asks, left_s=30.0, missing=3)
+            await other.socket.send_text(m.encode(said if consent.state == "off" else on))
 
     async def announce(self, room: str) -> None:
         """Tell everybody in the room who is there."""
@@ -335,7 +365,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--token")
     args = parser.parse_args()
-    fake, page = Fake(args.token), Page(WEB)
+    fake, page, settings = Fake(args.token), Page(WEB), Settings(limits=Limits(max_setups=64))
+    tokens = TokenBook([(args.token, None)] if args.token else [])
+    setups = RigSetups(tokens, settings, MonotonicClock(), Admission(settings.limits))
 
     async def room(request: Request) -> Response:
         return await page.index(request.scope)
@@ -344,6 +376,7 @@ def main() -> None:
         routes=[
             WebSocketRoute("/ws", fake.socket),
             Route("/healthz", healthz),
+            *setups.routes(),
             Route("/room/{name}", room),
             Mount("/face_mesh", tracker_files()),
             Mount("/", page),

@@ -104,6 +104,69 @@ async def test_chromium_sees_the_view_from_its_pointers_eye_and_reads_captions(t
     assert any(r.kind == "speech" and r.text for r in records)
 
 
+KEEP = """
+window.__sockets = []; window.__calls = []; window.__joined = []; window.__states = [];
+for (const [name, kept] of [["WebSocket", "__sockets"], ["RTCPeerConnection", "__calls"]]) {
+  window[name] = class extends window[name] {
+    constructor(...args) {
+      super(...args);
+      window[kept].push(this);
+      if (kept === "__sockets")
+        this.addEventListener("message", ({ data }) => {
+          const message = JSON.parse(data);
+          if (message.type === "joined") window.__joined.push({ session: message.session, resumed: message.resumed });
+        });
+    }
+  };
+}
+setInterval(() => {
+  const now = window.streamsvc?.state;
+  if (now !== window.__states.at(-1)) window.__states.push(now);
+}, 5);
+"""
+
+
+def visit_broken(url: str, folder: Path) -> dict:
+    film = film_body(2, (320, 240), 10.0, seconds=1.0)
+    rig = folder / "rig.json"
+    rig.write_text(json.dumps(film.rig.to_json()))
+    mic = write_wav(folder / "mic.wav", np.zeros(48_000, np.float32))
+    with chromium_call(film, mic) as call:
+        call.page.add_init_script(KEEP)
+        call.join(url, "broken", rig, 2, "es")
+
+        def plays() -> None:
+            frames = call.stats()["framesShown"]
+            call.until(f"window.streamsvc.stats.framesShown > {frames + 5}")
+
+        plays()
+        call.page.evaluate("window.__sockets.at(-1).close(4001)")
+        call.until("window.__joined.length === 2")
+        plays()
+        unseen = call.page.evaluate("[window.__calls.length, window.__states]")
+        # A connection that the page closes itself tells it nothing: what remains is silence.
+        call.page.evaluate("window.__calls.at(-1).close()")
+        call.until("window.__states.includes('reconnecting')")
+        call.until("window.streamsvc.state === 'in-call'")
+        plays()
+        return {
+            "unseen": unseen,
+            "calls": call.page.evaluate("window.__calls.length"),
+            "joined": call.page.evaluate("window.__joined"),
+            "errors": call.errors,
+        }
+
+
+async def test_a_page_whose_connections_break_goes_on_with_its_session(tmp_path: Path) -> None:
+    async with running_service(tmp_path, "--no-speech", view=(320, 240)) as (url, _):
+        seen = await asyncio.to_thread(visit_broken, url, tmp_path)
+    calls, states = seen["unseen"]
+    assert calls == 1 and "reconnecting" not in states
+    assert seen["calls"] == 2 and not seen["errors"]
+    assert [j["resumed"] for j in seen["joined"]] == [False, True]
+    assert len({j["session"] for j in seen["joined"]}) == 1
+
+
 async def test_the_probe_reads_the_card_on_the_page_and_knows_where_the_time_went(tmp_path: Path) -> None:
     async with running_service(tmp_path, "--no-speech", view=(320, 240)) as (url, _):
         options = ProbeOptions(

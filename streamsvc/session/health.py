@@ -1,0 +1,101 @@
+"""How the edge process is: its connections, its event loop and its resources, for Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streamsvc.edge import all_traffic, live_connections
+from streamsvc.edge.traffic import Traffic
+
+LOOK_S = 0.05
+_LAG = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class Connections(Collector):
+    """The connections' counts, read when they are asked for."""
+
+    def __init__(self, read: Callable[[], Traffic] = all_traffic) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield one family for all that is received, one for all that is sent, and what is true now."""
+        found = self._read()
+        for name, counts in (("received", found.received), ("sent", found.sent)):
+            family = CounterMetricFamily(
+                f"streamsvc_rtp_{name}",
+                f"What was {name} over RTP, by kind of track and by what",
+                labels=["kind", "what"],
+            )
+            for (kind, what), count in sorted(counts.items()):
+                family.add_metric([kind, what], count)
+            yield family
+        yield CounterMetricFamily("streamsvc_rtp_malformed", "Packets that could not be parsed", value=found.malformed)
+        states = GaugeMetricFamily("streamsvc_connections", "WebRTC connections now open, by state", labels=["state"])
+        for state, count in sorted(found.states.items()):
+            states.add_metric([state], count)
+        yield states
+        yield GaugeMetricFamily(
+            "streamsvc_target_bits_per_second", "What the open videos aim at, together", value=sum(found.targets)
+        )
+        yield GaugeMetricFamily(
+            "streamsvc_round_trip_seconds_max",
+            "The longest round trip now",
+            value=max(found.round_trips_s, default=0.0),
+        )
+        yield GaugeMetricFamily(
+            "streamsvc_connections_unclosed", "Connections not closed yet", value=live_connections()
+        )
+
+
+class Loop:
+    """How late the event loop runs what is due, and how many tasks it has."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._lag = Histogram(
+            "streamsvc_event_loop_lag_seconds",
+            f"How late the event loop was, looked at every {LOOK_S:g} s",
+            buckets=_LAG,
+            registry=registry,
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Look from now on."""
+        self._task = asyncio.create_task(self._look(), name="loop lag")
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LOOK_S
+            await asyncio.sleep(LOOK_S)
+            self._lag.observe(max(0.0, loop.time() - due))
+
+
+class Tasks(Collector):
+    """The event loop's tasks."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield their number; 0 where no loop runs."""
+        try:
+            count = len(asyncio.all_tasks())
+        except RuntimeError:
+            count = 0
+        yield GaugeMetricFamily("streamsvc_tasks", "Tasks of the event loop", value=count)
+
+
+def watch(registry: CollectorRegistry) -> Loop:
+    """Add everything here to a registry, and return what has to be started and stopped."""
+    registry.register(Connections())
+    registry.register(Tasks())
+    ProcessCollector(registry=registry)
+    return Loop(registry)

@@ -1,0 +1,105 @@
+"""What `/metrics` says of connections, the loop and the process."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from streamsvc.edge.statistics import ConnectionStatistics, ReceivedStatistics, SentStatistics
+from streamsvc.edge.traffic import Sums, Traffic
+from streamsvc.session.health import Connections, Loop, watch
+
+RECEIVED = ReceivedStatistics(
+    mid="0",
+    kind="video",
+    frames=100,
+    replaced=3,
+    dropped=2,
+    decode_errors=1,
+    packets=500,
+    packets_lost=9,
+    bytes=70_000,
+    jitter_ms=1.5,
+    nacks=7,
+    keyframe_requests=2,
+    gaps_given_up=1,
+    decode_ms=4.0,
+)
+SENT = SentStatistics(
+    kind="video",
+    frames=90,
+    replaced=4,
+    errors=0,
+    packets=400,
+    bytes=60_000,
+    keyframes=3,
+    retransmitted=6,
+    held_back=1,
+    target_bitrate=900_000,
+    encode_ms=5.0,
+    round_trip_ms=20.0,
+)
+
+
+def connection(state: str = "connected", times: int = 1) -> ConnectionStatistics:
+    return ConnectionStatistics(state=state, received=(RECEIVED,) * times, sent=(SENT,), malformed=5)
+
+
+def samples(registry: CollectorRegistry) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    families = text_string_to_metric_families(generate_latest(registry).decode())
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+
+def test_sums_keep_what_ended_and_say_what_is_open() -> None:
+    sums = Sums()
+    sums.add(connection("closed", 2))
+    found = sums.with_open([connection(), connection("connecting", 0)])
+    assert found.received["video", "frames"] == 300 and found.received["video", "packets_lost"] == 27
+    assert found.sent["video", "retransmitted"] == 18 and found.malformed == 15
+    assert found.states == {"connected": 1, "connecting": 1}
+    assert found.targets == (900_000, 900_000) and found.round_trips_s == (0.02, 0.02)
+    assert sums.with_open([]).received["video", "frames"] == 200 and sums.with_open([]).targets == ()
+
+
+def test_connections_are_exposed_by_kind_and_what() -> None:
+    sums = Sums()
+
+    def read() -> Traffic:
+        return sums.with_open([connection()])
+
+    registry = CollectorRegistry()
+    registry.register(Connections(read))
+    found = samples(registry)
+    assert found["streamsvc_rtp_received_total", (("kind", "video"), ("what", "nacks"))] == 7
+    assert found["streamsvc_rtp_sent_total", (("kind", "video"), ("what", "keyframes"))] == 3
+    assert found["streamsvc_connections", (("state", "connected"),)] == 1
+    assert found["streamsvc_target_bits_per_second", ()] == 900_000
+    assert found["streamsvc_round_trip_seconds_max", ()] == 0.02
+    sums.add(connection())
+    later = samples(registry)
+    assert all(later[key] >= value for key, value in found.items() if key[0].endswith("_total"))
+
+
+async def test_the_process_and_its_loop_are_exposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = CollectorRegistry()
+    loop = watch(registry)
+    assert isinstance(loop, Loop)
+    looked = []
+
+    async def sleep(seconds: float) -> None:
+        looked.append(seconds)
+        if len(looked) > 4:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr("streamsvc.session.health.asyncio.sleep", sleep)
+    loop.start()
+    assert loop._task is not None
+    with pytest.raises(asyncio.CancelledError):
+        await loop._task
+    found = samples(registry)
+    assert found["streamsvc_event_loop_lag_seconds_count", ()] >= 4
+    assert found["streamsvc_tasks", ()] >= 1 and found["process_open_fds", ()] > 3
+    assert found["process_resident_memory_bytes", ()] > 1e6
