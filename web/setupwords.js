@@ -1,9 +1,11 @@
 // What a set-up says, in words. Pure. Pictures are shown mirrored, as in a mirror, so left and right are swapped.
 
+import { sentence as whole } from "./words.js";
+
 const ZONES = ["upper left", "top", "upper right", "left", "middle", "right", "lower left", "bottom", "lower right"];
 
 export const cameraName = (index) => `camera ${index + 1}`;
-export const mirroredZone = (zone) => zone - (zone % 3) + (2 - (zone % 3));
+const mirroredZone = (zone) => zone - (zone % 3) + (2 - (zone % 3));
 
 const STATES = {
   unseen: "No camera sees the board.",
@@ -50,9 +52,7 @@ export function errorWords(px) {
 
 // A sentence of the service, with the names that the page has for cameras.
 export function sentence(text) {
-  const plain = text.replace(/\b(?:the )?cameras? (?=camera \d)/g, "").replace(/\brms\b/gi, "error");
-  const whole = plain.charAt(0).toUpperCase() + plain.slice(1);
-  return /[.!?]$/.test(whole) ? whole : `${whole}.`;
+  return whole(text.replace(/\b(?:the )?cameras? (?=camera \d)/g, ""));
 }
 
 // What stands in the way, and what to do: {title, text}; `own` keeps the service's own sentence before ours.

@@ -124,7 +124,7 @@ export class ShowStep {
     ui.now.dataset.state = seen.state;
     const least = Math.min(...seen.cameras.map((c) => c.views));
     ui.total.value = Math.min(least, this.#wanted);
-    ui.count.textContent = `${least} of ${this.#wanted}`;
+    ui.count.textContent = `${ui.total.value} of ${this.#wanted}`;
     const told = seen.rms_px === null ? null : errorWords(seen.rms_px);
     ui.error.textContent = told?.text ?? "Known after some views";
     if (told) ui.error.dataset.grade = told.grade;

@@ -76,6 +76,28 @@ def _network(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _capacity(arguments: argparse.Namespace) -> int:
+    """Measure what a call costs when nothing is computed."""
+    from streamsvc.bench.capacity import CapacityBench, run_capacity
+
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    options = CapacityBench(arguments.out, arguments.sessions, arguments.size, arguments.fps, arguments.seconds)
+    figures = asyncio.run(run_capacity(options, lambda line: print(line, flush=True)))
+    write_json(arguments.json, figures)
+    return 0
+
+
+def _joins(arguments: argparse.Namespace) -> int:
+    """Let people come and go, and look what they leave behind; exit status 1 when that is something."""
+    from streamsvc.bench.joins import JoinsBench, run_joins
+
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    options = JoinsBench(arguments.out, arguments.minutes, arguments.at_once, seed=arguments.seed)
+    figures = asyncio.run(run_joins(options, lambda line: print(line, flush=True)))
+    write_json(arguments.json, figures)
+    return 1 if figures["grown"] or figures["calls"]["failed"] else 0
+
+
 def _budget(arguments: argparse.Namespace) -> int:
     """Measure dispatcher and planner live, beside other policies and the simulator."""
     from streamsvc.bench.budget import COMPARED, BudgetBench, run_budget
@@ -207,6 +229,23 @@ def _add_network_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", type=Path, default=Path("out/bench-network"), help="figures and plot (%(default)s)")
 
 
+def _add_capacity_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--sessions", type=count, default=4, metavar="N", help="1 to N calls at once (%(default)s)")
+    p.add_argument("--size", type=size, default=(640, 480), metavar="WxH", help="of camera and view (640x480)")
+    p.add_argument("--fps", type=within(1, 60), default=30.0, help="of the camera (%(default)g)")
+    p.add_argument("--seconds", type=within(2, 600), default=20.0, metavar="S", help="of each case (%(default)g)")
+    p.add_argument("--out", type=Path, default=Path("out/bench-capacity"), help="figures (%(default)s)")
+
+
+def _add_joins_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--minutes", type=within(0.1, 600), default=30.0, metavar="MIN", help="of coming and going (%(default)g)"
+    )
+    p.add_argument("--at-once", type=count, default=3, metavar="N", help="calls at a time (%(default)s)")
+    p.add_argument("--seed", type=count, default=1, help="of how long they last (%(default)s)")
+    p.add_argument("--out", type=Path, default=Path("out/bench-joins"), help="figures (%(default)s)")
+
+
 def _add_budget_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--scenario", type=Path, default=Path("one-session"), help="file, or one that ships (%(default)s)")
     p.add_argument("--sessions", type=count, default=4, metavar="N", help="1 to N of its first session (%(default)s)")
@@ -244,6 +283,8 @@ def _add_speech_flags(p: argparse.ArgumentParser) -> None:
 
 BENCHES: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {
     "session": ("a whole call, cameras to display, with speech", _session, _add_session_flags),
+    "capacity": ("calls in which nothing is computed: sessions a core", _capacity, _add_capacity_flags),
+    "joins": ("people who come and go, some without goodbye: what they leave behind", _joins, _add_joins_flags),
     "network": ("video over networks that lose and delay: our edge beside stock aiortc", _network, _add_network_flags),
     "edge": ("video over WebRTC: our edge's latency against stock aiortc's", _edge, _add_edge_flags),
     "budget": ("dispatcher and planner live, against other policies", _budget, _add_budget_flags),

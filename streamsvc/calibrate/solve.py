@@ -288,7 +288,7 @@ def _warnings(result: Calibration) -> list[str]:
         if views < FEW_VIEWS:
             said.append(f"{name}: {views} views are few; 15 or more are better")
         if coverage < SMALL_COVERAGE:
-            said.append(f"{name}: boards covered {coverage:.0%} of the picture; its distortion elsewhere is guessed")
+            said.append(f"{name}: boards covered {coverage:.0%} of the picture; how the lens bends the rest is guessed")
     if len(result.names) > 1:
         deviation = np.sqrt(np.stack([np.diagonal(x) for x in result.adjusted.covariance]))
         for c in range(1, len(result.names)):

@@ -144,6 +144,8 @@ class DecodeQueue:
                     )
             if self._ended:
                 self._track._queue.put_nowait(None)
+                # Its threads would live until the garbage collector finds it in the cycles of a connection.
+                self._decoder = None
                 return
             self._ready.clear()
             await self._ready.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from streamsvc.calibrate import parse_board
 from streamsvc.calibrate.boards import Detection
 from streamsvc.calibrate.choose import NOVEL, moved
 from streamsvc.frames import Rig, parse_rig
+from streamsvc.signalling.refusals import STATUSES
 
 BOARD = "charuco:7x5:0.042:0.0318621:4X4_50"
 """What the page chooses for A3 paper."""
@@ -90,6 +92,13 @@ def instants() -> list[list[str]]:
 
 
 WALL = [png(np.full((480, 640), 120, np.uint8))] * 2
+
+
+def test_every_refusal_of_a_rig_has_words_of_its_own():
+    words = (Path(__file__).resolve().parents[2] / "web" / "setupwords.js").read_text("utf-8")
+    explained = set(re.findall(r'^  "?([a-z-]+)"?: \{', words, re.MULTILINE))
+    refused = {code for code, status in STATUSES.items() if status == 422} - {"no-restart"}
+    assert refused | {"setups-full", "setup-failed", "setup-over", "not-found", "bad-picture"} <= explained
 
 
 def opened(visit, url: str, **options):

@@ -1,0 +1,35 @@
+"""`bench joins`: what counts as left behind, and a short run against a real service."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from streamsvc.bench.joins import COUNTS, GROWTH_MIB, SPARE, Count, JoinsBench, grown, run_joins
+
+BEFORE = Count(dict.fromkeys(COUNTS, 10), threads=12, edge_mib=150.0, worker_mib=600.0)
+
+
+def test_what_is_as_before_or_as_full_pools_are_is_not_left_behind() -> None:
+    more = Count(dict.fromkeys(COUNTS, 10 + SPARE), 12 + SPARE, 150.0 + GROWTH_MIB, 500.0)
+    assert grown(BEFORE, BEFORE) == [] and grown(BEFORE, more) == []
+
+
+def test_everything_that_grew_is_named() -> None:
+    leaky = replace(BEFORE, counts={**BEFORE.counts, "open files": 40}, threads=99, edge_mib=400.0, worker_mib=700.0)
+    assert grown(BEFORE, leaky) == [
+        "open files 10 -> 40",
+        "threads 12 -> 99",
+        "memory of the edge 150 -> 400 MiB",
+        "memory of the worker 600 -> 700 MiB",
+    ]
+
+
+async def test_a_short_run_ends_with_nobody_there(tmp_path: Path) -> None:
+    told: list[str] = []
+    figures = await run_joins(JoinsBench(tmp_path, minutes=0.05, at_once=2, killed_every=13), told.append)
+    assert figures["calls"]["left"] >= 12 and figures["calls"]["failed"] == 0
+    assert figures["after"]["counts"]["sessions"] == figures["after"]["counts"]["connections"] == 0
+    assert json.loads((tmp_path / "joins.json").read_text("utf-8"))["grown"] == figures["grown"]
+    assert told[-1].startswith(("back to", "left behind"))
