@@ -139,7 +139,7 @@ class Watching:
         if sent is None:
             return
         key, left_worker_ns = sent
-        self._after.observe(displayed_ns - left_worker_ns)
+        self._after.observe(displayed_ns - left_worker_ns, self._clock.now_ns())
         self._ledger.shown(key, displayed_ns, error_ns)
 
     def statistics(self) -> WatchStatistics:
@@ -154,7 +154,7 @@ class Watching:
         if taken is not None:
             capture_ns, pictures = taken
             key = self._record(capture_ns, error_ns, len(pictures))
-            deadline = worker_deadline_ns(capture_ns, self._budget_ns, self._after.ns)
+            deadline = worker_deadline_ns(capture_ns, self._budget_ns, self._after.ns(now))
             arrived = max(p.arrived_ns for p in pictures.values())
             self._ledger.stage(key, Stage("receive", capture_ns, arrived), Stage("align", arrived, now))
             if self._waiting is not None:
