@@ -1,8 +1,8 @@
 """What a listener hears: the translation over the ducked original, 48 kHz mono.
 
-Pure: sound is pushed in, `read` pulls sound out at the listener's pace. Promises: speech is never reordered, nor dropped
-but by `skip`; the original is never more than `ORIGINAL_LIMIT` behind, and is gathered to `ORIGINAL_PREBUFFER` before it
-(re)starts, so that packets with jitter are not heard as holes; gain changes are ramps, so nothing clicks.
+Pure: sound is pushed in, `read` pulls sound out at the listener's pace. Promises: speech is never reordered, nor
+dropped but by `skip`; the original is never more than `ORIGINAL_LIMIT` behind, and is gathered to `ORIGINAL_PREBUFFER`
+before it (re)starts, so that packets with jitter are not heard as holes; gain changes are ramps, so nothing clicks.
 """
 
 from __future__ import annotations
