@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import aiortc.rtcrtpreceiver
@@ -31,11 +32,20 @@ from aiortc.rtp import (
     RtcpSrPacket,
     RtpPacket,
     is_rtcp,
+    pack_remb_fci,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamsvc.edge import EdgeError, VideoOut, adaptation, rtp_receiver, rtp_timestamp_of, wall_offset_ns
+from streamsvc.edge import (
+    EdgeError,
+    VideoOut,
+    adaptation,
+    rtp_receiver,
+    rtp_sender,
+    rtp_timestamp_of,
+    wall_offset_ns,
+)
 from streamsvc.edge.codecs import H264Encoder, Vp8Encoder, is_keyframe
 from streamsvc.edge.extensions import COLOUR_SPACE, PLAYOUT_DELAY, ColourSpace, ExtensionsMap, agreed_extras
 from streamsvc.edge.rate import SentRate, next_target
@@ -133,6 +143,44 @@ async def test_a_packet_is_sent_again_from_a_history_of_a_thousand() -> None:
     )
     assert wire.rtp[-1].sequence_number == old.sequence_number and wire.rtp[-1].payload == old.payload
     await sender.stop()
+
+
+async def test_an_estimate_is_shared_by_the_videos_of_a_connection_and_repairs_come_out_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [SECOND_NS]
+    monkeypatch.setattr(rtp_sender.time, "monotonic_ns", lambda: now[0])
+    wire, tracks = Wire(), (VideoOut(), VideoOut())
+    senders = [Sender(track, wire) for track in tracks]
+    wire._rtp_router = SimpleNamespace(senders={s._ssrc: s for s in senders})  # type: ignore[attr-defined]
+    rng = np.random.default_rng(0)
+    for sender, track in zip(senders, tracks, strict=True):
+        await sender.send(RTCRtpSendParameters(codecs=[VP8], muxId="0"))
+        sent = len(wire.rtp)
+        track.put(rng.integers(0, 256, (480, 640, 3), dtype=np.uint8), SECOND_NS)
+        await until(lambda sent=sent: len(wire.rtp) > sent and wire.rtp[-1].marker)
+        now[0] += SECOND_NS // 10
+    streams = [s._ssrc for s in senders]
+
+    async def told(estimate: int) -> list[int]:
+        fci = pack_remb_fci(estimate, [*streams, 999])
+        for sender in senders:
+            await sender._handle_rtcp_packet(RtcpPsfbPacket(fmt=15, ssrc=1, media_ssrc=0, fci=fci))
+        return [s.encoder.target_bitrate for s in senders]
+
+    assert await told(4_000_000) == pytest.approx([2_000_000] * 2, rel=0.01)
+    first = wire.rtp[0]
+    for _ in range(40):
+        await senders[0]._handle_rtcp_packet(
+            RtcpRtpfbPacket(fmt=1, ssrc=1, media_ssrc=streams[0], lost=[first.sequence_number])
+        )
+    # 0.3 of the target, and half a second of that at once: what a full link would only lose again is not sent.
+    assert senders[0].retransmitted * len(first.payload) * 8 == pytest.approx(0.3 * 1_000_000, rel=0.1)
+    assert senders[0].retransmitted + senders[0].held_back == 40
+    one, other = await told(5_600_000)
+    assert other == pytest.approx(2_800_000, rel=0.01) and one == pytest.approx(2_800_000 - 300_000, rel=0.02)
+    for sender in senders:
+        await sender.stop()
 
 
 async def test_a_picture_that_cannot_be_encoded_is_left_out_and_the_track_goes_on(
