@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from streamsvc.budget.clock import MockClock
 from streamsvc.cli import main
 from streamsvc.config import ConfigError, Limits
-from streamsvc.signalling.auth import Grant, TokenBook, origin_allowed, sign
+from streamsvc.signalling.auth import TokenBook, origin_allowed, sign
+from streamsvc.signalling.grants import Grant
 from streamsvc.signalling.messages import (
     MAX_MESSAGE_BYTES,
     Candidate,

@@ -11,6 +11,10 @@ export class Problem extends Error {
 
 const WORDS = {
   // the service said no
+  "not-allowed": {
+    title: "This token does not allow that",
+    text: "Join with fewer cameras, or only to watch (tick “Viewer only”), or ask whoever gave you the token for another.",
+  },
   "bad-token": {
     field: "token",
     title: "This service asks for an access token",

@@ -16,6 +16,7 @@ import base64
 import hashlib
 import hmac
 import logging
+import math
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +26,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from streamsvc.config import ConfigError, is_loopback
+from streamsvc.signalling.grants import Grant
 from streamsvc.signalling.messages import SignallingError
 from streamsvc.signalling.rooms import same_name
 
@@ -34,13 +36,7 @@ LEAST_KEY = 32
 """Characters that a key has at least."""
 
 SIGNED = "s1"
-
-
-class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a signed token says: it opens `room` (None: every room) until the Unix time `until`, in seconds."""
-
-    until: float
-    room: str | None = None
+EVERYTHING = Grant(until=math.inf)
 
 
 def sign(grant: Grant, key: str) -> str:
@@ -113,24 +109,33 @@ class TokenBook:
         """Return True when nobody gets in without a token."""
         return bool(self._entries or self.keys)
 
-    def check_join(self, token: str | None, room: str) -> None:
-        """Return when `token` opens `room`; raises SignallingError (bad-token) otherwise."""
-        if self.required and not self._opens(token, room):
+    def check_join(self, token: str | None, room: str) -> Grant:
+        """Return what `token` allows in `room`; raises SignallingError (bad-token) when it doesn't open it."""
+        if not self.required:
+            return EVERYTHING
+        grant = self._opens(token, room)
+        if grant is None:
             told = "this service needs a token" if not token else "the token is not accepted for this room"
             raise SignallingError("bad-token", f"{told}; ask whoever runs the service for one")
+        return grant
 
     def check_any(self, token: str | None) -> None:
         """Return when `token` opens some room; raises SignallingError (bad-token) otherwise."""
-        if self.required and not self._opens(token, None, some=True):
+        if self.required and self._opens(token, None, some=True) is None:
             told = "this service needs a token" if not token else "the token is not accepted"
             raise SignallingError("bad-token", f"{told}; ask whoever runs the service for one")
 
     def check_bearer(self, authorization: str | None) -> bool:
-        """Return True when an Authorization header carries a Bearer token (RFC 6750) that isn't bound to a room."""
-        return not self.required or self._opens(bearer_token(authorization), None)
+        """Return True when an Authorization header carries a Bearer token (RFC 6750) that isn't bound to a room and has
+        no limits."""
+        if not self.required:
+            return True
+        grant = self._opens(bearer_token(authorization), None)
+        return grant is not None and not grant.limited
 
-    def _opens(self, token: str | None, room: str | None, *, some: bool = False) -> bool:
-        """Whether `token` opens `room` (None: every room), or, with `some`, any room at all."""
+    def _opens(self, token: str | None, room: str | None, *, some: bool = False) -> Grant | None:
+        """Return what `token` allows in `room` (None: every room), or, with `some`, in any room at all; None where it
+        opens none."""
         digest = _digest(token or "")
         wanted = None if room is None else same_name(room)
         found = False
@@ -138,9 +143,10 @@ class TokenBook:
             same = hmac.compare_digest(known, digest)
             found |= same and (some or only is None or only == wanted)
         grant = self._granted(token or "")
-        if grant is not None and self._now_s() < grant.until:
-            found |= some or grant.room is None or same_name(grant.room) == wanted
-        return found
+        live = grant is not None and self._now_s() < grant.until
+        if grant is not None and live and (some or grant.room is None or same_name(grant.room) == wanted):
+            return grant
+        return EVERYTHING if found else None
 
     def _granted(self, token: str) -> Grant | None:
         """Return what a signed token says; None for one that isn't, or whose signature is another's."""

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from streamsvc.budget.clock import Clock
 from streamsvc.config import Limits
 from streamsvc.signalling.asking import ask, leave
-from streamsvc.signalling.auth import TokenBook
+from streamsvc.signalling.auth import EVERYTHING, TokenBook
 from streamsvc.signalling.hub import Hub, Participant
 from streamsvc.signalling.messages import (
     Candidate,
@@ -56,6 +56,7 @@ class Connection:
         self._errors = errors
         self._conversation = Conversation(limits, clock.now_ns())
         self._participant: Participant | None = None
+        self._grant = EVERYTHING
         self._vanished = False
         self._outbox = Outbox(limits.outbox)
 
@@ -146,7 +147,8 @@ class Connection:
 
     async def _ask_hub(self, message: ClientMessage) -> ServerMessage | None:
         if isinstance(message, Join):
-            self._tokens.check_join(message.token, message.room)
+            self._grant = self._tokens.check_join(message.token, message.room)
+            message = self._grant.settings(message, first=message.resume is None)
             self._outbox.hold()  # whatever the hub sends while it admits comes after `joined`
             self._participant, joined = await self._hub.join(message, self._outbox.send)
             return joined
@@ -154,9 +156,10 @@ class Connection:
             raise SignallingError("unexpected", f"join a room before {kind_of(message)}")
         match message:
             case Offer():
+                self._grant.offer(message)
                 return await self._participant.offer(message)
             case Configure():
-                return await self._participant.configure(message)
+                return await self._participant.configure(self._grant.settings(message, first=False))
             case Candidate():
                 await self._participant.candidate(message)
             case Record():

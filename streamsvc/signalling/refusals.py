@@ -10,6 +10,7 @@ RETRY_AFTER_S = 5
 STATUSES = {
     "bad-token": 401,
     "foreign-origin": 403,
+    "not-allowed": 403,
     "not-found": 404,
     "bad-method": 405,
     "slow": 408,

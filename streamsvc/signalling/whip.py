@@ -27,6 +27,7 @@ from streamsvc.config import Settings
 from streamsvc.signalling.admission import Admission
 from streamsvc.signalling.asking import ask, leave
 from streamsvc.signalling.auth import TokenBook, bearer_token
+from streamsvc.signalling.grants import Grant
 from streamsvc.signalling.guard import check_length, check_origin, check_type, read_body
 from streamsvc.signalling.hub import Hub, Participant
 from streamsvc.signalling.messages import (
@@ -104,7 +105,7 @@ class Whip:
                 else:
                     address = request.client.host if request.client is not None else ""
                     self._admission.pace(address, self._clock.now_ns())
-                    self._tokens.check_join(
+                    request.state.grant = self._tokens.check_join(
                         bearer_token(request.headers.get("authorization")), request.path_params["room"]
                     )
                     response = await handlers[request.method](kind, request)
@@ -123,9 +124,11 @@ class Whip:
         check_length(request, MAX_SDP_BYTES)
         self._admission.enter()
         try:
-            join = _join(kind, request)
+            grant: Grant = request.state.grant
+            join = grant.settings(_join(kind, request), first=True)
             offer = decode_client(msgspec.json.encode({"type": "offer", "sdp": await self._body(request)}))
             assert isinstance(offer, Offer)
+            grant.offer(offer)
             participant, joined = await self._ask("join", self._hub.join(join, _unheard, resumable=False))
         except BaseException:
             self._admission.exit()

@@ -1,0 +1,138 @@
+"""What tokens allow: settings, offers, and what the port makes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from port import serving
+
+from streamsvc.cli import main
+from streamsvc.config import Server, Settings
+from streamsvc.signalling.auth import TokenBook, sign
+from streamsvc.signalling.grants import Grant, sends
+from streamsvc.signalling.messages import (
+    Configure,
+    Join,
+    Offer,
+    SignallingError,
+    SpeechSettings,
+    ViewSettings,
+)
+
+KEY = "k" * 40
+JOIN = Join(room="lab", name="Ana")
+
+
+def sdp(*sections: str) -> str:
+    """Sections as "video sendonly"; "video" alone says no direction."""
+    lines = ["v=0", "s=-", "t=0 0"]
+    for section in sections:
+        kind, _, direction = section.partition(" ")
+        lines += [f"m={kind} 9 UDP/TLS/RTP/SAVPF 96", *([f"a={direction}"] if direction else [])]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def test_sections_that_send_are_counted() -> None:
+    offer = sdp("video sendonly", "video recvonly", "video", "audio sendrecv", "application")
+    assert sends(offer) == {"video": 2, "audio": 1}
+    assert sends(sdp("audio inactive")) == {} and sends("") == {}
+    held = "v=0\r\na=recvonly\r\nm=video 9 x\r\nm=audio 9 x\r\na=sendrecv\r\n"
+    assert sends(held) == {"audio": 1}
+
+
+@given(st.text(max_size=300))
+def test_no_text_is_too_odd_to_count(text: str) -> None:
+    assert sends(text).total() >= 0
+
+
+def test_who_may_only_watch_sends_nothing_and_others_no_more_than_their_cameras() -> None:
+    watch, two = Grant(until=4e9, watch=True), Grant(until=4e9, cameras=2)
+    watch.offer(Offer(sdp=sdp("video recvonly", "audio recvonly", "application")))
+    for section in ("video sendonly", "video", "audio sendrecv"):
+        with pytest.raises(SignallingError, match="only to watch") as refused:
+            watch.offer(Offer(sdp=sdp(section)))
+        assert refused.value.code == "not-allowed"
+    two.offer(Offer(sdp=sdp("video sendonly", "video sendrecv", "audio")))
+    with pytest.raises(SignallingError, match="at most 2 cameras, not 3"):
+        two.offer(Offer(sdp=sdp(*["video sendonly"] * 3)))
+    Grant(until=4e9).offer(Offer(sdp=sdp(*["video"] * 9)))
+
+
+def test_a_view_is_no_larger_than_allowed_also_where_nobody_chose_one() -> None:
+    small = Grant(until=4e9, pixels=320 * 240)
+    assert small.settings(JOIN, first=True).view == ViewSettings(width=320, height=240)
+    assert Grant(until=4e9, pixels=2048 * 2048).settings(JOIN, first=True).view == ViewSettings(width=640, height=480)
+    chosen = Configure(view=ViewSettings(width=300, height=200, budget_ms=200))
+    assert small.settings(chosen, first=False) == chosen
+    assert small.settings(Configure(), first=False) == Configure()
+    for view in (ViewSettings(width=640, height=480), ViewSettings(width=64), ViewSettings(height=64)):
+        with pytest.raises(SignallingError, match="view"):
+            small.settings(Configure(view=view), first=False)
+
+
+@given(st.integers(64 * 64, 2048 * 2048))
+def test_the_view_that_nobody_chose_fits_and_is_a_view(pixels: int) -> None:
+    view = Grant(until=4e9, pixels=pixels).settings(JOIN, first=True).view
+    assert view.width is not None and view.height is not None
+    assert view.width >= 64 and view.height >= 64 and view.width * view.height <= max(pixels, 64 * 86)
+    msgspec.json.decode(msgspec.json.encode(view), type=ViewSettings)
+
+
+def test_only_languages_that_are_allowed_are_interpreted() -> None:
+    grant = Grant(until=4e9, languages=("es", "fr"))
+    assert grant.settings(JOIN, first=True).speech.source == "es"
+    assert grant.settings(Configure(), first=False).speech.source is None
+    french = msgspec.structs.replace(JOIN, speech=SpeechSettings(source="fr"))
+    assert grant.settings(french, first=True) == french
+    for source in ("de", "auto"):
+        with pytest.raises(SignallingError, match="es, fr"):
+            grant.settings(Configure(speech=SpeechSettings(source=source)), first=False)
+
+
+def test_a_token_without_limits_changes_nothing() -> None:
+    assert Grant(until=4e9, room="lab").settings(JOIN, first=True) is JOIN and not Grant(until=5).limited
+
+
+def test_a_token_with_limits_reads_no_metrics_and_odd_limits_open_nothing() -> None:
+    book = TokenBook((), [KEY], lambda: 0.0)
+    assert book.check_bearer(f"Bearer {sign(Grant(until=9), KEY)}")
+    assert not book.check_bearer(f"Bearer {sign(Grant(until=9, watch=True), KEY)}")
+    assert book.check_join(sign(Grant(until=9, cameras=1), KEY), "x") == Grant(until=9, cameras=1)
+    with pytest.raises(SignallingError):
+        book.check_join(sign(Grant(until=9, cameras=99), KEY), "x")
+
+
+async def test_the_port_holds_a_client_to_its_token(web: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.txt"
+    file.write_text(f"key={KEY}\n")
+    file.chmod(0o600)
+    grant = Grant(until=4e9, room="lab", cameras=1, pixels=320 * 240, languages=("es",))
+    async with serving(web, Settings(server=Server(token_file=file))) as s, s.client() as ana:
+        await ana.join(msgspec.structs.replace(JOIN, token=sign(grant, KEY)))
+        assert s.hub.joins[0].view == ViewSettings(width=320, height=240)
+        assert s.hub.joins[0].speech.source == "es"
+        with pytest.raises(SignallingError, match="at most 1 cameras") as refused:
+            await ana.offer(Offer(sdp=sdp("video sendonly", "video sendonly")))
+        assert refused.value.code == "not-allowed"
+        await ana.offer(Offer(sdp=sdp("video sendonly", "audio")))
+        with pytest.raises(SignallingError, match="76800 pixels"):
+            await ana.configure(Configure(view=ViewSettings(width=640, height=480)))
+        assert [what for _, what in s.hub.calls] == ["join", "offer"]
+
+
+def test_the_command_signs_what_it_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "tokens.txt"
+    file.write_text(f"key={KEY}\n")
+    flags = ["--room", "lab", "--cameras", "1", "--view", "320x240", "--language", "es", "--watch-only"]
+    with pytest.raises(SystemExit) as left:
+        main(["token", "--token-file", str(file), *flags])
+    assert left.value.code == 0
+    found = TokenBook.read(file).check_join(capsys.readouterr().out.strip(), "lab")
+    assert (found.watch, found.cameras, found.pixels, found.languages) == (True, 1, 76800, ("es",))
+    with pytest.raises(SystemExit) as left:
+        main(["token", "--token-file", str(file), "--language", "klingon"])
+    assert left.value.code == 2
