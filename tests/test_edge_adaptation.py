@@ -41,6 +41,7 @@ from streamsvc.edge import (
     EdgeError,
     VideoOut,
     adaptation,
+    peerconnection,
     rtp_receiver,
     rtp_sender,
     rtp_timestamp_of,
@@ -448,3 +449,17 @@ def test_the_audio_level_is_in_dbov() -> None:
     assert audio_level(np.zeros(960, np.float32)) == -127
     assert audio_level(np.ones(960, np.float32)) == 0
     assert audio_level(np.full(960, 0.1, np.float32)) == -20
+
+
+async def test_consent_is_asked_for_no_longer_than_the_connection_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As when it was closed just as it had connected: the checks begin after their end.
+    ice = SimpleNamespace(_closed=False, _nominated={})
+    waits = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        ice._closed = len(waits) == 3
+
+    monkeypatch.setattr(peerconnection.asyncio, "sleep", sleep)
+    await peerconnection.query_consent(ice, lambda: 0.0, lambda: pytest.fail("nobody was lost"))
+    assert len(waits) == 3 and max(waits) < 0.5

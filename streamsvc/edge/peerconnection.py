@@ -129,10 +129,11 @@ async def query_consent(ice: Any, heard_s: Callable[[], float], on_lost: Callabl
     """Check that the peer is still there (RFC 7675, faster): after `CONSENT_FAILURES` failures in a row close `ice`.
 
     `heard_s` returns when the last authenticated packet came (monotonic seconds); one that came during a check makes
-    up for an answer that did not.
+    up for an answer that did not. Ends with `ice`: aioice begins these checks also when it is closed just as it has
+    connected, and then nobody cancels them.
     """
     failures = 0
-    while True:
+    while not ice._closed:
         since = time.monotonic()
         await asyncio.sleep(CONSENT_INTERVAL_S * (0.8 + 0.4 * random.random()))
         for pair in list(ice._nominated.values()):
