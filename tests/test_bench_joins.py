@@ -6,6 +6,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from streamsvc.bench import joins
 from streamsvc.bench.joins import COUNTS, GROWTH_MIB, SPARE, Count, JoinsBench, grown, run_joins
 
 BEFORE = Count(dict.fromkeys(COUNTS, 10), threads=12, edge_mib=150.0, worker_mib=600.0)
@@ -26,10 +29,11 @@ def test_everything_that_grew_is_named() -> None:
     ]
 
 
-async def test_a_short_run_ends_with_nobody_there(tmp_path: Path) -> None:
+async def test_a_short_run_ends_with_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joins, "WARM_UP_CALLS", 2)
     told: list[str] = []
-    figures = await run_joins(JoinsBench(tmp_path, minutes=0.05, at_once=2, killed_every=13), told.append)
-    assert figures["calls"]["left"] >= 12 and figures["calls"]["failed"] == 0
+    figures = await run_joins(JoinsBench(tmp_path, minutes=0.02, at_once=2, killed_every=3), told.append)
+    assert figures["calls"]["left"] >= 2 and figures["calls"]["killed"] >= 1 and figures["calls"]["failed"] == 0
     assert figures["after"]["counts"]["sessions"] == figures["after"]["counts"]["connections"] == 0
     assert json.loads((tmp_path / "joins.json").read_text("utf-8"))["grown"] == figures["grown"]
     assert told[-1].startswith(("back to", "left behind"))

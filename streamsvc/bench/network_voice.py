@@ -74,14 +74,12 @@ def phrases(samples: Samples) -> list[Samples]:
     start: int | None = None
     quiet = 0
     for i, sounds in enumerate([*loud.tolist(), *[False] * round(SILENT_S / WINDOW_S)]):
-        if sounds:
-            start = i if start is None else start
-            quiet = 0
-        elif start is not None:
-            quiet += 1
-            if quiet >= SILENT_S / WINDOW_S or (i - start) * WINDOW_S > LONGEST_S:
-                found.append(down[max(0, start - 5) * window : (i + 1) * window])
-                start, quiet = None, 0
+        if sounds and start is None:
+            start = i
+        quiet = 0 if sounds else quiet + 1
+        if start is not None and (quiet >= SILENT_S / WINDOW_S or (i - start) * WINDOW_S > LONGEST_S):
+            found.append(down[max(0, start - 5) * window : (i + 1) * window])
+            start = None
     return found
 
 
