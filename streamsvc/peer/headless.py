@@ -45,6 +45,9 @@ from streamsvc.signalling.messages import SignallingError
 log = logging.getLogger(__name__)
 
 REPORT_S = 0.1
+RECONNECT_S = 30.0
+"""How long it is tried to take a lost call up again."""
+
 ATTEMPTS_S = ((1.5, 0.2), (2.0, 0.3), (4.0, 1.0), (8.0, 2.0))
 """How long each attempt to take a call up again may last, and the pause after it; the last for all that follow."""
 
@@ -92,10 +95,8 @@ class Way(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerOptions:
     """How a headless peer takes part. `cameras` maps names to sources; `eye` is a path of `eyes.eye_at`; `mic` is a
-    source or a voice; `scene_time` is that of `sources.SceneCameras`; `way` is None for the straight
-    one. What is lost is taken up again, which may take `reconnect_s` each time. With `agrees`
-    others may record the call.
-    """
+    source or a voice; `scene_time` is that of `sources.SceneCameras`; `way` is None for the straight one. With `agrees`
+    others may record the call."""
 
     url: str
     room: str
@@ -116,7 +117,6 @@ class PeerOptions:
     scene_time: SceneTime | None = None
     witness: Witness | None = None
     way: Way | None = None
-    reconnect_s: float = 30.0
     agrees: bool = False
 
 
@@ -229,7 +229,7 @@ class HeadlessPeer:
     async def _come_back(self, stop: asyncio.Event, end: float | None) -> bool:
         """Take the call up again; whether that was possible."""
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + self._options.reconnect_s
+        give_up = loop.time() + RECONNECT_S
         if end is not None:
             give_up = min(give_up, end)
         self._notices.append("lost: the call was lost and is taken up again")
