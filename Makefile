@@ -53,7 +53,7 @@ demo: $(INSTALLED) ## everything at once over real WebRTC, without camera or bro
 
 .PHONY: test
 test: lint assets browser turn ## lint, then every test
-	@$(PY) -m pytest $(PYTEST_ARGS)
+	@$(PY) -m pytest --numprocesses auto --maxprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: serve
 serve: $(INSTALLED) ## the service on http://127.0.0.1:8080 (ARGS="--port 8443 --tls-cert ...")

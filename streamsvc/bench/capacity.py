@@ -11,7 +11,6 @@ import asyncio
 import json
 import math
 import os
-import urllib.request
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import av
-from prometheus_client.parser import text_string_to_metric_families
 
+from streamsvc.bench.watched import health, metrics
 from streamsvc.demo import running_service
 from streamsvc.ledger.conditions import conditions
 from streamsvc.ledger.figures import percentile
@@ -90,16 +89,9 @@ def lag_percentile(before: dict[float, float], after: dict[float, float], q: flo
     return None if math.isinf(bound) else bound * 1000
 
 
-def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        body: bytes = answer.read()
-    return body
-
-
 def _load(url: str, edge: int) -> Load:
-    worker = json.loads(_get(f"{url}/healthz"))["worker"]["pid"]
-    families = text_string_to_metric_families(_get(f"{url}/metrics").decode())
-    lag = {float(s.labels["le"]): s.value for family in families for s in family.samples if s.name == LAG}
+    worker = health(url)["worker"]["pid"]
+    lag = {float(s.labels["le"]): s.value for s in metrics(url) if s.name == LAG}
     return Load(cpu_seconds(edge), cpu_seconds(worker), lag)
 
 

@@ -14,15 +14,13 @@ import random
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from prometheus_client.parser import text_string_to_metric_families
-
+from streamsvc.bench.watched import health, metrics
 from streamsvc.demo import running_service
 from streamsvc.ledger.conditions import conditions, resident_bytes
 from streamsvc.peer import HeadlessPeer, PeerOptions
@@ -74,19 +72,12 @@ class _Tally:
     failed: int = 0
 
 
-def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        body: bytes = answer.read()
-    return body
-
-
 def count(url: str, pid: int) -> Count:
     """Return the service's counts; blocks."""
-    families = text_string_to_metric_families(_get(f"{url}/metrics").decode())
-    values = {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
+    values = {sample.name: sample.value for sample in metrics(url) if not sample.labels}
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     threads = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("Threads:"))
-    worker = json.loads(_get(f"{url}/healthz"))["worker"]["resident_mib"]
+    worker = health(url)["worker"]["resident_mib"]
     return Count({name: int(values[key]) for name, key in COUNTS.items()}, threads, resident_bytes(pid) / 2**20, worker)
 
 

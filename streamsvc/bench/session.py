@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from streamsvc.bench.watched import health
 from streamsvc.demo import DemoError, rendered_cameras, running_service
 from streamsvc.ledger.conditions import resident_bytes
 from streamsvc.ledger.figures import percentile
@@ -54,18 +52,12 @@ class MemorySample:
     worker_mib: float
 
 
-def _health(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{url}/healthz", timeout=5) as answer:
-        document: dict[str, Any] = msgspec.json.decode(answer.read())
-    return document
-
-
 async def _watch_memory(url: str, pid: int, samples: list[MemorySample]) -> None:
     loop = asyncio.get_running_loop()
     start = loop.time()
     while True:
-        health = await asyncio.to_thread(_health, url)
-        samples.append(MemorySample(loop.time() - start, resident_bytes(pid) / 2**20, health["worker"]["resident_mib"]))
+        said = await asyncio.to_thread(health, url)
+        samples.append(MemorySample(loop.time() - start, resident_bytes(pid) / 2**20, said["worker"]["resident_mib"]))
         await asyncio.sleep(SAMPLE_S)
 
 

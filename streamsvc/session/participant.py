@@ -214,7 +214,12 @@ class Participant:
     @property
     def listens(self) -> bool:
         """True when they take sound, or captions, for which the data channels are there."""
-        return self._connection is not None and ("audio" in self._connection.sends or self._connection.channels)
+        return self.hears or (self._connection is not None and self._connection.channels)
+
+    @property
+    def hears(self) -> bool:
+        """True when they take sound."""
+        return self._connection is not None and "audio" in self._connection.sends
 
     def watch(self, owner: Participant, windowed: Callable[[], None]) -> None:
         """See `owner` from now on; `windowed` is called when it is known through which window."""

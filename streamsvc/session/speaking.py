@@ -1,7 +1,8 @@
 """One participant's voice on its way: sound to the worker; captions, English speech and the original to a listener.
 
-Runs on the event loop. When no worker is up the original passes at full level and the captions say so. A replaced
-worker starts counting from nothing; positions and ids are moved on here, so that the listener never sees them go back.
+Runs on the event loop. Nothing is interpreted while nobody listens. When no worker is up the original passes at full
+level and the captions say so. A replaced worker starts counting from nothing; positions and ids are moved on here, so
+that the listener never sees them go back.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ class Listener(Protocol):
     session: str
     mixer: VoiceMixer
 
+    @property
+    def hears(self) -> bool:
+        """True when they take sound."""
+
     def caption(self, message: CaptionsDown) -> None:
         """Show a caption."""
         ...
@@ -53,7 +58,7 @@ class Speaking:
         tell: Callable[[str, str], None],
     ) -> None:
         self.stream = f"{session}/speech"
-        self.listener: Listener | None = None
+        self._listener: Listener | None = None
         self.recorded: VoiceTap | None = None
         self._session, self._name = session, name
         self._settings, self._worker, self._ledger, self._clock = settings, worker, ledger, clock
@@ -66,7 +71,18 @@ class Speaking:
         self._base_pass = self._last_pass = 0
         self._is_open = False
         self._available = True
-        self.configure(settings)
+
+    @property
+    def listener(self) -> Listener | None:
+        """Who hears and reads the speaker."""
+        return self._listener
+
+    @listener.setter
+    def listener(self, listener: Listener | None) -> None:
+        first_or_last = (listener is None) != (self._listener is None)
+        self._listener = listener
+        if first_or_last:
+            self.configure(self._settings)
 
     @property
     def translating(self) -> bool:
@@ -76,7 +92,8 @@ class Speaking:
     def configure(self, settings: CallSettings) -> None:
         """Take the speaker's settings, at the start and in mid-call."""
         self._settings = settings
-        if settings.speech and not self._is_open:
+        wanted = settings.speech and self._listener is not None
+        if wanted and not self._is_open:
             self._is_open = True
             self._restart()
             self._worker.open(
@@ -90,7 +107,7 @@ class Speaking:
                 ),
                 self._on_worker,
             )
-        elif not settings.speech and self._is_open:
+        elif not wanted and self._is_open:
             self._is_open = False
             self._worker.close(self.stream)
         elif self._is_open:
@@ -133,7 +150,7 @@ class Speaking:
         """Take the same sound at 48 kHz, captured from `capture_ns` on, to be heard under the translation."""
         if self.recorded is not None:
             self.recorded.original(samples, capture_ns)
-        if self.listener is not None:
+        if self.listener is not None and self.listener.hears:
             own = self.listener.session == self._session
             # In a mirror room one's own voice would come back as an echo.
             self.listener.mixer.set_original_gain(0.0 if own and self.translating else 1.0)
@@ -160,7 +177,7 @@ class Speaking:
                 self._caption_tentative(message.text)
             case link.SoundOut():
                 spoken = np.frombuffer(message.samples, "<f4").astype(np.float32)
-                if self.listener is not None:
+                if self.listener is not None and self.listener.hears:
                     self.listener.mixer.speech(spoken)
                 if self.recorded is not None:
                     self.recorded.translated(spoken, self._clock.now_ns())
