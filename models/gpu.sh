@@ -4,10 +4,11 @@
 #     models/gpu.sh [--device cuda|cpu] [--small]
 #
 # Needs Python 3.11 or newer with torch, Triton, numpy, OpenCV and numba, and no WebRTC or speech package; to train also
-# what `python models/assets.py --only textures motorcycle` fetches into .cache/assets (30 MB). Results go to
-# $OUT (out/gpu where it isn't set): gpu.json, gpu.md, gpu.log, and what training leaves. $PYTHON names the interpreter;
-# $MINUTES (9) is how long all of it may take; $TRAIN=0 leaves training out. `--device cpu --small` tries the script
-# itself, under Triton's interpreter.
+# what `python models/assets.py --only textures motorcycle` fetches into .cache/assets (30 MB). Where gsplat is installed,
+# and the CUDA compiler that it wants, its rasteriser is timed beside our splat. Results go to $OUT (out/gpu where it
+# isn't set): gpu.json, gpu.md, gpu.log, and what training leaves. $PYTHON names the interpreter; $MINUTES (9) is how long
+# all of it may take; $TRAIN=0 leaves training out. `--device cpu --small` tries the script itself, under Triton's
+# interpreter.
 
 set -euo pipefail
 cd "$(dirname "$0")/.."

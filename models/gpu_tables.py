@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from gpu_checks import check, path_checks, splat_checks, view_checks
 from gpu_frames import SIZES, SMALL, Frame, Scene, Size
+from gpu_gsplat import gsplat_steps, gsplat_version
 
 from streamsvc.errors import StreamsvcError
 from streamsvc.view.net.geometry import NetGeometry
@@ -109,6 +110,8 @@ def table(frame: Frame, size: Size, device: str, repeats: int) -> dict[str, Any]
     download = ("download", lambda: path.compositor.receive(depth=False))
     row["eager"] = timed([upload, *path.stages(), download], device, repeats)
     row["ids"] = [int(part.lists.item()) for part in path.compositor.splatters]
+    if device == "cuda" and gsplat_version() is not None:
+        row["gsplat"] = beside_gsplat(path, device, repeats)
     eager = path.compositor.pixels.clone()
     if device == "cuda":
         del path
@@ -124,6 +127,22 @@ def table(frame: Frame, size: Size, device: str, repeats: int) -> dict[str, Any]
         row["host to host"] = host_to_host(frame, lanes[:1], repeats)
         row["host to host, two lanes taking turns"] = host_to_host(frame, lanes, repeats)
     return row
+
+
+def beside_gsplat(path: FramePath, device: str, repeats: int) -> dict[str, dict[str, float]]:
+    """Milliseconds of gsplat's rasteriser and of our splat on the Gaussians of the path's last view, in turn."""
+    ours = path.compositor.splatters[-1]
+    geometry, colours, fade = path.compositor.gaussians
+    height, width = ours.coverage.shape
+    theirs = gsplat_steps(geometry, colours, width, height)
+    steps: list[tuple[str, Callable[[], object]]] = [(f"gsplat: {name}", step) for name, step in theirs]
+    steps += [
+        ("ours: bin", lambda: ours.bin(geometry)),
+        ("ours: render", lambda: ours.render(geometry, colours, fade)),
+    ]
+    found = timed(steps, device, repeats)
+    del found["all"]
+    return found
 
 
 def host_to_host(frame: Frame, lanes: list[FramePath], repeats: int) -> dict[str, float]:
@@ -165,6 +184,7 @@ def markdown(report: dict[str, Any]) -> str:
         lines += [f"## {row['rung']}: 4 cameras, 2 views, sizes {row['sizes']}, ms", ""]
         lines += ["| stage | p50 | p95 | p99 |", "| --- | --- | --- | --- |"]
         groups = {f"{title}: ": row[title] for title in ("eager", "graph") if title in row}
+        groups |= {"splat of one view, ": row.get("gsplat", {})}
         groups |= {"": {k: ms for k, ms in row.items() if k.startswith("host to host")}}
         for title, group in groups.items():
             lines += [f"| {title}{name} | {ms['p50']} | {ms['p95']} | {ms['p99']} |" for name, ms in group.items()]
@@ -194,6 +214,7 @@ def measure(device: str, small: bool) -> dict[str, Any]:
     frames = [Frame(scene, size) for size in sizes]
     cuda = device == "cuda"
     versions = {"python": platform.python_version(), "torch": torch.__version__, "triton": triton.__version__}
+    versions["gsplat"] = gsplat_version() or "not installed: no comparison with it"
     report: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if cuda else "Triton's interpreter (times mean nothing)",
         "versions": versions,

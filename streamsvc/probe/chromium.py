@@ -131,10 +131,21 @@ class ChromiumCall:
         page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: self.errors.append(str(e)))
 
-    def join(self, url: str, room: str, rig_file: Path, cameras: int, source: str, token: str | None = None) -> None:
-        """Fill in the join screen for a mirror room and wait until media flows; raises BrowserError."""
+    def join(
+        self,
+        url: str,
+        room: str,
+        rig_file: Path,
+        cameras: int,
+        source: str,
+        token: str | None = None,
+        *,
+        mirror: bool = True,
+    ) -> None:
+        """Fill in the join screen and wait until media flows, in a mirror room until the view does; raises
+        BrowserError."""
         page = self.page
-        page.goto(f"{url.rstrip('/')}/room/{room}?mirror")
+        page.goto(f"{url.rstrip('/')}/room/{room}{'?mirror' if mirror else ''}")
         if token is not None:
             page.fill("[name=token]", token)
         page.fill("[name=name]", "Chromium")
@@ -148,7 +159,8 @@ class ChromiumCall:
         page.locator("[data-ui=rig]").set_input_files(str(rig_file))
         page.click("#form [type=submit]")
         self.until("window.streamsvc.state === 'in-call'")
-        self.until("window.streamsvc.stats.framesShown > 0")
+        if mirror:
+            self.until("window.streamsvc.stats.framesShown > 0")
 
     def until(self, expression: str) -> None:
         """Wait until a JavaScript expression is true in the page; raises BrowserError with what the page shows."""

@@ -194,12 +194,17 @@ class Compositor:
         for i, part in enumerate(self.splatters):
             steps += [
                 ("project", partial(self._project, i)),
-                ("bin", partial(part.bin, self._geometry.T)),
-                ("render", partial(part.render, self._geometry.T, self._colours, self._fade)),
+                ("bin", partial(part.bin, self.gaussians[0])),
+                ("render", partial(part.render, *self.gaussians)),
                 ("fill", partial(self._filler.fill, part.features, part.inverse, part.coverage)),
                 ("blend", partial(self._blend, i)),
             ]
         return steps
+
+    @property
+    def gaussians(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What splatters are given: geometry (n, 7) of the view projected last, colours (n, 3) and the fade (1,)."""
+        return self._geometry.T, self._colours, self._fade
 
     def _project(self, i: int) -> None:
         project(self.rays, self.inverse_depth, self.confidence, self._projections[i], self._sizes, self._geometry)
