@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import time
 import wave
@@ -135,7 +136,7 @@ class ChromiumCall:
         self,
         url: str,
         room: str,
-        rig_file: Path,
+        rig_file: Path | None,
         cameras: int,
         source: str,
         token: str | None = None,
@@ -156,7 +157,8 @@ class ChromiumCall:
         for n in range(2, cameras + 1):
             page.locator(".tile .add").first.click()
             self.until(f"document.querySelectorAll('.tile:not(.unused)').length === {n}")
-        page.locator("[data-ui=rig]").set_input_files(str(rig_file))
+        if rig_file is not None:
+            page.locator("[data-ui=rig]").set_input_files(str(rig_file))
         page.click("#form [type=submit]")
         self.until("window.streamsvc.state === 'in-call'")
         if mirror:
@@ -171,6 +173,24 @@ class ChromiumCall:
                 raise BrowserError(f"the page never got to {expression}; it shows: {shown}; console: {self.errors}")
             self.page.wait_for_timeout(50)
 
+    def renderers(self) -> list[int]:
+        """Return the process ids of the renderers of this process's browsers."""
+        parents, found = {}, []
+        for folder in Path("/proc").iterdir():
+            try:
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if b"--type=renderer" in (folder / "cmdline").read_bytes():
+                    found.append(int(folder.name))
+            except (ValueError, OSError):
+                continue  # no process, or not any more
+
+        def ours(pid: int) -> bool:
+            while pid not in (0, os.getpid()):
+                pid = parents.get(pid, 0)
+            return pid != 0
+
+        return [pid for pid in found if ours(pid)]
+
     def stats(self) -> dict[str, Any]:
         """Return what the page's hook shows."""
         stats: dict[str, Any] = self.page.evaluate("window.streamsvc.stats")
@@ -178,9 +198,9 @@ class ChromiumCall:
 
 
 @contextmanager
-def chromium_call(film: Film, mic: Path, *flags: str, scripts: Sequence[str] = ()) -> Iterator[ChromiumCall]:
-    """Open Chromium with a film for its cameras, a file for its microphone, more `flags`, and `scripts` that every page
-    begins with."""
+def chromium_call(film: Film | None, mic: Path, *flags: str, scripts: Sequence[str] = ()) -> Iterator[ChromiumCall]:
+    """Open Chromium with a film for its cameras (None: its own fake one), a file for its microphone (played once beside
+    a film, else again and again), more `flags`, and `scripts` that every page begins with."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -189,12 +209,12 @@ def chromium_call(film: Film, mic: Path, *flags: str, scripts: Sequence[str] = (
     if executable is None:
         raise BrowserError("no Chromium is installed (Debian's package chromium)")
     with sync_playwright() as p:
-        sound = f"--use-file-for-fake-audio-capture={mic}%noloop"
+        sound = f"--use-file-for-fake-audio-capture={mic}{'%noloop' if film else ''}"
         browser = p.chromium.launch(executable_path=executable, args=[*FLAGS, *flags, sound, "--headless=new"])
         try:
             context = browser.new_context(viewport={"width": 1280, "height": 800})
             context.grant_permissions(["camera", "microphone"])
-            for script in (*scripts, film.script()):
+            for script in (*scripts, *([film.script()] if film else [])):
                 context.add_init_script(script)
             yield ChromiumCall(context.new_page())
         finally:
