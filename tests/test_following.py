@@ -7,7 +7,7 @@ from streamsvc.ledger import Book, Key, Kind, Record, Stage
 from streamsvc.ledger.book import GRACE_NS, UNREPORTED
 from streamsvc.ledger.live import LiveBoard
 from streamsvc.session.following import Following
-from streamsvc.signalling.messages import Follow, FrameTrace
+from streamsvc.signalling.messages import Follow, Frames, FrameTrace, Passes, PassTrace
 
 MS = 1_000_000
 BUDGET = 400 * MS
@@ -47,7 +47,26 @@ class Viewer:
             self.board.add(record)
 
     def told(self) -> list[FrameTrace]:
-        return [frame for message in self.following.news() for frame in message.frames]
+        return [f for message in self.following.news() if isinstance(message, Frames) for f in message.frames]
+
+    def speak(self, id: int, text: str | None) -> None:
+        now = self.clock.now_ns()
+        record = Record(
+            kind="speech",
+            session="viewer",
+            stream="speech",
+            id=id,
+            capture_ns=now - 1500 * MS,
+            deadline_ns=now + 3500 * MS,
+            outcome="shown",
+            displayed_ns=now,
+            stages=(Stage("decode", now - 400 * MS, now - 100 * MS),),
+            text=text,
+        )
+        self.board.add(record)
+
+    def heard(self) -> list[PassTrace]:
+        return [p for message in self.following.news() if isinstance(message, Passes) for p in message.passes]
 
 
 def test_who_did_not_ask_is_told_nothing() -> None:
@@ -62,7 +81,7 @@ def test_a_frame_set_is_told_once_with_its_stages_when_its_fate_is_known() -> No
     viewer.later(1000 * MS)
     key = viewer.capture(1)
     viewer.book.stage(key, Stage("receive", 1000 * MS, 1020 * MS), Stage("blend", 1030 * MS, 1050 * MS))
-    viewer.book.plan(key, rung="full", cameras=2)
+    viewer.book.plan(key, rung="full", quality=31.5, predicted_ns=50 * MS, cameras=2)
     viewer.later(100 * MS)
     assert viewer.told() == []
     viewer.show(key)
@@ -77,6 +96,8 @@ def test_a_frame_set_is_told_once_with_its_stages_when_its_fate_is_known() -> No
             rung="full",
             cameras=2,
             stages=[("receive", 1000 * MS, 1020 * MS), ("blend", 1030 * MS, 1050 * MS)],
+            quality=31.5,
+            predicted_ns=50 * MS,
         )
     ]
     assert viewer.told() == []
@@ -130,3 +151,29 @@ def test_who_left_is_told_nothing_more() -> None:
     viewer.board.forget("viewer")
     viewer.show(key)
     assert viewer.told() == []
+
+
+def test_speech_is_told_to_who_asked_for_it_and_only_then() -> None:
+    viewer = Viewer()
+    viewer.later(2000 * MS)
+    viewer.following.ask(Follow(frames=True))
+    viewer.speak(1, "good")
+    assert viewer.heard() == []
+    viewer.following.ask(Follow(frames=True, speech=True))
+    viewer.speak(2, "evening")
+    viewer.speak(3, None)
+    passes = viewer.heard()
+    assert [p.text for p in passes] == ["evening", None], "what came before is not told, passes that said nothing are"
+    assert passes[0] == PassTrace(
+        capture_ns=500 * MS,
+        displayed_ns=2000 * MS,
+        deadline_ns=5500 * MS,
+        outcome="shown",
+        text="evening",
+        stages=[("decode", 1600 * MS, 1900 * MS)],
+    )
+    assert viewer.heard() == [], "each pass once"
+    viewer.following.ask(Follow(frames=False, speech=True))
+    viewer.show(viewer.capture(4))
+    viewer.speak(5, "again")
+    assert [type(message) for message in viewer.following.news()] == [Passes]

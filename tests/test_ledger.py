@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from streamsvc.ledger.book import GRACE_NS, UNREPORTED
 from streamsvc.ledger.figures import goodput, longest_gap_ns, percentile, summarise
 from streamsvc.ledger.live import LIMIT, LiveBoard
 from streamsvc.ledger.metrics import NAME_LIMIT, Metrics
+from streamsvc.ledger.records import NetworkSample
 
 MS = 1_000_000
 BUDGET = 400 * MS
@@ -233,6 +235,40 @@ class TestReader:
             list(read_ledger(path))
         assert isinstance(caught.value, StreamsvcError)
         assert str(path) in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"hello", b"\x89PNG\r\n\x1a\n", b'{"captions": []}\n', b'{\n "a": 1}\n', b'{"kind": "network"}\n', b"[1,"],
+        ids=["text", "picture", "another document", "spread out", "empty sample", "list cut short"],
+    )
+    def test_what_is_no_ledger_at_all_is_said_so_in_one_line(self, tmp_path: Path, content: bytes) -> None:
+        with pytest.raises(LedgerError, match=r"jsonl is not a ledger, .* JSON record") as caught:
+            list(read_ledger(self.write(tmp_path, content)))
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "says"),
+        [
+            (b'"deadline_ns":400', b'"deadline_ns":-1', "deadline is before its capture"),
+            (b'"capture_ns":0', b'"capture_ns":-1' + b"0" * 400, "time that no clock shows"),
+            (b'"displayed_ns":10', b'"displayed_ns":1' + b"0" * 400, "time that no clock shows"),
+        ],
+        ids=["deadline", "capture", "display"],
+    )
+    def test_times_that_cannot_be_are_named(self, tmp_path: Path, old: bytes, new: bytes, says: str) -> None:
+        line = self.line(tmp_path)
+        assert old in line
+        with pytest.raises(LedgerError, match=f"line 2: .*{says}"):
+            list(read_ledger(self.write(tmp_path, line + line.replace(old, new))))
+
+    def test_lines_of_the_network_are_kept_apart(self, tmp_path: Path) -> None:
+        sample = NetworkSample(session="s", at_ns=5, period_ns=10, rtt_ns=3, in_bps=1e6, in_lost=0.1)
+        line = msgspec.json.encode(sample) + b"\n"
+        reader = read_ledger(self.write(tmp_path, line + self.line(tmp_path) + line))
+        assert len(list(reader)) == 1
+        assert reader.network == [sample, sample]
+        with pytest.raises(LedgerError, match="line 2"):
+            list(read_ledger(self.write(tmp_path, line + line.replace(b'"in_lost":0.1', b'"in_lost":7'))))
 
     def test_a_newer_version_is_refused(self, tmp_path: Path) -> None:
         path = self.write(tmp_path, self.line(tmp_path).replace(b'"v":1', b'"v":2'))

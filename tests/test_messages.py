@@ -60,6 +60,21 @@ def trace(stages: int, name: str = "blend") -> m.FrameTrace:
         rung=None if dropped else "full",
         cameras=2,
         stages=spans,
+        quality=None if dropped else 31.5,
+        predicted_ns=None if dropped else 50_000_000,
+    )
+
+
+def passed(stages: int, text: str | None = "good evening") -> m.PassTrace:
+    """A speech pass of so many stages."""
+    spans = [("decode", 10**15 + i, 10**15 + i + 1) for i in range(stages)]
+    return m.PassTrace(
+        capture_ns=10**15,
+        displayed_ns=10**15 + 1_500_000_000,
+        deadline_ns=10**15 + 5_000_000_000,
+        outcome="shown",
+        text=text,
+        stages=spans,
     )
 
 
@@ -110,7 +125,7 @@ OTHERS: list[tuple[str, msgspec.Struct]] = [
     ("ledger_up", m.Ping(sent_ns=1, wall_ns=2)),
     ("ledger_up", m.Clocks(offset_ns=-5, error_ns=3)),
     ("ledger_up", m.Shown(frames=[(90_000, 17)], error_ns=4)),
-    ("ledger_up", m.Follow(frames=True)),
+    ("ledger_up", m.Follow(frames=True, speech=True)),
     ("ledger_down", m.Pong(sent_ns=1, server_ns=2)),
     (
         "ledger_down",
@@ -126,6 +141,7 @@ OTHERS: list[tuple[str, msgspec.Struct]] = [
         ),
     ),
     ("ledger_down", m.Frames(frames=[trace(2), trace(0)])),
+    ("ledger_down", m.Passes(passes=[passed(2), passed(0, None)])),
     (
         "captions",
         m.Caption(id=1, speaker="Ana", text="hello", source_start_ms=0.0, source_end_ms=900.0, wall_ms=1200.0),
@@ -164,6 +180,18 @@ def test_any_number_of_frames_goes_in_order_into_messages_that_are_accepted(fram
     messages = [m.decode_ledger_down(m.encode(x)) for x in m.in_messages(frames)]
     assert all(isinstance(x, m.Frames) and x.frames for x in messages)
     assert [f for x in messages for f in x.frames] == frames  # type: ignore[union-attr]
+
+
+@settings(max_examples=50)
+@given(st.lists(st.builds(passed, st.integers(0, 60), st.sampled_from([None, "dos " * 200])), max_size=200))
+def test_any_number_of_passes_goes_in_order_into_messages_that_are_accepted(passes: list[m.PassTrace]) -> None:
+    messages = [m.decode_ledger_down(m.encode(x)) for x in m.passes_in_messages(passes)]
+    assert all(isinstance(x, m.Passes) and x.passes for x in messages)
+    assert [p for x in messages for p in x.passes] == passes  # type: ignore[union-attr]
+
+
+def test_what_asked_for_frames_before_there_was_speech_is_understood() -> None:
+    assert m.decode_ledger_up('{"type": "follow", "frames": true}') == m.Follow(frames=True, speech=False)
 
 
 def test_frames_fill_a_message_before_they_begin_another() -> None:
@@ -306,6 +334,7 @@ def test_every_message_fits_the_exported_schema_and_others_do_not() -> None:
         "ViewSettings",
         "AppearanceSettings",
         "FrameTrace",
+        "PassTrace",
     }
     assert set(defs) == covered
 

@@ -9,12 +9,19 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from streamsvc.ledger import Ledger, LedgerError, Record, Stage
 from streamsvc.ledger.charts import categories, tick_labels, ticks, timeline
 from streamsvc.ledger.conditions import conditions
-from streamsvc.ledger.report import segments, write_report
+from streamsvc.ledger.figures import summarise
+from streamsvc.ledger.reader import MAX_TIME_NS
+from streamsvc.ledger.records import NetworkSample
+from streamsvc.ledger.report import render, segments, write_report
+from streamsvc.ledger.trace import events
 
 MS = 1_000_000
 START = 10**13
@@ -165,6 +172,75 @@ def test_odd_ledgers_have_a_report_too(tmp_path: Path, records: list[Record]) ->
     summary = write_report(write(tmp_path / "l.jsonl", records), out, title="Odd")
     assert summary.records == len(records)
     assert Page(out.read_text(encoding="utf-8")).balanced
+
+
+TIMES = st.integers(-MAX_TIME_NS, MAX_TIME_NS) | st.integers(0, 10**9)
+STAGES = st.lists(st.builds(Stage, st.text(max_size=4), TIMES, TIMES), max_size=4).map(tuple)
+SHARES = st.none() | st.floats(0, 1)
+RECORDS = st.builds(
+    lambda capture, span, **fields: Record(capture_ns=capture, deadline_ns=capture + span, **fields),
+    TIMES,
+    st.integers(0, 10**10),
+    kind=st.sampled_from(["view", "speech"]),
+    session=st.sampled_from(["a", "<b>"]),
+    stream=st.text(max_size=3),
+    id=st.integers(0, 9),
+    outcome=st.sampled_from(["shown", "late", "dropped"]),
+    reason=st.none() | st.text(max_size=3),
+    displayed_ns=st.none() | TIMES,
+    rung=st.none() | st.text(max_size=3),
+    quality=st.none() | st.floats(allow_nan=False),
+    predicted_ns=st.none() | TIMES,
+    stages=STAGES,
+    text=st.none() | st.text(max_size=9),
+)
+SAMPLES = st.builds(
+    NetworkSample,
+    session=st.just("a"),
+    at_ns=TIMES,
+    period_ns=st.integers(0, 10**10),
+    rtt_ns=st.none() | TIMES,
+    in_bps=st.none() | st.floats(0, 1e15),
+    out_bps=st.none() | st.floats(0, 1e15),
+    in_lost=SHARES,
+    out_lost=SHARES,
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(RECORDS, max_size=8), st.lists(SAMPLES, max_size=3))
+def test_whatever_reads_as_a_ledger_has_a_report(records: list[Record], samples: list[NetworkSample]) -> None:
+    ordered = sorted(records, key=lambda r: r.capture_ns)
+    page = render(ordered, summarise(ordered), title="Odd", where={}, network=samples)
+    assert Page(page).balanced
+    assert ("<h2>Network</h2>" in page) == bool(samples)
+    list(events(ordered))
+
+
+def test_what_a_page_saved_of_its_network_is_told(tmp_path: Path) -> None:
+    capture = write(tmp_path / "capture.jsonl", call(seconds=3))
+    second = 1_000_000_000
+    samples = [
+        NetworkSample(
+            session="s0",
+            at_ns=START + i * second,
+            period_ns=second,
+            rtt_ns=trip * MS,
+            in_bps=2e6,
+            out_bps=None,
+            in_lost=0.025 * i,
+        )
+        for i, trip in enumerate([20, 20, 60])
+    ]
+    with capture.open("ab") as f:
+        f.write(msgspec.json.Encoder().encode_lines(samples))
+    summary = write_report(capture, tmp_path / "r.html", title="Network")
+    assert summary.records == len(call(seconds=3)), "its lines are no records"
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "Round trip 20 ms (p50), 56 ms (p95). 2 Mb/s came on average, 5.0 % lost in the worst second; " in text
+    assert "nothing is known of what left." in text
+    trip, rates = re.findall(r'<svg viewBox[^>]*aria-label="(?:round trip|bitrates) over time".*?</svg>', text, re.S)
+    assert [chart.count("<polyline") for chart in (trip, rates)] == [1, 1]
 
 
 def test_a_ledger_cut_short_is_reported_and_said_so(tmp_path: Path) -> None:

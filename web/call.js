@@ -145,6 +145,10 @@ export class Call {
     return true;
   }
 
+  stats() {
+    return this.#pc.getStats();
+  }
+
   close() {
     clearTimeout(this.#lostTimer);
     this.onlost = this.onview = this.onvoice = this.onchannel = this.onmessage = () => {};

@@ -3,6 +3,7 @@
 // One CallScreen serves many calls, one after another; between attach and detach it belongs to one session. Clock and
 // shown reports are made anew with every connection, the viewpoint, transcript and settings outlive them.
 
+import { BudgetPanel } from "./budget.js";
 import { Captions } from "./captions.js";
 import { ClockSync } from "./clock.js";
 import { Controls } from "./controls.js";
@@ -43,6 +44,7 @@ export class CallScreen {
   #window = null;
   #follower;
   #recording;
+  #budget;
 
   constructor(root, media, leave) {
     this.#root = root;
@@ -55,6 +57,11 @@ export class CallScreen {
     find("#own-file").onchange = ({ target }) => this.#putBehind(target.files[0]);
     this.#captions = new Captions(find("#captions"), find("#transcript"), find("#spoken"));
     this.#meter = new Meter(find("#meter"));
+    this.#budget = new BudgetPanel(find("#budget-panel"), {
+      send: (message) => this.#session?.send("ledger", message) ?? false,
+      stats: () => this.#session?.stats() ?? null,
+      offset: () => this.#clock?.estimator.best?.offsetNs ?? null,
+    });
     this.#controls = new Controls(find("#settings-panel"), (change) => this.#session?.configure(change));
     this.#toolbar = new Toolbar(root, media, {
       leave,
@@ -63,6 +70,7 @@ export class CallScreen {
       correct: (on) => (this.#captions.corrected = on),
       camera: (on) => this.#stopCameras(on),
       notice: (code, message) => this.#notice(code, message),
+      opened: (panel) => this.#budget.show(panel === "budget"),
     });
     this.#recording = new RecordingControl(root, {
       say: (action) => this.#session?.record(action),
@@ -96,6 +104,7 @@ export class CallScreen {
       captions: this.#captions.commits,
       tentative: Object.fromEntries(this.#captions.tentative),
       live: this.#meter.live,
+      budget: this.#budget.stats,
       clock: clock && { offset_ns: clock.offsetNs, error_ns: clock.errorNs },
       eye: this.#viewpoint?.eye ?? null,
       warped: this.#warped.drawn,
@@ -131,7 +140,12 @@ export class CallScreen {
     on("notice", ({ code, message }) => this.#notice(code, message));
     on("caption", (message) => this.#captions.take(message));
     on("packed", (message) => this.#warped.told(message));
-    on("live", (message) => this.#meter.draw(message));
+    on("live", (message) => {
+      this.#meter.draw(message);
+      this.#budget.live(message);
+    });
+    on("frames", (message) => this.#budget.frames(message));
+    on("passes", (message) => this.#budget.passes(message));
     on("pong", (message) => this.#clock?.pong(message));
     on("channel", (label) => this.#channelOpen(label));
     on("view", (track) => this.#showView(track));
@@ -143,6 +157,7 @@ export class CallScreen {
 
   detach() {
     this.#endConnection();
+    this.#budget.end();
     this.#follower.stop();
     this.#recording.end();
     this.#warped.stop();
@@ -169,6 +184,7 @@ export class CallScreen {
 
   #joined(joined) {
     this.#controls.fill(joined);
+    this.#budget.begin(joined);
     this.#recording.begin(joined.records);
     this.#cutout.view = joined.settings.view;
     this.#captions.keepTentative([]);
@@ -213,6 +229,7 @@ export class CallScreen {
     this.#clock.start();
     this.#shown = new ShownReporter(this.#view, this.#clock.estimator, send);
     this.#shown.start();
+    this.#budget.connected();
   }
 
   #endConnection() {

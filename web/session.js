@@ -4,7 +4,7 @@
 //
 // States: idle -> joining -> in-call -> reconnecting -> in-call ...; `ended` after leave() or a refusal that waiting
 // can't mend. Events (CustomEvent, the payload in `detail`): state, joined, peers, notice, configured, recording, caption, live,
-// view, voice, channel.
+// frames, passes, view, voice, channel.
 
 import { Call } from "./call.js";
 import { Signalling, socketUrl } from "./signalling.js";
@@ -79,6 +79,11 @@ export class Session extends EventTarget {
   // Send on a data channel; say whether it left.
   send(label, message) {
     return this.#call?.send(label, message) ?? false;
+  }
+
+  // What the browser counted of the connection (an RTCStatsReport, in time), or null without one.
+  stats() {
+    return this.#call?.stats() ?? null;
   }
 
   replaceCamera(index, track) {

@@ -3,6 +3,15 @@
 
 const BATCH_MS = 250;
 const MAX_FRAMES = 64;
+// Three refreshes of a screen: a picture that was composed is seen by then.
+const ON_SCREEN_MS = 50;
+
+// When a picture was seen (ms), by what requestVideoFrameCallback said of it at `now`. What a busy browser expects lies up
+// to half a second off, to either side of when it did hand the picture to its compositor.
+export function seenAt({ presentationTime = null, expectedDisplayTime }, now) {
+  const composed = presentationTime ?? now;
+  return Math.min(Math.max(expectedDisplayTime ?? composed, composed), composed + ON_SCREEN_MS);
+}
 
 export class ShownReporter {
   framesShown = 0;
@@ -26,7 +35,7 @@ export class ShownReporter {
       const onFrame = (now, metadata) => {
         this.framesShown += 1;
         if (metadata.rtpTimestamp !== undefined) {
-          this.#pending.push([metadata.rtpTimestamp, metadata.expectedDisplayTime ?? now]);
+          this.#pending.push([metadata.rtpTimestamp, seenAt(metadata, now)]);
           if (this.#pending.length > MAX_FRAMES) this.#pending.shift();
         }
         this.#handle = this.#video.requestVideoFrameCallback(onFrame);

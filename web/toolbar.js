@@ -1,10 +1,10 @@
-// The row of buttons under the call, the two panels that it opens, and the volume.
+// The row of buttons under the call, the panels that they and the meter open, and the volume.
 
 import { element, fillSelect } from "./dom.js";
 import { FORMATS, transcriptFile } from "./transcript.js";
 import { deviceProblem, explain } from "./words.js";
 
-const PANELS = ["transcript", "settings"];
+const PANELS = ["transcript", "settings", "budget"];
 
 export class Toolbar {
   #root;
@@ -13,7 +13,7 @@ export class Toolbar {
   #buttons;
 
   // `actions`: leave(), home(), commits() -> those of the transcript, correct(on), camera(stopped) -> promise,
-  // notice(code, message).
+  // notice(code, message), opened(panel or null).
   constructor(root, media, actions) {
     this.#root = root;
     this.#media = media;
@@ -72,6 +72,7 @@ export class Toolbar {
       this.#panel(each).hidden = each !== name;
       this.#buttons[each].setAttribute("aria-expanded", String(each === name));
     }
+    this.#actions.opened(name);
     if (name) this.#panel(name).querySelector("select, input, [tabindex]")?.focus({ preventScroll: true });
   }
 

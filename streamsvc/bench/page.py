@@ -77,7 +77,7 @@ def table(samples: Sequence[PageSample]) -> Iterator[str]:
             f"{s.captions:>8} {s.shown:>8}"
         )
     m = summary(samples)
-    yield f"main thread {m['task_ms']:.2f} ms a picture, of that scripts {m['script_ms']:.2f}; {m['fps']:.1f} pictures/s"
+    yield f"main thread {m['task_ms']:.2f} ms a picture, of that scripts {m['script_ms']:.2f}; {m['fps']:.1f} a second"
     yield (
         f"after the first third: heap {m['heap_mib']:+.1f} MiB, renderer {m['renderer_mib']:+.0f} MiB, "
         f"nodes {m['nodes']:+.0f}, listeners {m['listeners']:+.0f}, captions {m['captions']:+.0f}"

@@ -147,11 +147,12 @@ def timeline(points: Sequence[tuple[float, float]], dropped: Sequence[float], bu
 def histogram(latencies: Sequence[float], budget: float) -> str:
     """How many frames had which latency (ms); what is over the budget is coloured as late."""
     width, height = 450, 220
-    top = max(budget * 1.1, (percentile(latencies, 99.5) or 0) * 1.05)
+    top = max(budget * 1.1, (percentile(latencies, 99.5) or 0) * 1.05, 1.0)
     count = 40
     bins = [0] * count
     for v in latencies:
-        bins[min(count - 1, int(v / top * count))] += 1
+        # As far as the clocks err a picture may seem to be shown before it was captured.
+        bins[min(max(int(v / top * count), 0), count - 1)] += 1
     x = Scale(0, top, 44, width - 8)
     y = Scale(0, max(bins) * 1.08 or 1, height - BOTTOM, TOP + 6)
     step = (x.end - x.start) / count
@@ -305,3 +306,19 @@ def lags(commits: Sequence[tuple[float, float, str]], limit: float, end: float) 
             "</circle>"
         )
     return _svg(height, "speech commits by source time and lag", *parts)
+
+
+def lines(series: Mapping[str, Sequence[tuple[float, float]]], end: float, y_label: str, label: str) -> str:
+    """Values over time, a line for each of `series` (name to points (s, value)), named at its end; at most two."""
+    width, height = 450, 190
+    top = max((v for points in series.values() for _, v in points), default=0.0)
+    x = Scale(0, end or 1, 44, width - 40)
+    y = Scale(0, top * 1.1 or 1, height - BOTTOM, TOP + 6)
+    parts = [_axes(x, y, "time, s", y_label)]
+    for css, (name, points) in zip(("line", "line second"), ((n, p) for n, p in series.items() if p), strict=False):
+        at, last = points[-1]
+        parts.append(
+            f'<polyline class="{css}" points="{_points([(x(t), y(v)) for t, v in points])}"/>'
+            f'<text class="tick" x="{x(at) + 5:.1f}" y="{y(last) + 4:.1f}">{escape(name)}</text>'
+        )
+    return _svg(height, label, *parts, width=width)

@@ -26,8 +26,9 @@ from streamsvc.ledger.figures import (
     speech_figures,
     summarise,
 )
+from streamsvc.ledger.network import network_charts, network_in_words
 from streamsvc.ledger.reader import LedgerError, read_ledger
-from streamsvc.ledger.records import Record
+from streamsvc.ledger.records import NetworkSample, Record
 
 TIMELINES = 6
 INTERVALS = 90
@@ -58,7 +59,7 @@ svg .tick{fill:var(--muted);font-variant-numeric:tabular-nums}svg .wait{fill:var
 .mid{text-anchor:middle}.end{text-anchor:end}.grid{stroke:var(--grid)}.axis{stroke:var(--axis)}
 .band{fill:var(--shown);opacity:.2}.line{fill:none;stroke:var(--shown);stroke-width:1.8;stroke-linejoin:round}
 .budget{stroke:var(--drop);stroke-width:1.3;stroke-dasharray:5 4}svg .budget-name{fill:var(--drop)}
-svg .value{font-weight:600;stroke:var(--panel);stroke-width:4px;paint-order:stroke}
+svg .value{font-weight:600;stroke:var(--panel);stroke-width:4px;paint-order:stroke}.second{stroke:var(--late)}
 .shown{fill:var(--shown)}.late{fill:var(--late)}.gap{fill:var(--wait)}.stem{stroke:var(--axis)}
 .mark{fill:var(--shown);stroke:var(--panel);stroke-width:2}.drop{stroke:var(--drop);stroke-width:1.2}
 .cat0{fill:var(--c0)}.cat1{fill:var(--c1)}.cat2{fill:var(--c2)}.cat3{fill:var(--c3)}.cat4{fill:var(--c4)}.cat5{fill:var(--c5)}
@@ -68,8 +69,7 @@ svg .value{font-weight:600;stroke:var(--panel);stroke-width:4px;paint-order:stro
 table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}
 th{font-weight:550;color:var(--muted);position:sticky;top:0;background:var(--panel)}
 th,td{padding:4px 8px;border-bottom:1px solid var(--grid);vertical-align:top;text-align:right}th.t,td.t{text-align:left}
-td.t:last-child{width:100%}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:3px 18px;margin:0;font-size:13.5px}
+td.t:last-child{width:100%}dl{display:grid;grid-template-columns:max-content 1fr;gap:3px 18px;margin:0;font-size:13.5px}
 dt{color:var(--muted)}dd{margin:0;overflow-wrap:anywhere}
 video{width:100%;max-height:460px;background:#000;border-radius:6px}a{color:var(--shown)}
 """
@@ -95,7 +95,8 @@ def write_report(
     records = sorted(reader, key=lambda r: r.capture_ns)
     summary = summarise(records, q_min=q_min, truncated=reader.truncated)
     where = {**conditions(), **{k: str(v) for k, v in (extra or {}).items()}}
-    page = render(records, summary, title=title, where=where, media=_media(out, video, captions))
+    media = _media(out, video, captions)
+    page = render(records, summary, title=title, where=where, media=media, network=reader.network)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page, encoding="utf-8")
@@ -105,25 +106,33 @@ def write_report(
 
 
 def render(
-    records: Sequence[Record], summary: Summary, *, title: str, where: Mapping[str, str], media: str = ""
+    records: Sequence[Record],
+    summary: Summary,
+    *,
+    title: str,
+    where: Mapping[str, str],
+    media: str = "",
+    network: Sequence[NetworkSample] = (),
 ) -> str:
     """Return the page. `records` are in the order of capture, `where` is label and text, `media` is HTML."""
     views = [r for r in records if r.kind == "view"]
     speech = [r for r in records if r.kind == "speech"]
-    start = records[0].capture_ns if records else 0
+    start = records[0].capture_ns if records else min((s.at_ns for s in network), default=0)
     end = max(((r.capture_ns - start) / 1e9 for r in records), default=0.0)
     body = [
         f'<div class="head"><h1>{escape(title)}</h1><p>{escape(_headline(summary, where))}</p></div>',
         _tiles(summary),
         media,
     ]
-    if not records:
+    if not records and not network:
         body.append(_section("Nothing was recorded", "The ledger has no records: no frame set and no speech pass."))
     if views:
         body += [_timelines(views, summary, start, end), _spread(views, summary), _waterfalls(views, summary)]
         body.append(_outcomes(views, summary, start, end))
     if speech:
         body.append(_speech(speech, start, end))
+    if network:
+        body.append(_section("Network", network_in_words(network), network_charts(network, start, end)))
     body.append(_section("Conditions", "", _definitions(where)))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

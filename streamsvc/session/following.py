@@ -1,7 +1,7 @@
-"""What became of the frame sets that a viewer is due, for a viewer who asks. Pure.
+"""What became of the frame sets that a viewer is due, and of the speech that they hear, for a viewer who asks. Pure.
 
-Owns the number of the last record that was told, and nothing else: what waits to be told is in the window of the
-`LiveBoard`, which is bounded and goes when the session ends.
+Owns what was asked and the number of the last record that was told, and nothing else: what waits to be told is in the
+window of the `LiveBoard`, which is bounded and goes when the session ends.
 """
 
 from __future__ import annotations
@@ -16,24 +16,28 @@ class Following:
 
     def __init__(self, session: str, board: LiveBoard) -> None:
         self._session, self._board = session, board
+        self._asked = wire.Follow(frames=False)
         self._told: int | None = None
 
     def ask(self, message: wire.Follow) -> None:
-        """Tell what is closed from now on, or no longer; who asks again changes nothing."""
-        if not message.frames:
+        """Tell what is closed from now on, or no longer; who asks again for the same changes nothing."""
+        self._asked = message
+        if not (message.frames or message.speech):
             self._told = None
         elif self._told is None:
             self._told, _ = self._board.since(self._session, 0)
 
-    def news(self) -> list[wire.Frames]:
-        """Return what was closed since the last call, each frame set once."""
+    def news(self) -> list[wire.Frames | wire.Passes]:
+        """Return what was closed since the last call, each frame set and each pass once."""
         if self._told is None:
             return []
         self._told, records = self._board.since(self._session, self._told)
-        return wire.in_messages(_trace(r) for r in records if r.kind == "view")
+        frames = [_frame(r) for r in records if r.kind == "view"] if self._asked.frames else []
+        passes = [_pass(r) for r in records if r.kind == "speech"] if self._asked.speech else []
+        return [*wire.in_messages(frames), *wire.passes_in_messages(passes)]
 
 
-def _trace(record: Record) -> wire.FrameTrace:
+def _frame(record: Record) -> wire.FrameTrace:
     return wire.FrameTrace(
         capture_ns=record.capture_ns,
         displayed_ns=record.displayed_ns,
@@ -43,5 +47,22 @@ def _trace(record: Record) -> wire.FrameTrace:
         reason=record.reason,
         rung=record.rung,
         cameras=record.cameras,
-        stages=[(s.name, s.start_ns, s.end_ns) for s in record.stages],
+        stages=_spans(record),
+        quality=record.quality,
+        predicted_ns=record.predicted_ns,
     )
+
+
+def _pass(record: Record) -> wire.PassTrace:
+    return wire.PassTrace(
+        capture_ns=record.capture_ns,
+        displayed_ns=record.displayed_ns,
+        deadline_ns=record.deadline_ns,
+        outcome=record.outcome,
+        text=record.text,
+        stages=_spans(record),
+    )
+
+
+def _spans(record: Record) -> list[tuple[str, int, int]]:
+    return [(s.name, s.start_ns, s.end_ns) for s in record.stages]

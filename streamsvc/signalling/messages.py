@@ -11,8 +11,8 @@ opened by the client: `viewpoint` (unordered, no retransmits), `captions` (order
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -25,6 +25,7 @@ MAX_LEDGER_DOWN_BYTES = 65_536
 """Also what a WebRTC peer takes in one message when its SDP doesn't say (RFC 8841)."""
 MAX_SDP_BYTES = 200_000
 MAX_FRAMES = 64
+MAX_PASSES = 64
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Token = Annotated[str, msgspec.Meta(max_length=2048)]
 Eye = tuple[float, float, float]
@@ -303,9 +304,11 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True, tag="shown"):
 
 class Follow(msgspec.Struct, frozen=True, kw_only=True, tag="follow"):
     """Channel `ledger`, client to server, at any time: with `frames` tell me what becomes of each frame set that I am
-    due, from now on; without it, no longer. Nobody is told unasked."""
+    due, with `speech` of each pass over the voice that I hear, from now on; without, no longer. Nobody is told
+    unasked."""
 
     frames: bool
+    speech: bool = False
 
 
 class FrameTrace(msgspec.Struct, frozen=True, kw_only=True):
@@ -313,8 +316,8 @@ class FrameTrace(msgspec.Struct, frozen=True, kw_only=True):
     `clock_error_ns`.
 
     `capture_ns` is when the cameras saw it, `deadline_ns` when it had to be displayed, `displayed_ns` when it was;
-    None: never, or nobody knows, and `reason` says why. The view was made on `rung` from so many `cameras`. `stages`
-    are [name, start, end], in the order in which they ran.
+    None: never, or nobody knows, and `reason` says why. The view was made on `rung`, of a calibrated `quality` in dB
+    and of a predicted cost, from so many `cameras`. `stages` are [name, start, end], in the order in which they ran.
     """
 
     capture_ns: int
@@ -326,6 +329,8 @@ class FrameTrace(msgspec.Struct, frozen=True, kw_only=True):
     rung: str | None
     cameras: int
     stages: list[tuple[str, int, int]]
+    quality: float | None = None
+    predicted_ns: int | None = None
 
 
 class Frames(msgspec.Struct, frozen=True, kw_only=True, tag="frames"):
@@ -333,6 +338,29 @@ class Frames(msgspec.Struct, frozen=True, kw_only=True, tag="frames"):
     once, after it was reported as shown or a second after its deadline; in no order that can be relied on."""
 
     frames: Annotated[list[FrameTrace], msgspec.Meta(max_length=MAX_FRAMES)]
+
+
+class PassTrace(msgspec.Struct, frozen=True, kw_only=True):
+    """What one speech pass came to, as the ledger has it; ns on the server's monotonic clock.
+
+    `capture_ns` is the end of the sound whose translation was committed (of what was read, where nothing was),
+    `deadline_ns` when the commit should have left, `displayed_ns` when it did, `text` what was committed. `stages` are
+    [name, start, end], in the order in which they ran.
+    """
+
+    capture_ns: int
+    displayed_ns: int | None
+    deadline_ns: int
+    outcome: Outcome
+    text: str | None
+    stages: list[tuple[str, int, int]]
+
+
+class Passes(msgspec.Struct, frozen=True, kw_only=True, tag="passes"):
+    """Channel `ledger`, server to client, twice a second to who asked by `follow`: the passes over the voice that they
+    hear, each told once, when it is over."""
+
+    passes: Annotated[list[PassTrace], msgspec.Meta(max_length=MAX_PASSES)]
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
@@ -350,8 +378,9 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
 
 ViewpointDown = PackedView
 LedgerUp = Ping | Clocks | Shown | Follow
-LedgerDown = Pong | Live | Frames
+LedgerDown = Pong | Live | Frames | Passes
 CaptionsDown = Caption | Tentative | Revision
+Trace = TypeVar("Trace", FrameTrace, PassTrace)
 
 _client = msgspec.json.Decoder(ClientMessage)
 _server = msgspec.json.Decoder(ServerMessage)
@@ -384,17 +413,27 @@ def encode(message: msgspec.Struct) -> str:
 def in_messages(frames: Iterable[FrameTrace]) -> list[Frames]:
     """Return `frames`, in their order, in messages that `decode_ledger_down` takes; a frame has dozens of stages, not
     hundreds."""
-    messages: list[Frames] = []
-    batch: list[FrameTrace] = []
-    empty = size = len(encode(Frames(frames=[])))
-    for frame in frames:
-        more = len(msgspec.json.encode(frame)) + len(",")
-        if batch and (len(batch) == MAX_FRAMES or size + more > MAX_LEDGER_DOWN_BYTES):
-            messages.append(Frames(frames=batch))
-            batch, size = [], empty
-        batch.append(frame)
+    return [Frames(frames=batch) for batch in _batches(frames, Frames(frames=[]), MAX_FRAMES)]
+
+
+def passes_in_messages(passes: Iterable[PassTrace]) -> list[Passes]:
+    """Return `passes`, in their order, in messages that `decode_ledger_down` takes; a pass commits few words."""
+    return [Passes(passes=batch) for batch in _batches(passes, Passes(passes=[]), MAX_PASSES)]
+
+
+def _batches(traces: Iterable[Trace], empty: msgspec.Struct, most: int) -> Iterator[list[Trace]]:
+    """Yield `traces` in lists that fit into messages like `empty`, at most so many in each."""
+    batch: list[Trace] = []
+    start = size = len(msgspec.json.encode(empty))
+    for trace in traces:
+        more = len(msgspec.json.encode(trace)) + len(",")
+        if batch and (len(batch) == most or size + more > MAX_LEDGER_DOWN_BYTES):
+            yield batch
+            batch, size = [], start
+        batch.append(trace)
         size += more
-    return [*messages, Frames(frames=batch)] if batch else messages
+    if batch:
+        yield batch
 
 
 def decode_client(data: bytes | str) -> ClientMessage:

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -73,7 +74,8 @@ class Service:
     def command(self) -> list[str]:
         """Return what is run."""
         more = ["--token", self.token] if self.token else []
-        return [sys.executable, str(HERE / "fake_server.py"), "--host", self.host, "--port", str(self.port), *more]
+        run = [sys.executable, "-m", "tests.browser.fake_server"]
+        return [*run, "--host", self.host, "--port", str(self.port), *more]
 
     def start(self) -> Service:
         """Start and wait until it answers."""
@@ -261,3 +263,17 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Visitor]]:
     finally:
         for v in visitors:
             v.context.close()
+
+
+@pytest.fixture(scope="module")
+def run(chromium: Browser, service: Service) -> Iterator[Callable[..., Any]]:
+    """Return a function that runs `async (modules, argument) => ...` in a page, `modules` those named."""
+    visitor = open_visit(chromium)
+    visitor.page.goto(f"{service.url}/favicon.svg")
+
+    def call(names: str, body: str, argument: Any = None) -> Any:
+        imports = ", ".join(f"...(await import('/{name}.js'))" for name in names.split())
+        return visitor.page.evaluate(f"async (argument) => {{ const m = {{ {imports} }}; {body} }}", argument)
+
+    yield call
+    visitor.context.close()

@@ -2,8 +2,9 @@
 
 It serves `web/` as the service does, answers every message through
 `streamsvc.signalling.messages` (so a message that the contract refuses is refused here), echoes the first camera under
-a moving bar as the view, tells a fixed story on the captions channel, and answers pings. Rooms hold two people, a
-mirror room one. Run as a process: `python fake_server.py --port N [--token T] [--host H]`.
+a moving bar as the view, tells a fixed story on the captions channel, and answers pings; who follows is told of frames
+that never were (`fake_frames`). Rooms hold two people, a mirror room one. Run as a process, from the root of the tree:
+`python -m tests.browser.fake_server --port N [--token T] [--host H]`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from streamsvc.signalling.auth import TokenBook
 from streamsvc.signalling.page import Page, SecurityHeaders, tracker_files
 from streamsvc.signalling.rigsetup import RigSetups
 from streamsvc.speech.policies import describe
+
+from . import fake_frames
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 SCREEN = {"centre": [0.0, 0.0, 1.2], "right": [0.5, 0.0, 0.0], "up": [0.0, -0.375, 0.0]}
@@ -128,6 +131,7 @@ class Guest:
         self.pictures = 0
         self.cameras = 0
         self.sinks = MediaBlackhole()
+        self.follows = m.Follow(frames=False)
 
     async def answer(self, offer: m.Offer) -> m.Answer:
         """Negotiate: cameras in, one view and one voice out."""
@@ -176,15 +180,18 @@ class Guest:
             self.tasks.append(asyncio.ensure_future(self.tell(channel)))
 
     def on_ledger(self, channel, message: m.LedgerUp) -> None:
-        """Answer pings, count pictures."""
+        """Answer pings, count pictures, note who follows."""
         if isinstance(message, m.Ping):
             channel.send(m.encode(m.Pong(sent_ns=message.sent_ns, server_ns=time.monotonic_ns())))
         elif isinstance(message, m.Shown):
             now = time.monotonic_ns()
             self.pictures += sum(abs(now - shown_ns) < 5_000_000_000 for _, shown_ns in message.frames)
+        elif isinstance(message, m.Follow):
+            self.follows = message
 
     async def live(self, channel) -> None:
-        """Send the live figures twice a second; fps comes from the page's own shown reports."""
+        """Send the live figures twice a second, and what was asked for by `follow`; fps comes from the page's own shown
+        reports."""
         before = 0
         while channel.readyState == "open":
             await asyncio.sleep(0.5)
@@ -203,6 +210,11 @@ class Guest:
                     )
                 )
             )
+            now = time.monotonic_ns()
+            for told in m.in_messages(fake_frames.frames(now)) if self.follows.frames else []:
+                channel.send(m.encode(told))
+            for said in m.passes_in_messages([fake_frames.passed(now)]) if self.follows.speech else []:
+                channel.send(m.encode(said))
 
     async def tell(self, channel) -> None:
         """Tell the story: each piece tentative first, then committed; the last tentative text stays."""

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser
-
-from .conftest import Service, open_visit
 
 FOCAL = 502.0
 W, H = 640, 480
-
-
-@pytest.fixture(scope="module")
-def run(chromium: Browser, service: Service) -> Iterator[Callable[..., Any]]:
-    """Return a function that runs `async (modules, argument) => ...` in a page, `modules` those named."""
-    visitor = open_visit(chromium)
-    visitor.page.goto(f"{service.url}/favicon.svg")
-
-    def call(names: str, body: str, argument: Any = None) -> Any:
-        imports = ", ".join(f"...(await import('/{name}.js'))" for name in names.split())
-        return visitor.page.evaluate(f"async (argument) => {{ const m = {{ {imports} }}; {body} }}", argument)
-
-    yield call
-    visitor.context.close()
 
 
 MOVE = """

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 
 from streamsvc.demo import running_service
@@ -54,7 +55,13 @@ def visit(url: str, folder: Path) -> dict:
         pictures = [shown(call)]
         call.page.mouse.move(980, 400)
         pictures.append(moved_from(pictures[0], call))
-        call.until("window.streamsvc.stats.captions.length >= 2")
+        call.page.click("#meter")
+        captions = call.stats()["captions"]
+        call.until(f"window.streamsvc.stats.captions.length >= {len(captions) + 2}")
+        call.until("document.querySelector('[data-budget=bitratesSay]').textContent.startsWith('Now')")
+        with call.page.expect_download() as download:
+            call.page.click("[data-budget=save]")
+        download.value.save_as(folder / "capture.jsonl")
         call.page.screenshot(path=str(folder / "page.png"))
         return {"stats": call.stats(), "pictures": pictures, "errors": call.errors}
 
@@ -102,6 +109,13 @@ async def test_chromium_sees_the_view_from_its_pointers_eye_and_reads_captions(t
     records = list(read_ledger(tmp_path / "ledger.jsonl"))
     assert any(r.kind == "view" and r.outcome == "shown" and r.cameras == 2 for r in records)
     assert any(r.kind == "speech" and r.text for r in records)
+    capture = read_ledger(tmp_path / "capture.jsonl")
+    saved = list(capture)
+    assert {r.kind for r in saved} == {"view", "speech"} and capture.network
+    of_service = {(r.kind, r.capture_ns, r.text): r for r in records}
+    for r in saved:
+        own = of_service[r.kind, r.capture_ns, r.text]
+        assert r == msgspec.structs.replace(own, stream=r.stream, id=r.id)
 
 
 KEEP = """
