@@ -9,6 +9,7 @@ from aiortc.rtp import RtpPacket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamsvc.edge.codecs import starts_picture
 from streamsvc.edge.jitter import AudioJitterBuffer, VideoJitterBuffer
 
 
@@ -129,6 +130,24 @@ def test_a_marker_that_lies_is_believed_once_only() -> None:
     out = [f for r in feed(buffer, packets) for f in r]
     assert not buffer.marker_trusted
     assert out[:2] == [b"0", b"1"] and out[2:] == [b"23", b"45"]
+
+
+def test_pictures_that_repeat_a_timestamp_are_told_apart_by_where_they_begin() -> None:
+    buffer = VideoJitterBuffer(lambda p: False, starts_picture=lambda p: starts_picture("VP8", p.payload))
+    packets = []
+    for sequence, (descriptor, data, marker) in enumerate(
+        [(0x90, b"a", False), (0x80, b"b", True), (0x90, b"c", True), (0xB0, b"d", False), (0x80, b"e", True)]
+    ):
+        packets.append(packet(sequence, 3000, data, marker=marker))
+        packets[-1].payload = bytes([descriptor, 0x80, 1]) + data
+    assert [f for r in feed(buffer, packets) for f in r] == [b"ab", b"c", b"de"]
+    assert buffer.marker_trusted
+    lying = packet(5, 3000, b"f", marker=True)
+    lying.payload = b"\x80\x80\x01f"
+    feed(buffer, [lying])
+    assert not buffer.marker_trusted
+    # Partition 1 of a picture is no beginning, and other codecs don't say.
+    assert not starts_picture("VP8", b"\x11") and not starts_picture("VP8", b"") and not starts_picture("H264", b"\x10")
 
 
 def test_duplicates_and_old_packets_change_nothing() -> None:

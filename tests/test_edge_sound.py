@@ -6,23 +6,30 @@ import asyncio
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+from aiortc.jitterbuffer import JitterFrame
 from aiortc.mediastreams import MediaStreamError
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from aiortc.rtcrtpreceiver import RemoteStreamTrack
 
 from streamsvc.budget.clock import MockClock
-from streamsvc.edge import AudioOut
-from streamsvc.edge.receive import AudioIn, MonoConverter
-from streamsvc.edge.rtp_receiver import Decoded
+from streamsvc.edge import AudioOut, executors
+from streamsvc.edge.codecs import OpusEncoder
+from streamsvc.edge.mono import MonoConverter
+from streamsvc.edge.receive import AudioIn
+from streamsvc.edge.rtp_receiver import MAX_SOUND_BACKLOG, Decoded, DecodeQueue
 from streamsvc.edge.rtpclock import SenderClock, ntp_of
 from streamsvc.edge.send import FRAME_NS, Sound
 from streamsvc.frames import Samples
 
 MS = 1_000_000
+OPUS = RTCRtpCodecParameters(mimeType="audio/opus", clockRate=48_000, channels=2, payloadType=96)
 
 
 def sine(rate: int, samples: int, start: int = 0, hertz: float = 440) -> np.ndarray:
@@ -84,13 +91,19 @@ def microphone() -> tuple[AudioIn, list[tuple[Samples, int | None]], list[Sample
     return incoming, speech, voice, clock
 
 
+def decoded(converter: MonoConverter, wave: av.AudioFrame, number: int) -> Decoded:
+    """The frame after `number` others of 20 ms, as the decoder's queue passes it on."""
+    return Decoded(wave, number * 960, time.monotonic_ns(), 0, 48_000, converter.convert(wave))
+
+
 async def test_what_was_lost_is_filled_with_silence_so_that_time_goes_on() -> None:
     incoming, speech, voice, clock = microphone()
+    converter = MonoConverter()
     unix = 1_700_000_000_000_000_000
     clock.report(0, ntp_of(unix))
     for i in (0, 1, 2, 6, 7):
         wave = frame(sine(48_000, 960, i * 960), 48_000, "stereo")
-        await incoming.accept(Decoded(wave, i * 960, time.monotonic_ns(), 0, 48_000))
+        incoming.accept(decoded(converter, wave, i))
     incoming.stop()
     assert abs(sum(map(len, voice)) - 8 * 960) < 100
     assert abs(sum(len(s) for s, _ in speech) - 8 * 320) < 40
@@ -102,18 +115,20 @@ async def test_what_was_lost_is_filled_with_silence_so_that_time_goes_on() -> No
 
 async def test_a_hole_of_seconds_is_a_jump_and_not_filled() -> None:
     incoming, _, voice, _ = microphone()
+    converter = MonoConverter()
     for i in (0, 1, 500):
         wave = frame(sine(48_000, 960), 48_000, "mono")
-        await incoming.accept(Decoded(wave, i * 960, 0, 0, 48_000))
+        incoming.accept(decoded(converter, wave, i))
     incoming.stop()
     assert sum(map(len, voice)) <= 3 * 960
 
 
 async def test_a_consumer_that_raises_does_not_stop_the_reader() -> None:
     incoming, _, voice, _ = microphone()
+    converter = MonoConverter()
     incoming.on_block = lambda *_: 1 / 0
     for i in range(3):
-        await incoming.accept(Decoded(frame(sine(48_000, 960), 48_000, "mono"), i * 960, 0, 0, 48_000))
+        incoming.accept(decoded(converter, frame(sine(48_000, 960), 48_000, "mono"), i))
     incoming.stop()
     assert len(voice) == 3
 
@@ -153,6 +168,47 @@ async def test_sound_is_pulled_20_ms_a_frame_when_it_is_due() -> None:
     assert counting.asked == [(960, at) for at in due]
     assert [s.capture_ns for s in sounds] == due
     assert [s.pts for s in sounds] == [5_000 * 48 + i * 960 for i in range(5)]
+
+
+async def test_a_loop_that_comes_round_seldom_still_sends_every_20_ms_once() -> None:
+    out, counting, clock = speaker()
+    sounds = []
+    for _ in range(40):
+        sounds += [await out.recv(), *out.overdue()]
+        clock.advance(70 * MS)
+    assert [b.pts - a.pts for a, b in pairwise(sounds)] == [960] * (len(sounds) - 1)
+    heard = np.concatenate([s.samples for s in sounds])
+    assert np.array_equal(heard, np.arange(len(heard), dtype=np.float32) / 1_000_000)
+    assert len(counting.asked) == len(sounds) and abs(len(sounds) * 20 - 40 * 70) <= 80
+
+
+async def test_sound_that_waits_is_decoded_in_one_call_and_the_oldest_goes_when_it_is_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls, run = [], executors.run
+
+    async def counted(pool: Any, call: Any, *args: Any) -> Any:
+        calls.append(call)
+        return await run(pool, call, *args)
+
+    monkeypatch.setattr(executors, "run", counted)
+    encoder, packets = OpusEncoder(), []
+    for i in range(MAX_SOUND_BACKLOG + 20):
+        for data in encoder.encode(np.float32(sine(48_000, 960, i * 960)), i * 960):
+            packets.append(JitterFrame(data=data, timestamp=i * 960))
+    track = RemoteStreamTrack(kind="audio")
+    queue = DecodeQueue("audio", track, asyncio.Event())
+    for packet in packets:
+        queue.put((OPUS, packet))
+    queue.put(None)
+    heard: list[Decoded] = []
+    while (item := await track._queue.get()) is not None:
+        heard.append(item)
+    assert queue.dropped == len(packets) - MAX_SOUND_BACKLOG
+    assert [d.rtp_timestamp for d in heard] == [p.timestamp for p in packets[queue.dropped :]]
+    assert len(calls) == 1
+    voice = np.concatenate([d.sound.voice for d in heard if d.sound is not None])
+    assert abs(len(voice) - MAX_SOUND_BACKLOG * 960) < 960 and 0.25 < np.abs(voice[48_000:]).max() < 0.35
 
 
 async def test_an_hour_does_not_drift() -> None:

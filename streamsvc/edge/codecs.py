@@ -250,6 +250,12 @@ def starts_keyframe(codec_name: str, data: bytes) -> bool:
     return data[:4] == b"\x00\x00\x00\x01" and len(data) > 4 and data[4] & 0x1F == 7
 
 
+def starts_picture(codec_name: str, payload: bytes) -> bool:
+    """Whether the payload of one packet, its descriptor included, says that a picture begins with it. Only VP8's does:
+    the start of partition 0 (RFC 7741 section 4.2)."""
+    return codec_name == "VP8" and bool(payload) and payload[0] & 0x17 == 0x10
+
+
 def is_keyframe(codec_name: str, data: bytes) -> bool:
     """Whether an encoded frame can be decoded without the ones before (RFC 6386 section 9.1; H.264 table 7-1)."""
     if codec_name == "VP8":

@@ -16,7 +16,14 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from aiortc import RTCBundlePolicy, RTCConfiguration, RTCIceServer, RTCRtpSender, RTCSessionDescription
+from aiortc import (
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCIceServer,
+    RTCIceTransportPolicy,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 from aiortc.rtcicetransport import connection_kwargs
 from aiortc.rtcrtptransceiver import RTCRtpTransceiver
@@ -63,12 +70,16 @@ class IceServer:
 
 
 class Connection:
-    """See the module. Make it on a running loop; raises EdgeError (bad-ice-server, unsupported-aiortc)."""
+    """See the module. With `relay_only` there is no way but through the TURN server among `ice_servers`.
+
+    Make it on a running loop; raises EdgeError (bad-ice-server, no-turn, unsupported-aiortc).
+    """
 
     def __init__(
         self,
         *,
         ice_servers: Sequence[IceServer] = (),
+        relay_only: bool = False,
         on_state: Callable[[str], None] | None = None,
         limits: SdpLimits | None = None,
         floor: BitrateFloor | None = None,
@@ -91,10 +102,16 @@ class Connection:
         self._counted = False
         servers = [RTCIceServer(list(s.urls), s.username, s.credential) for s in ice_servers]
         try:
-            connection_kwargs(servers)
+            understood = connection_kwargs(servers)
         except ValueError as error:
             raise EdgeError("bad-ice-server", f"an ICE server is not accepted: {error}") from None
-        configuration = RTCConfiguration(iceServers=servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+        self._relay = understood.get("turn_server") if relay_only else None
+        if relay_only and self._relay is None:
+            raise EdgeError("no-turn", "the call is to go through a TURN server, and none that we can use is offered")
+        policy = RTCIceTransportPolicy.RELAY if relay_only else RTCIceTransportPolicy.ALL
+        configuration = RTCConfiguration(
+            iceServers=servers, iceTransportPolicy=policy, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE
+        )
         self._pc = PeerConnection(configuration, on_lost=lambda: self._enter("failed"))
         self._pc.on("connectionstatechange", self._on_pc_state)
         self._pc.on("datachannel", self._channels.add)
@@ -136,26 +153,39 @@ class Connection:
         *,
         receive_video: bool = True,
         receive_audio: bool = True,
+        audio_first: bool = False,
         channels: Sequence[ChannelSpec] = (),
     ) -> str:
         """Return a complete offer (candidates included) that sends `videos` in order and `audio`, and receives one
-        video (on the first section) and one voice. `mids` tells which section carries which video. Raises
-        EdgeError."""
+        video (on the first of its sections) and one voice. `mids` tells which section carries which video. Raises
+        EdgeError (no-relay)."""
+        voice = audio is not None or receive_audio
+        if voice and audio_first:
+            self._add_voice(audio, receive_audio)
         for i in range(max(len(videos), int(receive_video))):
             track = videos[i] if i < len(videos) else None
             receive = receive_video and i == 0
             direction = "recvonly" if track is None else "sendrecv" if receive else "sendonly"
             self._prefer(self._pc.addTransceiver(track or "video", direction), track)
-        if audio is not None or receive_audio:
-            direction = "recvonly" if audio is None else "sendrecv" if receive_audio else "sendonly"
-            self._pc.addTransceiver(audio or "audio", direction)
+        if voice and not audio_first:
+            self._add_voice(audio, receive_audio)
         for spec in channels:
             self._channels.add(
                 self._pc.createDataChannel(spec.label, ordered=spec.ordered, maxRetransmits=spec.max_retransmits)
             )
         await self._apply(self._pc.setLocalDescription())
         sdp: str = self._pc.localDescription.sdp
+        if self._relay is not None and "a=candidate:" not in sdp:
+            host, port = self._relay
+            raise EdgeError(
+                "no-relay",
+                f"the TURN server {host}:{port} gives no relay: it does not answer, or refuses the credentials",
+            )
         return sdp
+
+    def _add_voice(self, audio: AudioOut | None, receive: bool) -> None:
+        direction = "recvonly" if audio is None else "sendrecv" if receive else "sendonly"
+        self._pc.addTransceiver(audio or "audio", direction)
 
     async def accept(self, answer_sdp: str) -> None:
         """Take the answer to our offer; raises EdgeError (too-large, bad-sdp, bad-state)."""

@@ -4,8 +4,8 @@ aiortc's own buffer releases a frame when the first packet of the *next* one arr
 3551 (section 4.1) and the payload formats (RFC 6184 section 5.1, RFC 7741 section 4.1) put the marker on the last
 packet of a frame, so that is when we release. Two traps: padding-only packets share the sequence space, repeat the
 last timestamp and carry no marker, so a run without a byte of payload is dropped, because an empty frame ends
-FFmpeg's H.264 decoding for good; and a sender whose marker can't be believed (payload of the same timestamp after it)
-is served by the stock rule from then on.
+FFmpeg's H.264 decoding for good; and a sender whose marker can't be believed (payload of the same timestamp after it,
+which doesn't begin a picture of its own) is served by the stock rule from then on.
 
 Invariants: frames leave in sequence order and whole; after `add` returned, `drain` returns what else is ready. A gap
 holds everything behind it back, until the packet comes or the caller gives it up with `skip_gap`.
@@ -43,12 +43,19 @@ class AssembledFrame(JitterFrame):
 class VideoJitterBuffer(JitterBuffer):
     """Releases a frame with its last packet. Packets carry `_data`, their payload without the codec's descriptor.
 
-    `starts_keyframe` tells of a packet whether it is the first of a keyframe.
+    `starts_keyframe` tells of a packet whether it is the first of a keyframe, `starts_picture` whether it is known to
+    be the first of any picture.
     """
 
-    def __init__(self, starts_keyframe: Callable[[RtpPacket], bool], capacity: int = 2048) -> None:
+    def __init__(
+        self,
+        starts_keyframe: Callable[[RtpPacket], bool],
+        capacity: int = 2048,
+        *,
+        starts_picture: Callable[[RtpPacket], bool] = lambda packet: False,
+    ) -> None:
         super().__init__(capacity=capacity, is_video=True)
-        self._starts_keyframe = starts_keyframe
+        self._starts_keyframe, self._starts_picture = starts_keyframe, starts_picture
         self._released: int | None = None
         self._keyframe: int | None = None
         self._marker_trusted = True
@@ -56,7 +63,7 @@ class VideoJitterBuffer(JitterBuffer):
 
     @property
     def marker_trusted(self) -> bool:
-        """False once the sender put payload behind a marker within one timestamp."""
+        """False once the sender put the rest of a picture behind a marker within one timestamp."""
         return self._marker_trusted
 
     def _remove_frame(self, sequence_number: int) -> AssembledFrame | None:
@@ -82,7 +89,8 @@ class VideoJitterBuffer(JitterBuffer):
             self.remove(len(run))
             if not data:
                 continue
-            if self._marker_trusted and timestamp == self._released:
+            # Senders that show one picture again repeat its timestamp.
+            if self._marker_trusted and timestamp == self._released and not self._starts_picture(run[0]):
                 self._marker_trusted = False
             self._released = timestamp
             return AssembledFrame(data, timestamp, run[0].payload_type)

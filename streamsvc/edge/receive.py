@@ -1,8 +1,8 @@
 """What we receive: a reader task per track that always empties it, so nothing ever queues up.
 
 `VideoIn` keeps the newest frame in a one-slot mailbox; pixels are converted only for frames that somebody wants, in the
-decoding pool. `AudioIn` turns sound of any rate and layout into a continuous line of mono blocks, 16 kHz for the
-interpreter and 48 kHz for passing the voice through; what was lost on the way is filled with silence.
+decoding pool. `AudioIn` makes a continuous line of mono blocks, 16 kHz for the interpreter and 48 kHz for passing the
+voice through; what was lost on the way is filled with silence.
 
 Every item says when it came (`arrived_ns`, our monotonic clock) and when it was captured on its sender's wall clock
 (`sender_ns`, Unix time, None until the first sender report).
@@ -116,32 +116,6 @@ class VideoIn:
         self._task.cancel()
 
 
-class MonoConverter:
-    """Any rate, sample format and layout to mono float32 at 16 and 48 kHz; follows changes in mid-stream."""
-
-    def __init__(self) -> None:
-        self._format: tuple[int, str, str] | None = None
-        self._speech: Any = None
-        self._voice: Any = None
-
-    def convert(self, frame: av.AudioFrame) -> tuple[Samples, Samples]:
-        """Return (16 kHz samples, 48 kHz samples); the resamplers keep a fraction of a ms for the next call."""
-        shape = (frame.sample_rate, frame.format.name, frame.layout.name)
-        if shape != self._format:
-            self._format = shape
-            # swresample's own way from stereo to mono is 3 dB too loud, so channels are averaged here instead.
-            layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
-            self._speech = av.AudioResampler(format="fltp", layout=layout, rate=SPEECH_RATE)
-            self._voice = av.AudioResampler(format="fltp", layout=layout, rate=OUTPUT_RATE)
-        frame.pts = None
-        return _resampled(self._speech, frame), _resampled(self._voice, frame)
-
-
-def _resampled(resampler: Any, frame: av.AudioFrame) -> Samples:
-    parts = [f.to_ndarray().mean(0, dtype=np.float32) for f in resampler.resample(frame)]
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
-
-
 class AudioIn:
     """One microphone. Callbacks run on the loop and must only store or schedule:
 
@@ -155,7 +129,6 @@ class AudioIn:
         self.on_voice: Callable[[Samples, int | None, int], None] | None = None
         self.blocks = 0
         self.filled_samples = 0
-        self._converter = MonoConverter()
         self._expected: int | None = None
         self._ended = False
         self._task = asyncio.ensure_future(self._read(receiver.track))
@@ -163,22 +136,22 @@ class AudioIn:
     async def _read(self, track: Any) -> None:
         try:
             while True:
-                await self.accept(await track.recv())
+                self.accept(await track.recv())
         except MediaStreamError:
             pass
         finally:
             self._ended = True
 
-    async def accept(self, decoded: Decoded) -> None:
-        """Take one decoded frame, fill the gap before it, convert it and call back."""
+    def accept(self, decoded: Decoded) -> None:
+        """Take one decoded frame, fill the gap before it and call back."""
         frame = decoded.frame
-        assert isinstance(frame, av.AudioFrame)
+        assert isinstance(frame, av.AudioFrame) and decoded.sound is not None
         ticks = frame.samples * decoded.clock_rate // frame.sample_rate
         missing_ns = 0
         if self._expected is not None:
             missing_ns = (decoded.rtp_timestamp - self._expected) * SECOND_NS // decoded.clock_rate
         self._expected = decoded.rtp_timestamp + ticks
-        speech, voice = await executors.run(executors.sound(), self._converter.convert, frame)
+        speech, voice = decoded.sound
         sender_ns = self.receiver.sender_clock.to_unix_ns(decoded.rtp_timestamp & 0xFFFFFFFF)
         if 0 < missing_ns <= MAX_FILL_NS:
             speech = np.concatenate([np.zeros(missing_ns * SPEECH_RATE // SECOND_NS, np.float32), speech])

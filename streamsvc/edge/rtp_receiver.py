@@ -2,7 +2,8 @@
 
 What differs from the stock one: frames are released on the marker bit; RTP timestamps are kept (extended, not shifted
 to zero); decoding runs in our pool and its backlog is bounded (over `MAX_BACKLOG` frames everything up to the next
-keyframe is dropped and a keyframe is requested); what is missing is asked for until it comes or a keyframe does
+keyframe is dropped and a keyframe is requested; sound that waits is decoded in one go, so that a busy loop doesn't fall
+behind it); what is missing is asked for until it comes or a keyframe does
 (`repair`), and until then the picture stands still instead of showing garbage; sender reports feed a `SenderClock`.
 """
 
@@ -24,10 +25,11 @@ from aiortc.rtp import AnyRtcpPacket, RtcpSrPacket, RtpPacket
 
 from streamsvc.edge import executors
 from streamsvc.edge.adaptation import Private
-from streamsvc.edge.codecs import is_keyframe, starts_keyframe, vp8_size
+from streamsvc.edge.codecs import is_keyframe, starts_keyframe, starts_picture, vp8_size
 from streamsvc.edge.estimate import Estimator
 from streamsvc.edge.extensions import ColourSpace
 from streamsvc.edge.jitter import AudioJitterBuffer, VideoJitterBuffer
+from streamsvc.edge.mono import Mono, MonoConverter
 from streamsvc.edge.repair import Repair
 from streamsvc.edge.rtpclock import AUDIO_RATE, VIDEO_RATE, SenderClock, Unwrapper
 
@@ -35,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 MAX_BACKLOG = 40
 """Encoded frames that may wait for the decoder: what comes at once when a gap is closed is no backlog."""
+MAX_SOUND_BACKLOG = 500
+"""Packets of sound that may wait for the decoder: 10 s. Older ones are left out."""
 MAX_PIXELS = 2048 * 2048
 """The largest picture that is decoded. A keyframe of a few bytes can claim 16383 x 16383 pixels, 400 MB."""
 KEYFRAME_REQUEST_NS = 250_000_000
@@ -46,13 +50,15 @@ MAX_SOURCES = 8
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """One decoded frame: `rtp_timestamp` is extended to 64 bits, `arrived_ns` is when its last packet came, on our
-    monotonic clock; `decode_ns` is what decoding took; `clock_rate` is the RTP clock in Hz."""
+    monotonic clock; `decode_ns` is what decoding took; `clock_rate` is the RTP clock in Hz; `sound` that of a frame
+    that is heard."""
 
     frame: av.VideoFrame | av.AudioFrame
     rtp_timestamp: int
     arrived_ns: int
     decode_ns: int
     clock_rate: int
+    sound: Mono | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +73,11 @@ class TooLargeError(ValueError):
 
 
 class DecodeQueue:
-    """Stands where aiortc has its decoder's queue and thread: decodes one frame at a time in our pool.
+    """Stands where aiortc has its decoder's queue and thread: decodes in our pool, one picture at a time, or all sound
+    that waits.
 
-    `put` takes what aiortc puts, (codec, frame) or None for the end. On overflow it drops up to the next keyframe.
-    `colour_space` is what the sender said beside the bitstream; frames leave tagged with it.
+    `put` takes what aiortc puts, (codec, frame) or None for the end. On overflow it drops up to the next keyframe, or
+    the oldest sound. `colour_space` is what the sender said beside the bitstream; pictures leave tagged with it.
     """
 
     def __init__(self, kind: str, track: Any, decode_error: Any) -> None:
@@ -83,6 +90,7 @@ class DecodeQueue:
         self._ended = False
         self._codec_name: str | None = None
         self._decoder: Any = None
+        self._mono = MonoConverter()
         self._await_keyframe = False
         self.dropped = 0
         self.errors = 0
@@ -99,6 +107,9 @@ class DecodeQueue:
                 self.dropped += len(self._waiting)
                 self._waiting.clear()
                 self.restart()
+            if not self._video and len(self._waiting) >= MAX_SOUND_BACKLOG:
+                self.dropped += 1
+                self._waiting.popleft()
             if self._await_keyframe and not is_keyframe(codec.name, frame.data):
                 self.dropped += 1
                 return
@@ -122,26 +133,13 @@ class DecodeQueue:
     async def _run(self) -> None:
         while True:
             while self._waiting:
-                item = self._waiting.popleft()
-                try:
-                    started = time.monotonic_ns()
-                    frames = await executors.run(self._pool, self._decode, item)
-                except (av.FFmpegError, ValueError) as error:
-                    self.errors += 1
-                    if isinstance(error, TooLargeError):
-                        self.restart()
-                    self._decode_error.set()
-                    logger.debug("a %s frame could not be decoded: %s", item.codec.name, error)
-                    continue
-                took = time.monotonic_ns() - started
-                for frame in frames:
-                    if self.colour_space is not None:
-                        frame.colorspace = self.colour_space.matrix
-                        frame.color_range = 2 if self.colour_space.full else 1
-                    timestamp = item.frame.timestamp if frame.pts is None or not self._video else frame.pts
-                    self._track._queue.put_nowait(
-                        Decoded(frame, timestamp, item.arrived_ns, took, item.codec.clockRate)
-                    )
+                # A call in the pool costs a turn of the loop, which on a busy machine is longer than 20 ms of sound.
+                batch = [self._waiting.popleft() for _ in range(1 if self._video else len(self._waiting))]
+                started = time.monotonic_ns()
+                decoded = await executors.run(self._pool, self._decode_all, batch)
+                took = (time.monotonic_ns() - started) // len(batch)
+                for item, found in zip(batch, decoded, strict=True):
+                    self._pass_on(item, found, took)
             if self._ended:
                 self._track._queue.put_nowait(None)
                 # Its threads would live until the garbage collector finds it in the cycles of a connection.
@@ -149,6 +147,32 @@ class DecodeQueue:
                 return
             self._ready.clear()
             await self._ready.wait()
+
+    def _pass_on(self, item: _Encoded, found: list[tuple[Any, Mono | None]] | Exception, took: int) -> None:
+        if isinstance(found, Exception):
+            self.errors += 1
+            if isinstance(found, TooLargeError):
+                self.restart()
+            self._decode_error.set()
+            logger.debug("a %s frame could not be decoded: %s", item.codec.name, found)
+            return
+        for frame, sound in found:
+            if self.colour_space is not None:
+                frame.colorspace = self.colour_space.matrix
+                frame.color_range = 2 if self.colour_space.full else 1
+            timestamp = item.frame.timestamp if frame.pts is None or not self._video else frame.pts
+            self._track._queue.put_nowait(Decoded(frame, timestamp, item.arrived_ns, took, item.codec.clockRate, sound))
+
+    def _decode_all(self, batch: list[_Encoded]) -> list[list[tuple[Any, Mono | None]] | Exception]:
+        """Return what each of `batch` holds, or why it can't be decoded; in the pool."""
+        found: list[list[tuple[Any, Mono | None]] | Exception] = []
+        for item in batch:
+            try:
+                frames = self._decode(item)
+                found.append([(frame, None if self._video else self._mono.convert(frame)) for frame in frames])
+            except (av.FFmpegError, ValueError) as error:
+                found.append(error)
+        return found
 
     def _decode(self, item: _Encoded) -> list[Any]:
         if item.codec.name != self._codec_name:
@@ -193,7 +217,11 @@ class Receiver(RTCRtpReceiver):
         self.bytes = 0
         self._media_ssrc = 0
         self._jitter: VideoJitterBuffer | AudioJitterBuffer
-        self._jitter = VideoJitterBuffer(self._starts_keyframe) if kind == "video" else AudioJitterBuffer()
+        self._jitter = (
+            VideoJitterBuffer(self._starts_keyframe, starts_picture=self._starts_picture)
+            if kind == "video"
+            else AudioJitterBuffer()
+        )
         self._stock_jitter_buffer = self._jitter
         self._repair = Repair()
         if kind == "video":
@@ -280,6 +308,10 @@ class Receiver(RTCRtpReceiver):
     def _starts_keyframe(self, packet: RtpPacket) -> bool:
         codec = self._stock_codecs.get(packet.payload_type)
         return codec is not None and starts_keyframe(codec.name, packet._data)  # type: ignore[attr-defined]
+
+    def _starts_picture(self, packet: RtpPacket) -> bool:
+        codec = self._stock_codecs.get(packet.payload_type)
+        return codec is not None and starts_picture(codec.name, packet.payload)
 
     def _forget_sources(self, coming: int) -> None:
         """Make room for the source that is heard now; those heard first go first, the media's never."""

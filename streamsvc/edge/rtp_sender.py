@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import av
@@ -112,20 +113,25 @@ class Sender(RTCRtpSender):
         """(packets, payload bytes) sent so far."""
         return self._stock_packet_count, self._stock_octet_count
 
-    async def _encode(self, codec: RTCRtpCodecParameters, item: Picture | Sound) -> list[bytes]:
+    async def _encode(self, codec: RTCRtpCodecParameters, items: Sequence[Picture | Sound]) -> list[list[bytes]]:
+        """Return the payloads of a picture, or of as much sound as is due: a call in the pool costs a turn of the
+        loop."""
         if self._stock_encoder is None:
             self._stock_encoder = make_encoder(codec)
         encoder = self._stock_encoder
         started = time.monotonic_ns()
-        if isinstance(item, Picture):
+        if isinstance(item := items[0], Picture):
             force, self._stock_force_keyframe = self._stock_force_keyframe, False
-            payloads = await executors.run(executors.encoding(), encoder.encode, item.pixels, item.pts, force)
+            payloads = [await executors.run(executors.encoding(), encoder.encode, item.pixels, item.pts, force)]
             if isinstance(track := self._stock_track, VideoOut) and track.encoded(encoder.last, item.capture_ns):
                 self._stock_force_keyframe = True
         else:
-            payloads = await executors.run(executors.sound(), encoder.encode, item.samples, item.pts)
-        self.encode_ns = time.monotonic_ns() - started
-        return list(payloads)
+            sounds = [s for s in items if isinstance(s, Sound)]
+            payloads = await executors.run(
+                executors.sound(), lambda: [encoder.encode(s.samples, s.pts) for s in sounds]
+            )
+        self.encode_ns = (time.monotonic_ns() - started) // len(items)
+        return [list(p) for p in payloads]
 
     async def _run_rtp(self, codec: RTCRtpCodecParameters) -> None:
         self._stock_rtp_started.set()
@@ -137,19 +143,23 @@ class Sender(RTCRtpSender):
                     await asyncio.sleep(0.02)
                     continue
                 self._carried = track
-                item = await track.recv()
+                items = [await track.recv()]
+                if isinstance(track, AudioOut):
+                    items += track.overdue()
                 if not self._enabled:
                     continue
                 try:
-                    payloads = await self._encode(codec, item)
+                    encoded = await self._encode(codec, items)
                 except (av.FFmpegError, ValueError, TypeError) as error:
                     # One picture that the codec won't take must not end the track.
                     self.errors += 1
                     self._stock_encoder = None
-                    logger.warning("a %s could not be encoded and is left out: %s", type(item).__name__.lower(), error)
+                    what = type(items[0]).__name__.lower()
+                    logger.warning("a %s could not be encoded and is left out: %s", what, error)
                     continue
-                if payloads:
-                    sequence = await self._send_frame(codec, item, payloads, sequence)
+                for item, payloads in zip(items, encoded, strict=True):
+                    if payloads:
+                        sequence = await self._send_frame(codec, item, payloads, sequence)
         except (asyncio.CancelledError, ConnectionError, MediaStreamError):
             pass
         except Exception:
