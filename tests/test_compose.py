@@ -9,53 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
-import shutil
-import socket
-import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from aioice import stun, turn
+from coturn import ROOT, SECRET, compose, coturn, free_port, running, services, tail
 
 from streamsvc.config import load
 from streamsvc.signalling.turn import credential
 
-ROOT = Path(__file__).resolve().parent.parent
-SECRET = "a secret of this test"
 UP_S = 240
-DOWN_S = 20
-
-
-def compose(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return the file as compose reads it: `${NAME}`, `${NAME:-default}` and `${NAME:?error}` filled in."""
-
-    def fill(match: re.Match[str]) -> str:
-        name, operator, rest = match.groups()
-        if name not in environment and operator != ":-":
-            raise KeyError(f"{name}: {rest}")
-        return environment.get(name, rest or "")
-
-    text = re.sub(r"\$\{(\w+)(?:(:-|:\?)([^}]*))?\}", fill, (ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    document: dict[str, Any] = yaml.safe_load(text)
-    return document
-
-
-def services() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = compose({"TURN_SECRET": SECRET})["services"]
-    return found
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
 
 
 def test_no_secret_is_committed() -> None:
@@ -99,43 +66,6 @@ def test_what_the_image_is_built_from_is_in_the_tree_and_not_ignored() -> None:
     assert {s["build"].get("target") for s in services().values()} - {None} <= targets
 
 
-@contextlib.asynccontextmanager
-async def running(command: list[str], log: Path, environment: Mapping[str, str]) -> AsyncIterator[Process]:
-    """Run a command, and end it as a container engine does: SIGTERM, which it has to obey."""
-    env = {**os.environ, **environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    with log.open("wb") as out:
-        process = await asyncio.create_subprocess_exec(*command, env=env, stdout=out, stderr=out, cwd=log.parent)
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), DOWN_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-                pytest.fail(f"{command[:2]} did not end on SIGTERM within {DOWN_S} s")
-
-
-def tail(log: Path) -> str:
-    """Return what a process said."""
-    return log.read_text(encoding="utf-8", errors="replace")
-
-
-async def until_accepting(port: int, process: Process, log: Path) -> None:
-    """Wait until a TCP port accepts."""
-    while True:
-        assert process.returncode is None, tail(log)
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            await asyncio.sleep(0.1)
-            continue
-        writer.close()
-        return
-
-
 async def health(port: int) -> dict[str, Any]:
     """Return what /healthz says, an empty dict where it can't be reached."""
     try:
@@ -159,19 +89,6 @@ async def until_healthy(port: int, participants: int, processes: Mapping[Path, P
         await asyncio.sleep(0.25)
 
 
-def coturn_command(port: int, folder: Path) -> list[str]:
-    if shutil.which("turnserver") is None:
-        if os.geteuid() == 0:
-            pytest.fail("Debian's package coturn is missing; make test installs it")
-        pytest.skip("Debian's package coturn is missing, and only root may install it")
-    return [
-        *(a.replace("=3478", f"={port}").replace("/tmp/", f"{folder}/") for a in services()["coturn"]["command"]),
-        "--listening-ip=127.0.0.1",
-        "--relay-ip=127.0.0.1",
-        f"--userdb={folder / 'turndb'}",
-    ]
-
-
 async def allocate(port: int, username: str, key: str) -> tuple[str, int]:
     """Ask a TURN server for a relay and give it back; raises what aioice raises when it refuses."""
     transport, _ = await turn.create_turn_endpoint(
@@ -183,11 +100,7 @@ async def allocate(port: int, username: str, key: str) -> tuple[str, int]:
 
 
 async def test_coturn_comes_up_and_relays_only_for_holders_of_the_secret(tmp_path: Path) -> None:
-    port = free_port()
-    command = coturn_command(port, tmp_path)
-    log = tmp_path / "coturn.log"
-    async with asyncio.timeout(UP_S), running(command, log, {}) as process:
-        await until_accepting(port, process, log)
+    async with asyncio.timeout(UP_S), coturn(tmp_path) as port:
         now = float(2**31 - 100_000)  # any time to come
         host, relay = await allocate(port, *credential(SECRET, "ada", now))
         assert host == "127.0.0.1"

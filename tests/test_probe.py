@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from streamsvc.cli import main
 from streamsvc.ledger import read_ledger
 from streamsvc.probe import PostOfferError, Probed, ProbeError, ProbeOptions
-from streamsvc.probe.measure import MS, Joined, Sighting, doubts, freezes, instant_of, join, regular, skews_ms
+from streamsvc.probe.measure import MS, Joined, Sighting, doubts, freezes, instant_of, join, regular, skews_ms, stages
+from streamsvc.probe.options import check
 from streamsvc.probe.post_offer import post, takes_post
 from streamsvc.probe.reading import CardReader, read_at
 from streamsvc.probe.report import compare_table, table, write
-from streamsvc.probe.run import check, stages, verdict
+from streamsvc.probe.run import verdict
 from streamsvc.probe.sound import ChirpVoice, Ear, Onsets, chirp, first_heard
 from streamsvc.probe.witness import luma
 from streamsvc.scene import open_scene
@@ -401,7 +402,7 @@ def probed(url: str, delay: int) -> Probed:
             "goodput": 1.0, "due": len(found.records), "budget_ms": 100.0, "latency_p50_ms": shown[0] / MS,
             "latency_p95_ms": 1.0, "latency_p99_ms": 1.0, "latency_max_ms": 1.0, "fps": 20.0, "longest_gap_ms": 50.0,
             "freezes": 0, "frozen_ms": 0.0, "late": 0, "dropped": 1, "misses": {"hopeless": 1}, "unreadable": 0,
-            "strange": 0, "rungs": {"net-240-2": 5},
+            "strange": 0, "rungs": {"net-240-2": 5}, "psnr_db": 38.5, "mbit_per_s": 1.25,
         },
         "clock": {"rtp_minus_card_p50_ms": 0.1, "rtp_minus_card_p95_ms": 0.2, "error_ms": 1.5},
         "sound": {"n": 3, "lost": 1, "p50_ms": 80.0, "p95_ms": 90.0, "skew_p50_ms": 40.0, "skew_worst_ms": -50.0},
@@ -426,6 +427,16 @@ def test_the_report_the_pictures_and_the_records_are_written(tmp_path: Path) -> 
     assert plot is not None and (plot < 128).any()
     assert json.loads((report.parent / "probe.json").read_text())["verdict"] == "good"
     lines = "\n".join(table(ours.figures))
-    for told in ("100.0 % of 30", "p50 40 ms", "hopeless 1", "chirps heard", "1,900 ms", "blend", "slow: it is"):
+    for told in (
+        "100.0 % of 30",
+        "p50 40 ms",
+        "hopeless 1",
+        "chirps heard",
+        "1,900 ms",
+        "blend",
+        "slow: it is",
+        "38.5 dB",
+        "1.25 Mb/s",
+    ):
         assert told in lines
     assert "(2.00 x)" in "\n".join(compare_table([ours.figures, theirs.figures]))

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from html import escape
 
 from streamsvc.bench.edge_figures import OURS, STOCK
-from streamsvc.bench.edge_plot import BOTTOM, COLOURS, HEAD, HEIGHT, LEFT, RIGHT, TOP, WIDTH
+from streamsvc.bench.edge_plot import COLOURS, HEAD, LEFT, RIGHT, WIDTH
 from streamsvc.bench.network_figures import NetworkRow
+from streamsvc.bench.share_plot import BOTTOM, HEIGHT, TOP
 from streamsvc.ledger.charts import Scale, tick_labels, ticks
 
 LOW_MS, HIGH_MS = 2.0, 10_000.0

@@ -26,6 +26,7 @@ from streamsvc.edge import (
     AudioOut,
     ChannelSpec,
     Connection,
+    ConnectionStatistics,
     EdgeError,
     IceServer,
     Received,
@@ -96,7 +97,8 @@ class Way(Protocol):
 class PeerOptions:
     """How a headless peer takes part. `cameras` maps names to sources; `eye` is a path of `eyes.eye_at`; `mic` is a
     source or a voice; `scene_time` is that of `sources.SceneCameras`; `way` is None for the straight one. With `agrees`
-    others may record the call."""
+    others may record the call; not `calibrated` it keeps its scene's rig to itself, like somebody with a webcam. With
+    `relay_only` media go through the TURN server that the service offers, or not at all."""
 
     url: str
     room: str
@@ -118,6 +120,8 @@ class PeerOptions:
     witness: Witness | None = None
     way: Way | None = None
     agrees: bool = False
+    calibrated: bool = True
+    relay_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +144,10 @@ class HeadlessPeer:
         self._on_caption = on_caption
         self._groups: list[CameraGroup]
         self.microphone = open_microphone(options.mic) if isinstance(options.mic, str) else options.mic
-        self._groups, self._rig = open_cameras(
+        self._groups, rig = open_cameras(
             options.cameras, options.rig, options.size, options.fps, options.scene_time, self.microphone
         )
+        self._rig = rig if options.calibrated else None
         self._recorder = None if options.save is None else Recorder(options.save)
         self._outs: dict[str, VideoOut] = {}
         self._clock = ClockEstimator()
@@ -176,6 +181,10 @@ class HeadlessPeer:
             return PeerFigures([], [], list(self._captions), None, list(self._notices))
         captures = [best.to_ours(t) for t in self._captures]
         return PeerFigures(captures, list(self._views), list(self._captions), best.error_ns, list(self._notices))
+
+    def statistics(self) -> ConnectionStatistics | None:
+        """What the present connection did so far; None before there is one."""
+        return None if self._connection is None else self._connection.statistics()
 
     def clock(self) -> ClockMap | None:
         """This host's monotonic clock on the server's, as far as it is known."""
@@ -294,7 +303,9 @@ class HeadlessPeer:
         if self._connection is not None:
             self._connection.on_state = None
             await self._connection.close()
-        connection = Connection(ice_servers=self._ice_servers, on_state=self._on_state)
+        connection = Connection(
+            ice_servers=self._ice_servers, relay_only=self._options.relay_only, on_state=self._on_state
+        )
         connection.on_video = self._on_video
         connection.on_audio = self._on_audio
         connection.on_message = self._on_message

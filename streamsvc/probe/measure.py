@@ -7,9 +7,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from streamsvc.ledger import Record, Stage
 from streamsvc.ledger.figures import percentile
+from streamsvc.ledger.report import segments
 from streamsvc.scene.card import PERIOD_MS
 from streamsvc.signalling.messages import FrameTrace
 
@@ -243,3 +245,32 @@ def doubts(joined: Joined, error_ns: int) -> list[Doubt]:
             Doubt("ledger", f"the server's ledger has pictures displayed {off / MS:+.0f} ms (p50) beside ours")
         )
     return found
+
+
+def captions_of(captions: Sequence[tuple[str, float]]) -> dict[str, Any]:
+    """Return the figures of captions, (text, ms from the end of what it translates to its commit)."""
+    lags = [lag for _, lag in captions]
+    return {
+        "captions": len(lags),
+        "words": sum(len(text.split()) for text, _ in captions),
+        "caption_lag_p50_ms": percentile(lags, 50),
+        "caption_lag_p95_ms": percentile(lags, 95),
+    }
+
+
+def stages(records: tuple[Record, ...]) -> dict[str, dict[str, float | None]]:
+    """Return p50 and p95 ms of each part of a displayed frame's way, in the order in which they come."""
+    times: dict[str, list[float]] = {}
+    begins: dict[str, list[float]] = {}
+    for record in records:
+        if record.displayed_ns is None or not record.stages:
+            continue
+        per_frame: dict[str, float] = {}
+        for bar in segments(record):
+            per_frame[bar.name] = per_frame.get(bar.name, 0.0) + bar.end - bar.start
+            begins.setdefault(bar.name, []).append(bar.start)
+        for name, ms in per_frame.items():
+            times.setdefault(name, []).append(ms)
+    usual = [n for n, ms in times.items() if len(ms) >= 0.05 * max(map(len, times.values()))]
+    usual.sort(key=lambda n: percentile(begins[n], 5) or 0.0)
+    return {n: {"p50_ms": percentile(times[n], 50), "p95_ms": percentile(times[n], 95)} for n in usual}

@@ -1,7 +1,9 @@
 """A call with any server that takes an SDP offer by HTTP POST and sends video back: the probe's way to measure others.
 
 The request is JSON with `sdp` and `type`, as aiortc's examples and the frameworks built on it take it (and a
-`webrtc_id`, which some want); the answer is JSON with `sdp`. All candidates are in the offer.
+`webrtc_id`, which some want); the answer is JSON with `sdp`. All candidates are in the offer. As from most pages the
+voice comes first and a data channel is opened: there are servers that take the first section for a voice whatever it
+is, and some that begin only when the channel is there.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import urllib.request
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from streamsvc.edge import AudioIn, AudioOut, Connection, Received, VideoIn, VideoOut
+from streamsvc.edge import AudioIn, AudioOut, ChannelSpec, Connection, ConnectionStatistics, Received, VideoIn, VideoOut
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import Pixels, Samples
 from streamsvc.peer import Way, Witness
@@ -24,6 +26,7 @@ from streamsvc.peer.sources import Voice, open_cameras
 
 ANSWER_S = 30.0
 MAX_ANSWER_BYTES = 1 << 20
+CHANNEL = ChannelSpec("text")
 
 
 class PostOfferError(StreamsvcError):
@@ -64,8 +67,9 @@ async def call_by_post(
     witness: Witness,
     seconds: float,
     way: Way | None = None,
-) -> None:
+) -> ConnectionStatistics:
     """Send one camera that sees the clock card, and a voice, for `seconds`; `witness` takes down what comes back.
+    Return what the connection did.
 
     Raises PostOfferError, EdgeError, ShaperError.
     """
@@ -98,7 +102,8 @@ async def call_by_post(
     stop = threading.Event()
     thread: threading.Thread | None = None
     try:
-        offer = await connection.offer([video], None if voice is None else AudioOut(voice.read))
+        audio = None if voice is None else AudioOut(voice.read)
+        offer = await connection.offer([video], audio, audio_first=True, channels=[CHANNEL])
         answer = await asyncio.to_thread(post, url, offer if way is None else await way.offer(offer))
         await connection.accept(answer if way is None else await way.answer(answer))
         thread = threading.Thread(target=camera.run, args=(on_picture, stop), name="camera")
@@ -106,7 +111,7 @@ async def call_by_post(
         try:
             await asyncio.wait_for(lost.wait(), seconds)
         except TimeoutError:
-            return
+            return connection.statistics()
         raise PostOfferError(f"{url}: the connection was lost, or never came up")
     finally:
         stop.set()

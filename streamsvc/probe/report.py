@@ -45,6 +45,7 @@ def rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         ("pictures", f"{view['fps']:.1f} a second, longest gap {_ms(view['longest_gap_ms'])}"),
         ("freezes", f"{view['freezes']}, {_ms(view['frozen_ms'])} in all"),
+        *_quality(view),
         ("late, never seen", f"{view['late']}, {view['dropped']}" + _reasons(view["misses"])),
         ("cards", f"{view['unreadable']} not readable, {view['strange']} of no capture"),
     ]
@@ -95,6 +96,15 @@ def rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
+def _quality(view: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = []
+    if view["psnr_db"] is not None:
+        found.append(("quality", f"PSNR {view['psnr_db']:.1f} dB (p50, brightness, against what the camera saw)"))
+    if view["mbit_per_s"] is not None:
+        found.append(("rate", f"{view['mbit_per_s']:.2f} Mb/s of video"))
+    return found
+
+
 def _reasons(misses: Mapping[str, int]) -> str:
     told = ", ".join(f"{name} {n}" for name, n in misses.items())
     return f" ({told})" if told else ""
@@ -127,6 +137,8 @@ def compare_table(figures: Sequence[Mapping[str, Any]]) -> list[str]:
         ("longest_gap_ms", "longest gap ms", True),
         ("fps", "pictures a second", False),
         ("frozen_ms", "frozen ms", False),
+        ("psnr_db", "PSNR dB", False),
+        ("mbit_per_s", "Mb/s", False),
     ]
     for key, label, ratio in picks:
         values = [f["view"][key] for f in figures]

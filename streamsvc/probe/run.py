@@ -13,74 +13,44 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from streamsvc.edge import colour
-from streamsvc.errors import StreamsvcError
+from streamsvc.edge import ConnectionStatistics, colour
 from streamsvc.frames import Pixels, Samples
 from streamsvc.frames.clockmap import ClockMap
 from streamsvc.ledger import Record
 from streamsvc.ledger.conditions import conditions
 from streamsvc.ledger.figures import percentile, summarise
-from streamsvc.ledger.report import segments
 from streamsvc.peer import HeadlessPeer, PeerOptions, Way
 from streamsvc.peer.sources import Voice, open_microphone
 from streamsvc.probe.measure import (
     MS,
-    SETTLE_NS,
     TOLERANCE_NS,
     Doubt,
     Joined,
     Sighting,
+    captions_of,
     doubts,
     freezes,
     instant_of,
     join,
     regular,
     skews_ms,
+    stages,
     stream_of,
 )
+from streamsvc.probe.options import ProbeOptions, check
 from streamsvc.probe.post_offer import call_by_post, takes_post
+from streamsvc.probe.quality import mbit_per_s, psnr_db
 from streamsvc.probe.sound import ChirpVoice, Onsets, first_heard
 from streamsvc.probe.witness import Notes
 from streamsvc.scene import open_scene
 from streamsvc.scene.card import PERIOD_MS
-from streamsvc.shaper import Counts, Network, Shaper
+from streamsvc.shaper import Counts, Shaper
 from streamsvc.signalling.messages import FrameTrace, SpeechSettings, ViewSettings
 
 GOOD = 0.95
 """Goodput from which a verdict is "good": the share that capacity is defined by."""
-
-
-class ProbeError(StreamsvcError):
-    """A probe that can't be made, or that saw nothing at all."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeOptions:
-    """What to probe; with `browser` our page in headless Chromium is the participant. `speech` is the language that the
-    microphone hears (None: chirps, untranslated); `role` is both, send or watch; `budget_ms` from capture to display;
-    `warm_up_s` of the `seconds` are discarded; the call is led through `network` (None: straight)."""
-
-    url: str
-    out: Path
-    room: str = "probe"
-    token: str | None = None
-    seconds: float = 30.0
-    warm_up_s: float = 5.0
-    cameras: int = 2
-    size: tuple[int, int] = (320, 240)
-    fps: float = 15.0
-    budget_ms: float = 400.0
-    speech: str | None = None
-    policy: str | None = None
-    parameters: dict[str, float] = field(default_factory=dict)
-    role: str = "both"
-    eye: str = "still"
-    insecure: bool = False
-    browser: bool = False
-    network: Network | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +67,8 @@ class Probed:
 class Taken:
     """What was taken down in a call, on the card's clock: see `join`. `clock` puts that clock on the server's; where
     the cards themselves show the server's (`on_server`) its error is that of every latency. `tolerance_ns` is how far a
-    card may be from a capture."""
+    card may be from a capture; `samples` are pictures of the one camera, each with the number on its card;
+    `received_bytes` of video came in all (None: not known)."""
 
     captures: Sequence[int]
     sightings: Sequence[Sighting]
@@ -110,6 +81,8 @@ class Taken:
     seen: Pixels | None = None
     shaped: Sequence[Counts] = ()
     notices: Sequence[str] = ()
+    samples: Sequence[tuple[int, Pixels]] = ()
+    received_bytes: int | None = None
 
 
 class _Tapped:
@@ -134,31 +107,6 @@ class _Tapped:
         samples = self._voice.read(count)
         self._onsets.take(samples, now)
         return samples
-
-
-def check(options: ProbeOptions) -> None:
-    """Raise ProbeError for what can't be measured."""
-    least = options.warm_up_s + max(SETTLE_NS / 1e9, options.budget_ms / 1e3) + 2
-    if options.seconds < least:
-        raise ProbeError(
-            f"{options.seconds:g} s are too short: {options.warm_up_s:g} s of warm-up are discarded, and the last "
-            f"pictures need time to come back; measure at least {least:g} s"
-        )
-    if options.role not in ("both", "send", "watch"):
-        raise ProbeError(f"the role is both, send or watch, not {options.role!r}")
-    if takes_post(options.url) and options.role != "both":
-        raise ProbeError(f"{options.url} is not one of our services: it is probed from one process (--role both)")
-    if options.browser and takes_post(options.url):
-        raise ProbeError(
-            f"{options.url} is not one of our services, and has no page that we know (leave out --browser)"
-        )
-    if options.browser and options.network is not None:
-        raise ProbeError("Chromium's call can't be led through a network of rules (leave out --network or --browser)")
-    if options.browser and (options.role != "both" or options.eye != "still" or options.policy or options.parameters):
-        raise ProbeError(
-            "Chromium is both sender and viewer, its eye rests, and the policy is the page's (leave out --role, --eye, "
-            "--policy and --set)"
-        )
 
 
 async def run_probe(options: ProbeOptions, tell: Callable[[str], None]) -> Probed:
@@ -192,12 +140,16 @@ async def run_probe(options: ProbeOptions, tell: Callable[[str], None]) -> Probe
     progress = asyncio.create_task(_progress(options.seconds, notes, tell))
     notices: list[str] = []
     way = None if options.network is None else Shaper(options.network)
+    did: ConnectionStatistics | None
     try:
         if takes_post(options.url):
-            await call_by_post(options.url, options.size, options.fps, voice, scene_time, notes, options.seconds, way)
+            did = await call_by_post(
+                options.url, options.size, options.fps, voice, scene_time, notes, options.seconds, way
+            )
         else:
             peer = HeadlessPeer(_peer_options(options, voice, scene_time, notes, way))
             notices = (await peer.run(options.seconds)).notices
+            did = peer.statistics()
     finally:
         progress.cancel()
         if way is not None:
@@ -219,12 +171,18 @@ async def run_probe(options: ProbeOptions, tell: Callable[[str], None]) -> Probe
         seen=None if frame is None else colour.to_rgb(frame),
         shaped=() if way is None else way.counts,
         notices=notices,
+        samples=[(number, colour.to_rgb(frame)) for number, frame in notes.samples] if _sees_one(options) else (),
+        received_bytes=None if did is None else sum(track.bytes for track in did.received if track.kind == "video"),
     )
     return probed(options, taken, load_before)
 
 
+def _sees_one(options: ProbeOptions) -> bool:
+    return takes_post(options.url) or options.cameras == 1
+
+
 def _cameras(options: ProbeOptions) -> str:
-    count = 1 if takes_post(options.url) else options.cameras
+    count = 1 if _sees_one(options) else options.cameras
     width, height = options.size
     return f"{count} camera{'s' * (count > 1)} {width}x{height} at {options.fps:g} fps"
 
@@ -266,6 +224,9 @@ def _peer_options(
         scene_time=scene_time,
         witness=notes,
         way=way,
+        # One camera passes through; with a rig it would be seen as a plane from the viewer's eye.
+        calibrated=options.cameras > 1,
+        relay_only=options.relay,
     )
 
 
@@ -305,6 +266,8 @@ def probed(options: ProbeOptions, taken: Taken, load_before: float) -> Probed:
             "strange": joined.strange,
             "freezes": count,
             "frozen_ms": frozen_ms,
+            "psnr_db": psnr_db(taken.samples, options.size),
+            "mbit_per_s": mbit_per_s(taken.received_bytes, taken.sightings),
         },
         "clock": _clock(joined, error_ns, best is not None),
         "sound": {} if taken.chirps is None else _sound(taken.chirps, joined),
@@ -333,6 +296,8 @@ def _captures_elsewhere(notes: Notes, fps: float) -> list[int]:
 
 
 def _network(options: ProbeOptions, shaped: Sequence[Counts]) -> str:
+    if options.relay:
+        return "through the TURN server that the service offers, only"
     if options.network is None:
         return "straight"
     counts = (
@@ -380,32 +345,3 @@ def _speech(notes: Notes, voice: _Tapped, spoken: Onsets) -> dict[str, Any]:
         "first_heard": asdict(stream_of([(c - a) / MS for a, _, c in pairs])),
         "phrases": len(spoken.spans),
     }
-
-
-def captions_of(captions: Sequence[tuple[str, float]]) -> dict[str, Any]:
-    """Return the figures of captions, (text, ms from the end of what it translates to its commit)."""
-    lags = [lag for _, lag in captions]
-    return {
-        "captions": len(lags),
-        "words": sum(len(text.split()) for text, _ in captions),
-        "caption_lag_p50_ms": percentile(lags, 50),
-        "caption_lag_p95_ms": percentile(lags, 95),
-    }
-
-
-def stages(records: tuple[Record, ...]) -> dict[str, dict[str, float | None]]:
-    """Return p50 and p95 ms of each part of a displayed frame's way, in the order in which they come."""
-    times: dict[str, list[float]] = {}
-    begins: dict[str, list[float]] = {}
-    for record in records:
-        if record.displayed_ns is None or not record.stages:
-            continue
-        per_frame: dict[str, float] = {}
-        for bar in segments(record):
-            per_frame[bar.name] = per_frame.get(bar.name, 0.0) + bar.end - bar.start
-            begins.setdefault(bar.name, []).append(bar.start)
-        for name, ms in per_frame.items():
-            times.setdefault(name, []).append(ms)
-    usual = [n for n, ms in times.items() if len(ms) >= 0.05 * max(map(len, times.values()))]
-    usual.sort(key=lambda n: percentile(begins[n], 5) or 0.0)
-    return {n: {"p50_ms": percentile(times[n], 50), "p95_ms": percentile(times[n], 95)} for n in usual}

@@ -28,6 +28,9 @@ from streamsvc.signalling.messages import Caption, FrameTrace
 LONGEST_WAIT = 64
 """Pictures that wait to be read; one more counts as unreadable."""
 
+SAMPLES, SAMPLE_NS = 24, 1_000_000_000
+"""The last so many pictures, at least so far apart, are kept, so that their quality can be told."""
+
 
 def luma(frame: av.VideoFrame) -> Grey:
     """Return a frame's brightness, (H, W) uint8; a view where the format has a plane of it."""
@@ -62,6 +65,9 @@ class Notes:
         self.ear, self.onsets = Ear(), Onsets()
         self.latest: av.VideoFrame | None = None
         self.latest_read: av.VideoFrame | None = None
+        self.samples: deque[tuple[int, av.VideoFrame]] = deque(maxlen=SAMPLES)
+        """(number on the card, picture)."""
+        self._sampled_ns = 0
 
     def captured(self, capture_ns: int) -> None:
         """Take a capture."""
@@ -91,6 +97,9 @@ class Notes:
             self.sightings.append(Sighting(shown_ns, None if reading is None else reading.number, claimed_ns))
             if reading is not None:
                 self.latest_read = frame
+                if shown_ns - self._sampled_ns >= SAMPLE_NS:
+                    self._sampled_ns = shown_ns
+                    self.samples.append((reading.number, frame))
         finally:
             self._places.release()
 
