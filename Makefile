@@ -10,7 +10,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 PY := $(VENV)/bin/python
-EXTRAS := view,speech,voice,dev
+EXTRAS := view,speech,voice,voices,dev
 KEY := $(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
 INSTALLED := $(VENV)/.installed-$(KEY)
 ARGS ?=

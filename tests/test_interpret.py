@@ -18,6 +18,7 @@ from streamsvc.speech.fake import FakeDetector, FakeTranslator, speak
 from streamsvc.speech.interpret import interpret, read_reference, run_asap, run_realtime
 from streamsvc.speech.interpreter import Interpreter
 from streamsvc.speech.soundfile import read_speech
+from streamsvc.speech.voice import MatchedVoice, VoiceSet
 
 RATE = 16_000
 
@@ -283,3 +284,21 @@ def test_in_real_time_the_live_voice_speaks_every_commit(tmp_path: Path) -> None
     assert figures["text"].split() == " ".join(engine.texts).split() == ["w0", "w1", "w2", "w3"]
     assert {i for e in events if e["type"] == "speech" for i in e["ids"]} == set(range(figures["commits"]))
     assert events[-1]["type"] == "end"
+
+
+@pytest.mark.parametrize("pace", ["asap", "realtime"])
+def test_a_voice_that_is_matched_hears_the_speaker_of_the_recording(pace: str, tmp_path: Path) -> None:
+    class Listening(MatchedVoice):
+        heard = 0
+
+        def hear(self, samples: np.ndarray) -> None:
+            self.heard += len(samples)
+
+    pitches = tmp_path / "pitch.json"
+    pitches.write_text('{"low": 100, "high": 200}')
+    voice = Listening(VoiceSet({"low": Engine(), "high": Engine()}, pitches))
+    wav = write_wav(tmp_path / "talk.wav", np.concatenate([speak(0, 3), silence(0.2)]))
+    figures, _ = run(wav, engine=voice, voice="auto", pace=pace)
+    assert voice.heard == len(read_speech(wav))
+    assert figures["voice"] == "low"
+    assert figures["speech_s"] > 0

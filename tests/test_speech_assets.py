@@ -23,6 +23,9 @@ def test_what_is_there_already_is_left_alone_in_silence(tmp_path: Path) -> None:
         (tmp_path / "motorcycle" / name).touch()
     (tmp_path / "boards").mkdir()
     (tmp_path / "face_mesh").mkdir()
+    (tmp_path / "voices").mkdir()
+    (tmp_path / "voices" / "am_santa.bin").touch()
+    (tmp_path / "axe").mkdir(exist_ok=True)
     done = run(tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

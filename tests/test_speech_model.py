@@ -22,14 +22,16 @@ from streamsvc.speech.events import Commit, InterpretSettings
 from streamsvc.speech.interpret import Said, run_asap
 from streamsvc.speech.interpret import interpret as interpret_file
 from streamsvc.speech.interpreter import Interpreter
+from streamsvc.speech.languages import LANGUAGES
 from streamsvc.speech.metrics import laal
 from streamsvc.speech.model import Whisper, token_cap
+from streamsvc.speech.pitch import fundamentals
 from streamsvc.speech.policies import resolve
 from streamsvc.speech.soundfile import read_speech, write_speech
 from streamsvc.speech.text import fold
 from streamsvc.speech.translator import Request
 from streamsvc.speech.vad import VoiceActivity
-from streamsvc.speech.voice import PiperEngine
+from streamsvc.speech.voice import KokoroEngine, PiperEngine
 from streamsvc.speech.voice.sound import trimmed
 from streamsvc.speech.weights import find_model
 
@@ -258,6 +260,31 @@ def test_what_piper_says_is_heard_as_what_was_written(whisper: Whisper) -> None:
     words = [[fold(w) for w in s.split()] for s in written]
     errors = sum(Levenshtein.distance(a, b) for a, b in zip(words, heard, strict=True))
     assert errors / sum(map(len, words)) <= 0.10, heard
+
+
+def test_what_kokoro_says_is_heard_as_what_was_written_and_faster_when_asked(whisper: Whisper) -> None:
+    text = "Please wait a moment, then hang up."
+    engine = KokoroEngine("af_heart")
+    try:
+        normal = np.concatenate(list(engine.synthesise(text, 1.0)))
+        fast = np.concatenate(list(engine.synthesise(text, 1.25)))
+    finally:
+        engine.close()
+    assert len(fast) < 0.95 * len(normal)
+    assert 0.05 < np.abs(normal).max() <= 1
+    sound = to_16k(normal, 48_000)
+    assert 150 < np.nanmedian(fundamentals(sound)) < 260, "a woman's voice"
+    (heard,) = whisper.decode([Request(whisper.encode(sound, final=True), "en", timestamps=False)])
+    said = " ".join(w.text for w in heard.words)
+    assert sacrebleu.sentence_chrf(said, [text]).score > 80
+
+
+def test_the_model_has_every_language_and_decodes_from_each(whisper: Whisper, prompts) -> None:
+    encoded = whisper.encode(prompts[0][0][: 2 * RATE])
+    assert LANGUAGES.keys() <= whisper.identify(encoded).keys()
+    found = whisper.decode([Request(encoded, code, timestamps=False) for code in LANGUAGES])
+    silent = [code for code, hypothesis in zip(LANGUAGES, found, strict=True) if not hypothesis.words]
+    assert silent == []
 
 
 def test_a_model_directory_with_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamsvc.speech.errors import VoiceError
-from streamsvc.speech.voice import Clause, PiperEngine, RoomTone, Schedule, SpeechChunk, Voice
+from streamsvc.speech.voice import Clause, PiperEngine, RoomTone, Schedule, SpeechChunk, Voice, VoiceProcess
 from streamsvc.speech.voice.schedule import (
     MAX_AGE_S,
     MAX_RATE,
@@ -249,8 +249,8 @@ for line in sys.stdin:
 """
 
 
-def fake_engine(mode: str, tmp_path: Path) -> PiperEngine:
-    return PiperEngine(command=[sys.executable, "-c", FAKE, mode, str(tmp_path / "state")])
+def fake_engine(mode: str, tmp_path: Path) -> VoiceProcess:
+    return VoiceProcess([sys.executable, "-c", FAKE, mode, str(tmp_path / "state")])
 
 
 def test_a_voice_process_that_dies_is_restarted_once_and_the_text_is_spoken(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_voice_process_that_cannot_speak_is_a_typed_error(mode: str, says: str
 
 def test_an_engine_that_cannot_be_started_is_a_typed_error() -> None:
     with pytest.raises(VoiceError, match="can't be started"):
-        list(PiperEngine(command=["/nowhere/piper"]).synthesise("hello", 1.0))
+        list(VoiceProcess(["/nowhere/piper"]).synthesise("hello", 1.0))
     with pytest.raises(VoiceError, match="doesn't exist"):
         PiperEngine("/nowhere/voice.onnx")
 

@@ -16,7 +16,7 @@ from streamsvc.frames import OUTPUT_RATE, SPEECH_RATE, Samples
 from streamsvc.scene.talk import texts
 from streamsvc.speech.model import Whisper
 from streamsvc.speech.translator import Request
-from streamsvc.speech.voice.engine import open_voice
+from streamsvc.speech.voice import open_voice
 
 PAUSE_S = 0.6
 SILENT_S = 0.4

@@ -88,6 +88,21 @@ def join(name: str, parts: Sequence[Source]) -> Source:
     return Source(name, parts[0].language, np.concatenate(pieces), tuple(phrases))
 
 
+def streams(count: int, seconds: float, languages: Sequence[str]) -> list[Source]:
+    """Return `count` streams of at least `seconds`, in the languages by turns, each from another prompt on; prompts
+    begin again when all were heard."""
+    found = []
+    for number in range(count):
+        language = languages[number % len(languages)]
+        halves = sources(language)
+        every = [*halves[REPORT, PROMPTS], *halves[CHOOSE, PROMPTS]]
+        first = number * len(every) // count
+        every = every[first:] + every[:first]
+        times = int(seconds / sum(s.seconds + 1 for s in every)) + 1
+        found.append(join(f"{language}-call-{number}", every * times))
+    return found
+
+
 def sources(language: str, limit: int | None = None) -> dict[tuple[str, str], list[Source]]:
     """Return what is listened to by (half, kind), from at most `limit` prompts in each half."""
     every = prompts(language)

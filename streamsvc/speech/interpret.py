@@ -28,7 +28,9 @@ from streamsvc.speech.second import second_pass
 from streamsvc.speech.soundfile import read_speech, write_speech
 from streamsvc.speech.translator import Translator
 from streamsvc.speech.vad import Detector
-from streamsvc.speech.voice.engine import Engine, open_voice
+from streamsvc.speech.voice.engine import Engine
+from streamsvc.speech.voice.installed import open_voice
+from streamsvc.speech.voice.matching import MatchedVoice
 from streamsvc.speech.voice.track import joined, speak_track
 from streamsvc.speech.voice.voice import SpeechChunk, Voice
 
@@ -238,7 +240,7 @@ def interpret(
         policy, parameters, preset: see policies.py; source, target: see languages.py; glossary: see frames/glossary.py.
         pace: `asap` (virtual clock) or `realtime`.
         model, device: see weights.py; unused when `translator` is given.
-        voice: `piper` (the installed one), or a Piper .onnx file; asked for by `speech` too.
+        voice: see `open_voice`; asked for by `speech` too. `auto` is matched to the speaker of the recording.
         events: JSON lines `commit`, `speech` and `end`, in order of time; written in any case.
         speech: 48 kHz mono WAV, on the clock of the events. captions: .srt, .vtt or .json over the source's times;
             transcript: the same with every phrase corrected by a second pass, which the figures don't count.
@@ -248,8 +250,8 @@ def interpret(
 
     Returns:
         Figures: source_s, language, policy, parameters, passes, commits, words, text, compute_s, real_time_factor,
-        mean_lag_ms (wall time less source end, per word), lags (metrics.py, ms), speech_s, trouble (why the voice
-        stopped, or null).
+        mean_lag_ms (wall time less source end, per word), lags (metrics.py, ms), speech_s, voice (the one that was
+        matched, or null), trouble (why the voice stopped, or null).
 
     Raises:
         SpeechError: the input or a setting isn't accepted; said before anything is computed.
@@ -275,6 +277,8 @@ def interpret(
     interpreter = Interpreter(translator, settings, detector)
     if wants_voice and engine is not None:
         engine.start()
+        if isinstance(engine, MatchedVoice):
+            engine.hear(samples)
     source_s = len(samples) / SPEECH_RATE
     chunks: list[SpeechChunk] = []
     trouble: list[str] = []
@@ -329,6 +333,7 @@ def interpret(
         "mean_lag_ms": round(sum(behind) / len(behind), 1) if behind else None,
         "lags": {name: None if v is None else round(v, 3) for name, v in lags(output, reference).items()},
         "speech_s": round(sum(len(c.samples) for c in chunks) / OUTPUT_RATE, 3) if wants_voice else None,
+        "voice": engine.name if isinstance(engine, MatchedVoice) else None,
         "trouble": trouble[0] if trouble else None,
     }
 

