@@ -16,9 +16,10 @@ from typing import Any
 
 import msgspec
 
+from streamsvc.budget.outcome import Outcome
 from streamsvc.budget.policies import POLICIES
 from streamsvc.budget.scenario import Noise, RungLoad, Scenario, SessionLoad
-from streamsvc.budget.simulator import Outcome, simulate
+from streamsvc.budget.simulator import simulate
 from streamsvc.errors import StreamsvcError
 from streamsvc.ledger.reader import read_ledger
 from streamsvc.ledger.records import Record
@@ -166,7 +167,7 @@ def run(
             outcomes.append(simulate(scenario, POLICIES[name], seed))
             if progress is not None:
                 progress(i * len(seeds) + j + 1, len(policies) * len(seeds))
-        rows.append(row_of(name, scenario, outcomes))
+        rows.append(row_of(name, scenario.seconds, outcomes))
     return rows
 
 
@@ -174,13 +175,13 @@ def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
 
 
-def row_of(policy: str, scenario: Scenario, outcomes: Sequence[Outcome]) -> Row:
-    """Return the row of a policy from its runs of a scenario."""
+def row_of(policy: str, length_s: float, outcomes: Sequence[Outcome]) -> Row:
+    """Return the row of a policy from its runs, each of `length_s`."""
     sessions = [s for o in outcomes for s in o.sessions]
     videos = [g for s in sessions if (g := s.view_goodput) is not None]
     speeches = [g for s in sessions if (g := s.speech_goodput) is not None]
     gaps = [g for s in sessions if (g := s.longest_gap_ns) is not None]
-    seconds: list[list[bool]] = [[] for _ in range(math.ceil(scenario.seconds))]
+    seconds: list[list[bool]] = [[] for _ in range(math.ceil(length_s))]
     for s in sessions:
         for due in s.views:
             seconds[min(due.captured_ns // 1_000_000_000, len(seconds) - 1)].append(due.good(s.floor))
@@ -190,7 +191,7 @@ def row_of(policy: str, scenario: Scenario, outcomes: Sequence[Outcome]) -> Row:
         speech=_mean(speeches),
         worst=min(videos, default=None),
         quality=_mean([d.quality for s in sessions for d in s.views if d.quality is not None]),
-        switches_per_s=fmean(s.switches for s in sessions) / scenario.seconds,
+        switches_per_s=fmean(s.switches for s in sessions) / length_s,
         longest_gap_ms=max(gaps) / 1e6 if gaps else None,
         busy=fmean(o.busy for o in outcomes),
         best_effort=fmean(o.best_effort for o in outcomes),

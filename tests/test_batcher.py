@@ -52,10 +52,10 @@ def test_a_pass_alone_waits_for_nobody() -> None:
 def test_only_what_is_of_one_kind_is_decoded_together() -> None:
     translator = FakeTranslator()
     batcher = Batcher(translator)
-    first, second = passes(batcher, translator, ("greedy", "agreement"))
+    first, second = passes(batcher, translator, ("greedy", "consensus"))
     wide = [p.slices() for p in (first, second, *passes(batcher, translator, ("greedy",)))]
     assert first.beam == second.beam
-    other = Interpreter(translator, InterpretSettings("agreement", {"beam": 3}, source="es"), FakeDetector(), batcher)
+    other = Interpreter(translator, InterpretSettings("consensus", {"beam": 3}, source="es"), FakeDetector(), batcher)
     other.feed(speak(50, 3))
     due = other.next_pass()
     assert due is not None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamsvc.budget import CostModel, Rung, Speed
-from streamsvc.budget.cost import Fit
+from streamsvc.budget.cost import TRUSTED, Fit
 
 MS = 1_000_000
 LADDER = (Rung("low", 5 * MS, 20.0), Rung("mid", 10 * MS, 22.0), Rung("high", 20 * MS, 24.0))
@@ -38,7 +38,7 @@ def test_a_rung_that_seemed_too_slow_once_is_tried_again() -> None:
     while model.mean_ns("low") > 50 * MS:
         model.relax("low")
         tries += 1
-    assert tries <= 15
+    assert tries <= 15 + TRUSTED
 
 
 def test_a_slow_first_job_is_forgotten_within_five_more() -> None:

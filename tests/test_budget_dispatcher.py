@@ -13,8 +13,8 @@ def view(id: int, deadline_ms: int, floor_ms: int = 5, stream: str = "v") -> Job
     return Job(id, stream, Class.VIEW, deadline_ms * MS, floor_ms * MS)
 
 
-def speech(id: int, deadline_ms: int, stream: str = "s") -> Job:
-    return Job(id, stream, Class.SPEECH, deadline_ms * MS)
+def speech(id: int, deadline_ms: int, stream: str = "s", whole_ms: int = 0) -> Job:
+    return Job(id, stream, Class.SPEECH, deadline_ms * MS, whole_ms * MS)
 
 
 def test_the_earliest_deadline_runs_first() -> None:
@@ -190,6 +190,15 @@ def test_best_effort_of_any_length_may_take_one_of_two_idle_lanes_and_leaves_the
     assert d.pick(0, 8 * MS)[0] is None, "the last lane is kept for what comes"
 
 
+def test_beside_a_busy_lane_best_effort_takes_only_short_slices_however_much_time_there_is() -> None:
+    for slice_ms, runs in ((25, True), (26, False)):
+        d = Dispatcher(2)
+        d.submit(view(1, 10_000))
+        d.submit(Job(2, "b", Class.BEST_EFFORT, 0, slice_ns=slice_ms * MS))
+        assert d.pick(0, 0)[0] == view(1, 10_000)
+        assert (d.pick(1, 0)[0] is not None) is runs
+
+
 @given(
     st.lists(
         st.tuples(
@@ -261,3 +270,32 @@ def test_passes_are_begun_together_before_one_goes_on() -> None:
     d.finished(0)
     job, _ = d.pick(0, 0)
     assert job is not None and job.id == 2
+
+
+def begun_with_company(now_ms: int) -> int:
+    """Return which pass goes on at an instant: one that was begun, of which 30 ms are left to do by 100 ms, or a new
+    one of 50 ms."""
+    d = Dispatcher(1, rules=Rules(together=2))
+    d.submit(speech(1, 100, "a", 40))
+    assert d.pick(0, 0)[0] is not None
+    d.submit(speech(2, 300, "b", 50))
+    d.yielded(1, 10 * MS)
+    job, _ = d.pick(0, now_ms * MS)
+    assert job is not None
+    return job.id
+
+
+def test_a_pass_is_not_made_late_by_one_that_is_begun_before_it_goes_on() -> None:
+    assert begun_with_company(10) == 2, "there is time for both"
+    assert begun_with_company(30) == 1, "there is time for one"
+    assert begun_with_company(80) == 2, "it is late in any case, and together they cost less"
+
+
+def test_passes_that_are_computed_together_have_the_lane_in_time_for_the_first_ones_deadline() -> None:
+    for together, ours in ((1, 9), (2, 1)):
+        d = Dispatcher(1, rules=Rules(together=together))
+        d.submit(speech(1, 200, "a", 50))
+        d.submit(speech(2, 400, "b", 50))
+        d.submit(view(9, 150))
+        job, _ = d.pick(0, 80 * MS)
+        assert job is not None and job.id == ours, "one after another the first may begin at 125 ms, together at 75"

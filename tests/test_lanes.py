@@ -43,7 +43,7 @@ def test_a_job_runs_slice_by_slice_and_says_what_ran() -> None:
     bench.lanes.start()
     id = bench.submit(two_slices)
     assert bench.next_end() == (id, None, ["first", "second", "finish"])
-    assert bench.lanes.waiting() == 0
+    assert bench.lanes.statistics().waiting == 0
     bench.lanes.stop()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from streamsvc.flags import Command, add_extra_stage, count, parameters, progress, size, within, write_json
+from streamsvc.flags import Command, UsageError, add_extra_stage, count, parameters, progress, size, within, write_json
 
 
 def _session(arguments: argparse.Namespace) -> int:
@@ -87,6 +87,33 @@ def _capacity(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _cameras(arguments: argparse.Namespace) -> int:
+    """Measure at which size and rate Chromium sends several cameras."""
+    from streamsvc.bench.cameras import CamerasBench, run_cameras
+
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    options = CamerasBench(
+        out=arguments.out,
+        cameras=arguments.cameras,
+        size=arguments.size,
+        fps=arguments.fps,
+        seconds=arguments.seconds,
+        stock=not arguments.no_stock,
+    )
+    write_json(arguments.json, asyncio.run(run_cameras(options, lambda line: print(line, flush=True))))
+    return 0
+
+
+def _page(arguments: argparse.Namespace) -> int:
+    """Measure the page: work a picture, and memory over a long call."""
+    from streamsvc.bench.page import PageBench, run_page
+
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    options = PageBench(arguments.out, arguments.minutes, arguments.charts)
+    write_json(arguments.json, asyncio.run(run_page(options, lambda line: print(line, flush=True))))
+    return 0
+
+
 def _joins(arguments: argparse.Namespace) -> int:
     """Let people come and go, and look what they leave behind; exit status 1 when that is something."""
     from streamsvc.bench.joins import JoinsBench, run_joins
@@ -98,19 +125,33 @@ def _joins(arguments: argparse.Namespace) -> int:
     return 1 if figures["grown"] or figures["calls"]["failed"] else 0
 
 
-def _budget(arguments: argparse.Namespace) -> int:
-    """Measure dispatcher and planner live, beside other policies and the simulator."""
-    from streamsvc.bench.budget import COMPARED, BudgetBench, run_budget
+def _services(arguments: argparse.Namespace) -> int:
+    """Measure our service beside public ones; exit status 1 when one of them could not be measured."""
+    from streamsvc.bench.services import NAMES, STAGES_MS, ServicesBench, run_services
 
-    options = BudgetBench(
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    if unknown := set(arguments.only or ()) - set(NAMES):
+        raise UsageError(f"--only {min(unknown)}: there are {', '.join(NAMES)}")
+    options = ServicesBench(
         out=arguments.out,
-        scenario=arguments.scenario,
-        sessions=tuple(range(1, arguments.sessions + 1)),
-        policies=tuple(arguments.policy or COMPARED),
+        services=tuple(dict.fromkeys(arguments.only or NAMES)),
+        stages_ms=tuple(dict.fromkeys(arguments.stage or STAGES_MS)),
+        size=arguments.size,
+        fps=arguments.fps,
         seconds=arguments.seconds,
-        seed=arguments.seed,
+        budget_ms=arguments.budget,
     )
-    write_json(arguments.json, run_budget(options, lambda line: print(line, flush=True)))
+    figures = asyncio.run(run_services(options, lambda line: print(line, flush=True)))
+    write_json(arguments.json, figures)
+    return 1 if figures["failures"] else 0
+
+
+def _budget(arguments: argparse.Namespace) -> int:
+    """Measure dispatcher, planner, cost model and admission live, with artificial stages or a worker's own."""
+    _one_thread()
+    from streamsvc.bench.budget_command import run
+
+    write_json(arguments.json, run(arguments, lambda line: print(line, flush=True)))
     return 0
 
 
@@ -237,6 +278,21 @@ def _add_capacity_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", type=Path, default=Path("out/bench-capacity"), help="figures (%(default)s)")
 
 
+def _add_cameras_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--cameras", type=int, default=4, choices=(2, 4), help="from one page (%(default)s)")
+    p.add_argument("--size", type=size, default=(640, 480), metavar="WxH", help="of each (640x480)")
+    p.add_argument("--fps", type=within(1, 60), default=30.0, help="of each (%(default)g)")
+    p.add_argument("--seconds", type=within(2, 600), default=60.0, metavar="S", help="of each side (%(default)g)")
+    p.add_argument("--no-stock", action="store_true", help="our edge alone")
+    p.add_argument("--out", type=Path, default=Path("out/bench-cameras"), help="figures (%(default)s)")
+
+
+def _add_page_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--minutes", type=within(0.2, 600), default=60.0, metavar="MIN", help="of the call (%(default)g)")
+    p.add_argument("--charts", action="store_true", help="with the charts behind the meter open")
+    p.add_argument("--out", type=Path, default=Path("out/bench-page"), help="figures (%(default)s)")
+
+
 def _add_joins_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--minutes", type=within(0.1, 600), default=30.0, metavar="MIN", help="of coming and going (%(default)g)"
@@ -246,11 +302,39 @@ def _add_joins_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", type=Path, default=Path("out/bench-joins"), help="figures (%(default)s)")
 
 
-def _add_budget_flags(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--scenario", type=Path, default=Path("one-session"), help="file, or one that ships (%(default)s)")
-    p.add_argument("--sessions", type=count, default=4, metavar="N", help="1 to N of its first session (%(default)s)")
-    p.add_argument("--policy", action="append", metavar="NAME", help="only these; repeatable (the rivals and ours)")
+def _add_services_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--only", action="append", metavar="NAME", help="only this service; repeatable (ours and all others)"
+    )
+    p.add_argument(
+        "--stage",
+        type=within(0, 1000),
+        action="append",
+        metavar="MS",
+        help="what a device takes a picture; repeatable (0, 20 and 60)",
+    )
+    p.add_argument("--size", type=_video_size, default=(640, 480), metavar="WxH", help="of camera and view (640x480)")
+    p.add_argument("--fps", type=within(5, 60), default=30.0, help="of the camera (%(default)g)")
     p.add_argument("--seconds", type=within(2, 600), default=20.0, metavar="S", help="of each run (%(default)g)")
+    p.add_argument("--budget", type=within(20, 5000), default=150.0, metavar="MS", help="what is in time (%(default)g)")
+    p.add_argument("--out", type=Path, default=Path("out/bench-services"), help="figures, plot, logs (%(default)s)")
+
+
+def _add_budget_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--what",
+        dest="question",
+        choices=("policies", "shock", "admission", "best-effort"),
+        default="policies",
+        help="ours beside rivals; costs that double; people who come; what gaps are good for (%(default)s)",
+    )
+    p.add_argument("--real", action="store_true", help="a worker's own stages (policies and best-effort)")
+    p.add_argument("--scenario", type=Path, metavar="NAME", help="file, or one that ships (one-session or cost-shock)")
+    p.add_argument("--sessions", type=count, metavar="N", help="1 to N of its first session (4; of a shock 2)")
+    p.add_argument("--policy", action="append", metavar="NAME", help="only these; repeatable (the rivals and ours)")
+    p.add_argument(
+        "--seconds", type=within(2, 600), metavar="S", help="of each run (20; shock 30, admission 60; real 12)"
+    )
     p.add_argument("--seed", type=count, default=1, help="of arrivals and noise (%(default)s)")
     p.add_argument("--out", type=Path, default=Path("out/bench-budget"), help="figures (%(default)s)")
 
@@ -286,8 +370,15 @@ BENCHES: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]
     "capacity": ("calls in which nothing is computed: sessions a core", _capacity, _add_capacity_flags),
     "joins": ("people who come and go, some without goodbye: what they leave behind", _joins, _add_joins_flags),
     "network": ("video over networks that lose and delay: our edge beside stock aiortc", _network, _add_network_flags),
+    "cameras": ("several cameras from one page of Chromium: size and rate", _cameras, _add_cameras_flags),
+    "page": ("the page in Chromium: work a picture, memory over a long call", _page, _add_page_flags),
     "edge": ("video over WebRTC: our edge's latency against stock aiortc's", _edge, _add_edge_flags),
-    "budget": ("dispatcher and planner live, against other policies", _budget, _add_budget_flags),
+    "services": ("our service beside public ones, with a slow stage in each", _services, _add_services_flags),
+    "budget": (
+        "dispatcher and planner live: against other policies, shocks, joins, best effort",
+        _budget,
+        _add_budget_flags,
+    ),
     "view": ("the view alone: every rung's quality and cost on held-out scenes", _view, _add_view_flags),
     "speech": (
         "speech alone: every policy's quality and lag on recorded speech",

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from streamsvc.bench.speech_data import CHOOSE, LANGUAGES, PROMPTS, REPORT, Source, join, sources
+from streamsvc.bench.speech_data import LANGUAGES, Source, streams
 from streamsvc.bench.speech_score import Quality
 from streamsvc.bench.view_report import Column, table
 from streamsvc.budget.clock import Clock, MonotonicClock
@@ -100,7 +100,9 @@ def run_calls(
             f"{options.minutes:g} and {options.speed:g}"
         )
     resolve(options.policy, options.parameters)
-    speakers = _speakers(options)
+    speakers = streams(options.sessions, options.minutes * 60 * options.speed, options.languages)
+    if options.speed != 1:
+        speakers = [faster(s, options.speed) for s in speakers]
     if parts is None:
         parts = load_speech(link.WorkerSettings(model=options.model))
         if parts.translator is None:
@@ -291,22 +293,6 @@ class _Call:
         texts, read, said = zip(*words, strict=True) if words else ((), (), ())
         found = by_phrase(Output(texts, read, said, phrases[-1].end_ms), phrases)
         return found, [p.reference for p in phrases]
-
-
-def _speakers(options: CallsBench) -> list[Source]:
-    """Return a stream for each session, as long as the call, in the languages by turns."""
-    found = []
-    for number in range(options.sessions):
-        language = options.languages[number % len(options.languages)]
-        halves = sources(language)
-        every = [*halves[REPORT, PROMPTS], *halves[CHOOSE, PROMPTS]]
-        first = number * len(every) // options.sessions
-        every = every[first:] + every[:first]
-        seconds = sum(s.seconds + 1 for s in every) / options.speed
-        times = int(options.minutes * 60 / seconds) + 1
-        source = join(f"{language}-call-{number}", every * times)
-        found.append(faster(source, options.speed) if options.speed != 1 else source)
-    return found
 
 
 def faster(source: Source, speed: float) -> Source:

@@ -12,9 +12,10 @@ from typing import Literal
 
 import msgspec
 
+from streamsvc.budget.load import speech_share
 from streamsvc.budget.policies import DEFAULT_POLICY
 from streamsvc.budget.scenario import Scenario, SessionLoad
-from streamsvc.budget.simulator import simulate, speech_share
+from streamsvc.budget.simulator import simulate
 
 CAPACITY = 0.80
 ENOUGH = 0.95

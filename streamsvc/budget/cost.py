@@ -24,6 +24,8 @@ WINDOW = 128
 SHIFT = 0.3
 """A residual of which the logarithm is beyond this is an outlier, or, three times running on one side, a new level."""
 LIMIT = 50.0
+TRUSTED = 4
+"""Jobs that may be given up with nothing measured in between before it is doubted that they had to be."""
 
 
 class Speed:
@@ -33,6 +35,7 @@ class Speed:
         self._log = 0.0
         self._count = 0
         self._run = 0
+        self._unseen = 0
 
     @property
     def ratio(self) -> float:
@@ -50,6 +53,7 @@ class Speed:
         side = 0 if abs(error) < SHIFT else round(math.copysign(1, error))
         self._run = self._run + side if side * self._run > 0 else side
         self._count += 1
+        self._unseen = 0
         shifted = abs(self._run) >= 3
         if self._count <= SETTLED:
             step = error / self._count
@@ -61,8 +65,10 @@ class Speed:
         return shifted
 
     def relax(self) -> None:
-        """Believe a fifth less."""
-        self._log *= 0.8
+        """Believe a fifth less; see `CostModel.relax`."""
+        self._unseen += 1
+        if self._unseen > TRUSTED:
+            self._log *= 0.8
 
     def _move(self, step: float) -> None:
         bound = math.log(LIMIT)
@@ -76,6 +82,7 @@ class Fit:
         self._prior = cost
         self.abc = (cost / 2, cost / 2, 0.0)
         self.count = 0
+        self._unseen = 0
         self._normal = [[0.0] * 3 for _ in range(3)]
         self._right = [0.0] * 3
         for x in (0.5, 1.0, 2.0):  # the prior as three weak observations, forgotten like others
@@ -93,12 +100,18 @@ class Fit:
         self._normal = [[v / factor**2 for v in row] for row in self._normal]
 
     def relax(self) -> None:
-        """Go a fifth of the way back to what was calibrated."""
-        self.scale((self._prior / self()) ** 0.2)
+        """Go a fifth of the way back to what was calibrated; see `CostModel.relax`."""
+        self._unseen += 1
+        if self._unseen > TRUSTED:
+            self.scale((self._prior / self()) ** 0.2)
+
+    def see(self) -> None:
+        """Count a job."""
+        self.count += 1
+        self._unseen = 0
 
     def learn(self, x: float, cost: float) -> None:
         """Take what a job of size `x` cost, k_w taken out."""
-        self.count += 1
         self._normal = [[FORGET * v for v in row] for row in self._normal]
         self._right = [FORGET * v for v in self._right]
         self._add(x, cost, 1.0)
@@ -187,13 +200,13 @@ class CostModel:
         else:
             self._residuals.append(residual)
             self._measure_tail()
+        fit.see()
         if abs(math.log(residual)) < 2 * SHIFT:  # what may be a new level of k_w isn't the rung's to learn
             fit.learn(x, measured_ns / self._speed.ratio)
-        else:
-            fit.count += 1
 
     def relax(self, rung: str) -> None:
-        """A job was given up because `rung` seemed too slow: believe that a fifth less, so that it is tried again.
+        """A job was given up because `rung` seemed too slow: where that was so with `TRUSTED` others and nothing has
+        been measured since, believe a fifth less, of the worker and of the rung, so that it is tried again.
 
         Without this one slow job (a cold start, a paused machine) would be the last that was ever measured.
         """

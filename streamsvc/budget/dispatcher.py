@@ -5,13 +5,13 @@ Pure and single-threaded; the worker calls it under one lock. State: waiting and
 
 * a job runs on at most one lane at a time, and at most `speech_lanes` lanes run speech;
 * earliest deadline first among live jobs; speech overtakes at its latest start: views use its slack, never its time;
-* a pass of speech that hasn't begun goes before one that has, up to `together` begun: what waits at the same stage can
-  be computed in one call;
+* a pass of speech that hasn't begun goes before one that has, up to `together` begun, unless that alone would make the
+  begun one late: what waits at the same stage can be computed in one call;
 * at most two view jobs of a stream wait unstarted: a newer one displaces the oldest;
 * a view job that can't finish by its deadline even at its floor cost is dropped, never started;
 * speech is never dropped here: a word is worth more late than lost;
 * best effort runs only when nothing live can, and either all of several lanes are idle, or no live job's latest start
-  is within one of its slices.
+  is within one of its slices; beside a busy lane its slices are at most `LONGEST_SLICE_NS` long.
 
 Slack stealing for the speech reservation: Lehoczky and Ramos-Thuel, RTSS 1992.
 """
@@ -247,39 +247,47 @@ class Dispatcher:
             # A started job goes before an unstarted one of the same deadline: it holds memory.
             best = pressing or min(live, key=lambda e: (e.job.deadline_ns, not e.started, e.order), default=None)
         if best is not None and best.started and best.job.kind is Class.SPEECH:
-            best = self._company() or best
+            best = self._company(best, now_ns) or best
         return best or self._best_effort(now_ns)
 
-    def _company(self) -> _Entry | None:
-        """The next pass to begin while fewer than `together` are begun."""
+    def _company(self, begun: _Entry, now_ns: int) -> _Entry | None:
+        """The next pass to begin before one that has `begun` goes on: while fewer than `together` are, and unless that
+        one would be late only for this."""
         passes = [e for e in self._entries.values() if e.job.kind is Class.SPEECH]
         if sum(e.started for e in passes) >= self._rules.together:
             return None
-        new = (e for e in passes if not e.started)
-        return min(new, key=lambda e: (e.job.deadline_ns, e.order), default=None)
+        unbegun = (e for e in passes if not e.started)
+        new = min(unbegun, key=lambda e: (e.job.deadline_ns, e.order), default=None)
+        if new is None:
+            return None
+        return None if begun.latest_start_ns - new.remaining_ns < now_ns <= begun.latest_start_ns else new
 
     def _pressing(self, now_ns: int) -> _Entry | None:
-        """The speech that must have the lane now: all passes, done one after another as late as they can be."""
+        """The speech that must have the lane now: all passes, done as late as they can be, those that are computed
+        together all by the first one's deadline."""
         passes = [e for e in self._entries.values() if e.job.kind is Class.SPEECH]
         if not passes:
             return None
         passes.sort(key=lambda e: (e.job.deadline_ns, not e.started, e.order))
         start = passes[-1].job.deadline_ns
-        for e in reversed(passes):
-            start = min(start, e.job.deadline_ns) - e.remaining_ns
+        for first in reversed(range(0, len(passes), self._rules.together)):
+            group = passes[first : first + self._rules.together]
+            start = min(start, group[0].job.deadline_ns) - sum(e.remaining_ns for e in group)
         if now_ns + LONGEST_SLICE_NS < start:
             return None
         return next((e for e in passes if e.lane is None), None)
 
     def _best_effort(self, now_ns: int) -> _Entry | None:
-        """The oldest best effort, if another lane is left for what comes and all are idle, or no live job, waiting or
-        due next of its stream, must start within its slice."""
+        """The oldest best effort, if all of several lanes are idle, so that others are left for what comes; or if no
+        live job, waiting or due next of its stream, must start within its slice, a short one beside other lanes."""
         idle = (e for e in self._entries.values() if e.lane is None and e.job.kind is Class.BEST_EFFORT)
         entry = min(idle, key=lambda e: e.order, default=None)
         if entry is None:
             return None
         if self._lanes > 1 and not self._running and not any(_live(e) for e in self._entries.values()):
             return entry
+        if self._lanes > 1 and entry.job.slice_ns > LONGEST_SLICE_NS:
+            return None
         starts = [e.latest_start_ns for e in self._entries.values() if e.lane is None and e is not entry and _live(e)]
         starts += [
             j.deadline_ns + j.period_ns - j.floor_ns

@@ -82,8 +82,8 @@ class Shock(Part, frozen=True, kw_only=True):
 class Scenario(Part, frozen=True, kw_only=True):
     """One worker of `lanes` lanes, of which one may run speech, for `seconds`.
 
-    `best_effort_ms`: the slice of a best effort that always has work (0: none). `batch`: what each further pass adds to
-    the cost of speech passes that start together, as a share of the first (1: they run one by one).
+    `best_effort_ms`: the slice of a best effort that always has work (0: none). `together`: speech passes that wait to
+    be decoded are decoded in one call, so many at most; `batch`: what each further one adds to the cost of the first.
     """
 
     title: Annotated[str, Meta(min_length=1, max_length=200)]
@@ -93,4 +93,5 @@ class Scenario(Part, frozen=True, kw_only=True):
     noise: Noise = Noise()
     shocks: Annotated[tuple[Shock, ...], Meta(max_length=32)] = ()
     best_effort_ms: NotNegative = 0.0
+    together: Annotated[int, Meta(ge=1, le=16)] = 1
     batch: Share = 1.0

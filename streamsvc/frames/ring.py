@@ -71,11 +71,11 @@ class Ring:
         self._memory = np.frombuffer(self._map, np.uint8)
 
     @classmethod
-    def create(cls) -> Ring:
+    def create(cls, *, slot_bytes: int = SLOT_BYTES, inward: int = INWARD, outward: int = OUTWARD) -> Ring:
         """Make a new ring; its `fd` is to be inherited by the worker."""
         fd = os.memfd_create("streamsvc-ring", 0)
-        os.ftruncate(fd, SLOT_BYTES * (INWARD + OUTWARD))
-        return cls(fd)
+        os.ftruncate(fd, slot_bytes * (inward + outward))
+        return cls(fd, slot_bytes=slot_bytes, inward=inward, outward=outward)
 
     def pixels(self, slot: int, width: int, height: int) -> Pixels:
         """Return the slot's memory as a (height, width, 3) picture, without a copy.

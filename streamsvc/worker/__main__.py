@@ -67,7 +67,7 @@ def beat(channel: Channel, lanes: Lanes) -> None:
             link.Beat(
                 overdue_ns=lanes.overdue_ns(),
                 load=lanes.load(),
-                waiting=lanes.waiting(),
+                waiting=lanes.statistics().waiting,
                 resident_bytes=resident_bytes(),
             )
         )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from streamsvc.budget import Class, Clock, Dispatcher, Dropped, Job, Slices
-from streamsvc.budget.dispatcher import OURS, Rules
+from streamsvc.budget.dispatcher import OURS, DispatcherStatistics, Rules
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames.link import StageSpan
 
@@ -87,10 +87,10 @@ class Lanes:
             ended = self._take_out(self._dispatcher.close_stream(stream))
         self._tell(ended)
 
-    def waiting(self) -> int:
-        """How many jobs wait for a lane."""
+    def statistics(self) -> DispatcherStatistics:
+        """Return the dispatcher's counts."""
         with self._changed:
-            return self._dispatcher.statistics().waiting
+            return self._dispatcher.statistics()
 
     def afford(self, job_id: int, costs_ns: Sequence[int]) -> int:
         """Return which of `costs_ns` (rising) the running job can take, see `Dispatcher.afford`."""
@@ -102,9 +102,9 @@ class Lanes:
         with self._changed:
             return self._dispatcher.backlog_ns()
 
-    def speech_ns(self) -> int:
-        """The time that speech has had a lane since the start."""
-        return self._busy_ns[Class.SPEECH]
+    def spent_ns(self, kind: Class) -> int:
+        """The time that jobs of a kind have had a lane since the start."""
+        return self._busy_ns[kind]
 
     def overdue_ns(self) -> int:
         """How much longer than `PATIENCE` times the usual slice of its kind the worst of the running slices has run.

@@ -79,6 +79,8 @@ class Speaker:
             self._interpreter.feed(samples)
             self._samples += len(samples)
             self._end_ns = message.end_ns
+        if self._voice is not None:
+            self._voice.hear(samples)
         self._queue()
 
     def configure(self, message: ConfigureSpeech) -> None:
@@ -183,12 +185,14 @@ class Speakers:
         clock: Clock,
         send: Callable[[FromWorker], None],
         batcher: Batcher | None = None,
+        second: SecondPasses | None = None,
     ) -> None:
         self._make_voice = voice
         self._lanes, self._clock, self._send = lanes, clock, send
         self._model: tuple[Translator, Batcher, SecondPasses] | None = None
         if translator is not None:
-            self._model = translator, batcher or Batcher(translator), SecondPasses(translator, lanes)
+            second = second or SecondPasses(translator, lanes)
+            self._model = translator, batcher or Batcher(translator), second
         self._speakers: dict[str, Speaker] = {}
 
     def open(self, message: OpenSpeech) -> None:

@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamsvc.budget import Class, Clock, CostModel, Governed, Governor, Job, Rung, Slices, Speed, Ticket
+from streamsvc.budget import (
+    DEFAULT_POLICY,
+    Class,
+    Clock,
+    CostModel,
+    Governed,
+    Governor,
+    Job,
+    Policy,
+    Rung,
+    Slices,
+    Speed,
+    Ticket,
+)
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import Frame, FrameSet, Viewpoint, parse_rig
 from streamsvc.frames.backdrop import BackdropError, parse_backdrop
@@ -69,6 +82,7 @@ class Views:
         device: str = "cpu",
         extra_stage_ms: float = 0.0,
         net: NetGeometry | None = None,
+        policy: Policy = DEFAULT_POLICY,
     ) -> None:
         self._ring, self._lanes, self._clock, self._send = ring, lanes, clock, send
         self._device, self._net = device, net
@@ -77,7 +91,7 @@ class Views:
         self._out_lock = threading.Lock()
         self._streams: dict[str, ViewStream] = {}
         self._budget_lock = threading.Lock()
-        self._speed, self._governor = Speed(), Governor(lanes=lanes.count)
+        self._speed, self._governor = Speed(), Governor(policy, lanes.count)
         self._spoken_ns = 0
 
     def open(self, message: OpenView) -> None:
@@ -122,7 +136,7 @@ class Views:
             self._lost(message, "closed", [])
             return
         with self._budget_lock:
-            spoken = self._lanes.speech_ns()
+            spoken = self._lanes.spent_ns(Class.SPEECH)
             self._governor.speech(spoken - self._spoken_ns)
             self._spoken_ns = spoken
             ticket = stream.budget.frame(

@@ -17,7 +17,7 @@ from streamsvc.frames import SPEECH_RATE, Camera, Rig, link
 from streamsvc.speech import Translator
 from streamsvc.speech.model import Whisper
 from streamsvc.speech.policies import describe
-from streamsvc.speech.voice import SpeechChunk, Voice, open_voice
+from streamsvc.speech.voice import AUTO, Engine, SpeechChunk, Voice, VoiceSet, open_voice, open_voices
 from streamsvc.view import ViewSynthesizer, warm_up
 from streamsvc.view.gpu import check_device
 from streamsvc.view.net import open_net
@@ -87,12 +87,24 @@ def load_speech(settings: link.WorkerSettings) -> SpeechParts:
         return parts
     parts.translator, parts.policies = translator, describe()
     try:
-        # One process for all speakers, ready before the first word.
-        engine = open_voice(settings.voice)
-        engine.start()
+        # The same processes for all speakers, ready before the first word.
+        voices: Engine | VoiceSet = open_voices() if settings.voice == AUTO else open_voice(settings.voice)
+        voices.start()
     except StreamsvcError as e:
         log.warning("captions only: %s", e)
         parts.notes.append(f"captions only: {e}")
         return parts
-    parts.voice = lambda on_speech, on_trouble: Voice(on_speech, on_trouble, engine=engine)
+    parts.voice = voices_of(voices)
     return parts
+
+
+def voices_of(voices: Engine | VoiceSet) -> VoiceFactory:
+    """Return what gives every speaker a voice: all the same engine, or each the one of a set that matches them."""
+
+    def make(on_speech: Callable[[SpeechChunk], None], on_trouble: Callable[[str], None]) -> Voice:
+        if isinstance(voices, VoiceSet):
+            matched = voices.matched()
+            return Voice(on_speech, on_trouble, engine=matched, listener=matched.hear)
+        return Voice(on_speech, on_trouble, engine=voices)
+
+    return make
