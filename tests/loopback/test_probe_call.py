@@ -46,7 +46,9 @@ async def test_two_halves_measure_on_the_servers_clock(tmp_path: Path) -> None:
             "budget_ms": 2000,
             "fps": 10,
         }
-        sender = asyncio.create_task(run_probe(ProbeOptions(role="send", **common), lambda line: None))
+        # On a busy machine the watcher may join seconds later.
+        sending = {**common, "seconds": 16}
+        sender = asyncio.create_task(run_probe(ProbeOptions(role="send", **sending), lambda line: None))
         watcher = await run_probe(ProbeOptions(role="watch", **common), lambda line: None)
         sent = await sender
     assert sent.figures["captured"] > 20
