@@ -48,6 +48,7 @@ def _settings(arguments: argparse.Namespace) -> config.Settings:
         "recording.folder": arguments.record,
         "view.device": arguments.device,
         "speech.enabled": False if arguments.no_speech else None,
+        "limits.admission": False if arguments.no_admission else None,
         "log.level": arguments.log_level,
     }
     settings = config.load(arguments.config, os.environ, flags)
@@ -386,6 +387,7 @@ def _add_serve_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--record", type=Path, metavar="DIR", help="let calls be recorded there, where everybody agrees")
     p.add_argument("--device", choices=("cpu", "cuda"), help="where views are computed (cpu)")
     p.add_argument("--no-speech", action="store_true", help="do not translate; voices pass through")
+    p.add_argument("--no-admission", action="store_true", help="take everybody, even where calls then suffer")
     p.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="least severe message told")
     add_extra_stage(p)
 

@@ -73,6 +73,10 @@ class Limits(Section, frozen=True, kw_only=True):
     ] = 12.0
     max_setups: Annotated[int, Meta(ge=0, le=1000, description="rigs being set up at once, a process each")] = 4
     setup_idle_s: Annotated[float, Meta(ge=0.1, le=3600, description="after which an idle set-up ends")] = 120.0
+    admission: Annotated[
+        bool,
+        Meta(description="take people beside other calls only as far as nobody's pictures or words come late by it"),
+    ] = True
     outbox: Annotated[
         int, Meta(ge=1, le=10_000, description="messages waiting for a client; one that doesn't read is closed")
     ] = 64

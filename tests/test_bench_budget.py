@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
 
 from streamsvc.bench.budget import top_load
 from streamsvc.bench.budget_admission import LOAD, arrivals, offers, windows
+from streamsvc.bench.budget_calls import Caller, row
 from streamsvc.bench.budget_play import Play
 from streamsvc.bench.budget_shock import changes, percentiles, recovery_s
 from streamsvc.budget.goodput import Due
@@ -18,6 +20,7 @@ from streamsvc.budget.policies import DEFAULT_POLICY, POLICIES
 from streamsvc.budget.scenario import Noise, RungLoad, Scenario, SessionLoad, Shock, SpeechLoad, ViewLoad
 from streamsvc.budget.simulator import simulate
 from streamsvc.cli import main
+from streamsvc.ledger.records import Record
 from streamsvc.simulate import shipped
 
 MS, S = 1_000_000, 1_000_000_000
@@ -172,3 +175,22 @@ def test_shocks_admission_and_best_effort_have_a_table_each(
 )
 def test_bad_flags_are_one_clear_line(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*flags) == 2 and said in capsys.readouterr().err
+
+
+def test_what_callers_of_a_service_got_is_read_from_its_ledger() -> None:
+    def view(session: str, at_s: float, outcome: Literal["shown", "late", "dropped"]) -> Record:
+        at = round(at_s * S)
+        return Record(kind="view", session=session, stream="v", id=1, capture_ns=at, deadline_ns=at, outcome=outcome)
+
+    ledger = [view("a", t / 10, "shown") for t in range(140)]
+    ledger += [view("b", t / 10, "late" if 50 <= t < 75 else "shown") for t in range(140)]
+    came = [
+        Caller("a"),
+        Caller("b", notices=["less: others get every second picture of you until there is room"]),
+        Caller("c", refused_ms=120.0, refused="refused: no room"),
+    ]
+    got = row(came, ledger)
+    assert (got["whole"], got["less"], got["refused"], got["slowest_refusal_ms"]) == (1, 1, 1, 120.0)
+    assert got["video"] == pytest.approx((1 + 85 / 110) / 2) and got["least_video"] == pytest.approx(85 / 110)
+    assert got["least_window"] == pytest.approx(25 / 50), "of the whole stretches of five seconds"
+    assert got["speech"] is None

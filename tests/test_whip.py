@@ -91,13 +91,19 @@ async def test_a_call_is_made_trickled_to_and_ended(web: Path) -> None:
     ("path", "join"),
     [
         ("/whip/lab", Join(room="lab", name="whip")),
-        ("/whep/lab", Join(room="lab", name="whep")),
+        ("/whep/lab", Join(room="lab", name="whep", fps=0, speech=SpeechSettings(enabled=False))),
         ("/whip/lab?mirror", Join(room="lab", name="whip", mirror=True)),
         ("/whip/lab?mirror=0&name=Ana%20B", Join(room="lab", name="Ana B")),
         ("/whip/lab?source=es", Join(room="lab", name="whip", speech=SpeechSettings(source="es"))),
         (
             "/whep/lab?width=320&height=240&budget_ms=150.5",
-            Join(room="lab", name="whep", view=ViewSettings(width=320, height=240, budget_ms=150.5)),
+            Join(
+                room="lab",
+                name="whep",
+                fps=0,
+                speech=SpeechSettings(enabled=False),
+                view=ViewSettings(width=320, height=240, budget_ms=150.5),
+            ),
         ),
     ],
 )

@@ -4,6 +4,7 @@
 // fragment is never sent to a server or written into its log). ?viewer and ?mirror tick their boxes.
 
 import { Chooser } from "./chooser.js";
+import { ConnectionTest } from "./connectiontest.js";
 import { devicesBlocked } from "./devices.js";
 import { element, fillSelect } from "./dom.js";
 import { LANGUAGES } from "./languages.js";
@@ -18,6 +19,7 @@ export class JoinScreen {
   #chooser;
   #media;
   #enter;
+  #test;
   #busy = false;
 
   // `enter` takes what `join` says and rejects with a Problem; `setUp` takes the token and shows the set-up of a rig.
@@ -27,6 +29,11 @@ export class JoinScreen {
     this.#form = root.querySelector("#form");
     this.#problem = root.querySelector("#problem");
     this.#chooser = new Chooser(root.querySelector("#devices"), media, (problem) => this.tell(problem));
+    this.#test = new ConnectionTest(
+      { button: root.querySelector("#test"), told: root.querySelector("#test-told") },
+      media,
+      () => ({ room: this.#fields.room.value.trim(), token: this.#fields.token.value }),
+    );
     this.#fill();
     this.#form.onsubmit = (event) => {
       event.preventDefault();
@@ -54,6 +61,7 @@ export class JoinScreen {
 
   // The call has begun; the devices stay open, for it.
   away() {
+    this.#test.stop();
     this.#chooser.stopLevel();
     this.tell(null);
   }
@@ -129,13 +137,15 @@ export class JoinScreen {
       room: fields.room.value.trim(),
       name: fields.name.value.trim(),
       mirror: fields.mirror.checked && !viewer,
-      speech: viewer ? {} : { source: fields.source.value },
+      ...((viewer || !this.#media.slots.length) && { fps: 0 }),
+      speech: viewer ? { enabled: false } : { source: fields.source.value },
       ...(fields.token.value && { token: fields.token.value }),
       ...(rig && { rig }),
     };
     remember("name", wish.name);
     remember("source", fields.source.value);
     this.#setBusy(true);
+    this.#test.stop();
     try {
       this.tell(null);
       await this.#enter(wish);

@@ -24,7 +24,7 @@ const SILENCE_MS = 2500;
 const LISTEN_MS = 500;
 // Refusals that pass: the service may not have noticed yet that the old connection is gone.
 const PASSING = new Set([
-  "unreachable", "timeout", "media-failed", "room-full", "name-taken", "service-full", "too-many-rooms", "internal",
+  "unreachable", "timeout", "media-failed", "room-full", "name-taken", "service-full", "no-room", "too-many-rooms", "internal",
 ]);
 
 export class Session extends EventTarget {

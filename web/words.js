@@ -39,6 +39,10 @@ const WORDS = {
     title: "The service has no room for another call right now",
     text: "Try again in a minute.",
   },
+  "no-room": {
+    title: "There is no room for another call beside those that are running",
+    text: "Try again when one of them has ended, or join without cameras and with translation off.",
+  },
   "too-many-rooms": {
     title: "The service has no room for another call right now",
     text: "Try again in a minute, or join a room that is already open.",
@@ -74,6 +78,10 @@ const WORDS = {
   "no-webrtc": {
     title: "This browser cannot make calls",
     text: "It has no WebRTC, or WebRTC is switched off. Use a current Chrome, Edge, Firefox or Safari.",
+  },
+  "test-impossible": {
+    title: "This browser can’t test the connection",
+    text: "It does not say which picture it shows. Join with “Mirror room” ticked to see for yourself.",
   },
   // the devices said no
   "permission-denied": {
@@ -121,10 +129,27 @@ const WORDS = {
     title: "The camera that watches your eyes is off",
     text: "Start your camera again, or choose another one in the settings.",
   },
+  // the headset can't be entered
+  "headset-missing": {
+    title: "No headset answers",
+    text: "Put it on, switch it on and connect it, then press the button again.",
+  },
+  "headset-busy": {
+    title: "The headset is in use",
+    text: "Another page or program shows something in it. Close that, then press the button again.",
+  },
+  "headset-refused": {
+    title: "The browser does not let this page into the headset",
+    text: "Press the button again and allow it; or allow virtual reality for this page in the browser’s settings.",
+  },
+  "headset-failed": {
+    title: "The headset could not be started",
+    text: "Start it anew and press the button again; the view goes on here as before.",
+  },
 };
 
 // Where the service's own sentence says more than ours.
-const TELLING = new Set(["bad-rig", "bad-message", "wrong-kind"]);
+const TELLING = new Set(["bad-rig", "no-room", "bad-message", "wrong-kind"]);
 
 // Return {code, title, text, field?} for a code; the service's own sentence is kept, because it knows the details.
 export function explain(code, message = "") {

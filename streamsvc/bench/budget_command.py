@@ -11,7 +11,7 @@ from streamsvc.bench.budget import COMPARED
 from streamsvc.flags import UsageError
 
 SECONDS = {"policies": 20.0, "shock": 30.0, "admission": 60.0, "best-effort": 20.0}
-REAL = ("policies", "best-effort")
+REAL = ("policies", "admission", "best-effort")
 
 
 def run(arguments: argparse.Namespace, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace, tell: Callable[[str], None]) -> dict[str,
         raise UsageError(f"--real goes with --what {' or '.join(REAL)}, not with {what}")
     takes = {
         "--policy": (arguments.policy, what == "policies"),
-        "--sessions": (arguments.sessions, what in ("policies", "shock")),
+        "--sessions": (arguments.sessions, what in ("policies", "shock") or (real and what == "admission")),
         "--scenario": (arguments.scenario, not real),
     }
     for flag, (value, taken) in takes.items():
@@ -46,7 +46,11 @@ def run(arguments: argparse.Namespace, tell: Callable[[str], None]) -> dict[str,
             from streamsvc.bench.budget_shock import run_shock
 
             return run_shock(out, scenario, counts, seconds, seed, tell)
-        case "admission", _:
+        case "admission", True:
+            from streamsvc.bench.budget_calls import run_calls
+
+            return run_calls(out, seconds, count, tell)
+        case "admission", False:
             from streamsvc.bench.budget_admission import run_admission
 
             return run_admission(out, scenario, seconds, seed, tell)

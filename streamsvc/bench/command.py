@@ -328,12 +328,14 @@ def _add_budget_flags(p: argparse.ArgumentParser) -> None:
         default="policies",
         help="ours beside rivals; costs that double; people who come; what gaps are good for (%(default)s)",
     )
-    p.add_argument("--real", action="store_true", help="a worker's own stages (policies and best-effort)")
+    p.add_argument(
+        "--real", action="store_true", help="a worker's own stages, or calls to a whole service (not shocks)"
+    )
     p.add_argument("--scenario", type=Path, metavar="NAME", help="file, or one that ships (one-session or cost-shock)")
-    p.add_argument("--sessions", type=count, metavar="N", help="1 to N of its first session (4; of a shock 2)")
+    p.add_argument("--sessions", type=count, metavar="N", help="1 to N of its first session, N callers (4; shock 2)")
     p.add_argument("--policy", action="append", metavar="NAME", help="only these; repeatable (the rivals and ours)")
     p.add_argument(
-        "--seconds", type=within(2, 600), metavar="S", help="of each run (20; shock 30, admission 60; real 12)"
+        "--seconds", type=within(2, 600), metavar="S", help="of each run (20; shock 30, admission 60; real policies 12)"
     )
     p.add_argument("--seed", type=count, default=1, help="of arrivals and noise (%(default)s)")
     p.add_argument("--out", type=Path, default=Path("out/bench-budget"), help="figures (%(default)s)")

@@ -13,9 +13,11 @@ from typing import Literal
 import msgspec
 
 from streamsvc.budget.load import speech_share
+from streamsvc.budget.outcome import Outcome
 from streamsvc.budget.policies import DEFAULT_POLICY
 from streamsvc.budget.scenario import Scenario, SessionLoad
-from streamsvc.budget.simulator import simulate
+from streamsvc.budget.simulator import simulating
+from streamsvc.budget.slices import Slices, run_to_end
 
 CAPACITY = 0.80
 ENOUGH = 0.95
@@ -57,6 +59,13 @@ def admit(running: Sequence[SessionLoad], offers: Sequence[Offer], *, lanes: int
 
     Raises ValueError without offers.
     """
+    return run_to_end(admitting(running, offers, lanes=lanes))
+
+
+def admitting(
+    running: Sequence[SessionLoad], offers: Sequence[Offer], *, lanes: int = 1, together: int = 1, batch: float = 1.0
+) -> Slices[Admission]:
+    """Do the same in slices of a few milliseconds; `together` and `batch` as in `Scenario`."""
     if not offers:
         raise ValueError("admission needs at least one offer")
     taken = sum(floor_load(s) for s in running)
@@ -68,7 +77,11 @@ def admit(running: Sequence[SessionLoad], offers: Sequence[Offer], *, lanes: int
         if need > room:
             reasons.append(f"{what} takes {need:.2f} of a lane at the floor and {room:.2f} is free")
             continue
-        worst = _replayed([*running, offer.load], lanes)
+        present = tuple(msgspec.structs.replace(s, join_s=0.0, leave_s=None) for s in (*running, offer.load))
+        replay = Scenario(
+            title="replay", sessions=present, seconds=REPLAY_S, lanes=lanes, together=together, batch=batch
+        )
+        worst = _least((yield from simulating(replay, DEFAULT_POLICY, REPLAY_SEED)))
         if worst < ENOUGH:
             reasons.append(f"with {what} somebody would get only {worst:.2f} of the frames or words in time")
             continue
@@ -76,12 +89,8 @@ def admit(running: Sequence[SessionLoad], offers: Sequence[Offer], *, lanes: int
     return Admission("refuse", None, tuple(reasons), room, _fits(offers, room))
 
 
-def _replayed(sessions: Sequence[SessionLoad], lanes: int) -> float:
-    """The least goodput of any session, views or speech, when all of them run together."""
-    present = tuple(msgspec.structs.replace(s, join_s=0.0, leave_s=None) for s in sessions)
-    outcome = simulate(
-        Scenario(title="replay", sessions=present, seconds=REPLAY_S, lanes=lanes), DEFAULT_POLICY, REPLAY_SEED
-    )
+def _least(outcome: Outcome) -> float:
+    """The least goodput of any session, views or speech."""
     goodputs = [g for s in outcome.sessions for g in (s.view_goodput, s.speech_goodput) if g is not None]
     return min(goodputs, default=1.0)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamsvc.budget.cost import CostModel
 from streamsvc.budget.planner import PLAN_EVERY_NS, Allotment, Demand, Objective, Plan, Step, plan, staircase
@@ -166,6 +166,10 @@ class Governed:
         """A frame was dropped because it seemed that it couldn't make it even at the floor: doubt that a little."""
         self._model.relax(self._steps[self._range()[0]].rung)
         self._learn()
+
+    def costs(self) -> tuple[Rung, ...]:
+        """Return the ladder with the compute that is expected of it now."""
+        return tuple(replace(r, cost_ns=self._model.mean_ns(r.name)) for r in self._ladder.values())
 
     def demand(self) -> Demand:
         """Return what the planner needs to know."""

@@ -7,6 +7,7 @@ here decides: policies differ only in `Policy`.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,8 +17,10 @@ from streamsvc.budget.load import Load, S, Slicing
 from streamsvc.budget.outcome import Outcome
 from streamsvc.budget.policies import Policy
 from streamsvc.budget.scenario import Scenario
+from streamsvc.budget.slices import Slices, run_to_end
 
 DRAIN_NS = 2 * S
+EVENTS_A_SLICE = 50
 
 
 @dataclass(slots=True)
@@ -32,6 +35,11 @@ class _Work:
 
 def simulate(scenario: Scenario, policy: Policy, seed: int) -> Outcome:
     """Run a scenario once under a policy."""
+    return run_to_end(simulating(scenario, policy, seed))
+
+
+def simulating(scenario: Scenario, policy: Policy, seed: int) -> Slices[Outcome]:
+    """Do the same in slices of a few milliseconds, for whoever has other things to do."""
     return _Run(scenario, policy, seed).run()
 
 
@@ -48,10 +56,14 @@ class _Run:
         self._idle = list(range(scenario.lanes))
         self._busy_ns = self._best_effort_ns = 0
 
-    def run(self) -> Outcome:
+    def run(self) -> Slices[Outcome]:
         self._load.begin()
         end = self._load.end_ns
-        while self._events and self._events[0][0] <= end + DRAIN_NS:
+        for count in itertools.count(1):
+            if not self._events or self._events[0][0] > end + DRAIN_NS:
+                break
+            if count % EVENTS_A_SLICE == 0:
+                yield "replay"
             self._now, _, happen = heapq.heappop(self._events)
             happen(self._now)
             if not self._events or self._events[0][0] > self._now:

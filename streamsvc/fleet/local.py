@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 READY_TIMEOUT_S = 180.0
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 STEADY_S = 30.0
+ANSWER_TIMEOUT_S = 0.6
 SEND_LIMIT = 8 * 1024 * 1024
 # glibc gives each thread a heap of its own by default; in a worker they grow apart for many minutes.
 MALLOC_ARENAS = "2"
@@ -66,6 +67,8 @@ class LocalWorker:
         self._beat: link.Beat | None = None
         self._beat_ns = 0
         self._restarts = 0
+        self._asked: dict[int, asyncio.Future[link.Costs]] = {}
+        self._asked_id = 0
         self._unable: str | None = None
         self._up = asyncio.Event()
         self.ready: link.Ready | None = None
@@ -133,6 +136,22 @@ class LocalWorker:
     def send(self, message: link.SetIn | link.SoundIn | link.GiveOut) -> bool:
         """Pass a message on; False when no worker is up or it does not read, and then the message is lost."""
         return self.up and self._send(message)
+
+    async def costs(self, views: Sequence[link.OpenView]) -> link.Costs | None:
+        """Ask what streams cost, and what `views` would; None when no worker is up or it doesn't answer in time."""
+        self._asked_id += 1
+        number = self._asked_id
+        answer: asyncio.Future[link.Costs] = asyncio.get_running_loop().create_future()
+        self._asked[number] = answer
+        try:
+            if not self.up or not self._send(link.AskCosts(id=number, views=list(views))):
+                return None
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            del self._asked[number]
 
     def statistics(self) -> WorkerStatistics:
         """Return the state with the figures of the last heartbeat."""
@@ -221,6 +240,10 @@ class LocalWorker:
         match message:
             case link.GiveIn(slots=slots):
                 self.slots.give(slots)
+            case link.Costs(id=number):
+                asked = self._asked.get(number)
+                if asked is not None and not asked.done():
+                    asked.set_result(message)
             case link.Unable(reason=reason):
                 self._unable = reason
             case link.Beat():

@@ -112,6 +112,41 @@ class GiveOut(Message, frozen=True, kw_only=True):
     slots: list[int]
 
 
+class AskCosts(Message, frozen=True, kw_only=True):
+    """What do streams cost on this worker now, and what would `views` that aren't open? Answered by `Costs`."""
+
+    id: int
+    views: list[OpenView]
+
+
+class RungCost(msgspec.Struct, frozen=True, array_like=True):
+    """A rung of a ladder, and the compute to expect of a frame set on it."""
+
+    name: str
+    cost_ns: int
+    quality: float
+
+
+class SpeechCost(msgspec.Struct, frozen=True, array_like=True):
+    """What a speaker takes while they speak: every so often a pass, its encoding and the rest of it."""
+
+    every_ns: int
+    encode_ns: int
+    decode_ns: int
+
+
+class Costs(Message, frozen=True, kw_only=True):
+    """The ladders of the `views` asked about, in order (an empty one can't be made) and of the `streams` that are open,
+    as far as has been learned; a speaker (None: no speech here); on so many `lanes`, with so many passes `together`."""
+
+    id: int
+    views: list[list[RungCost]]
+    streams: dict[str, list[RungCost]]
+    speech: SpeechCost | None
+    lanes: int
+    together: int
+
+
 class Ready(Message, frozen=True, kw_only=True):
     """The worker is warm. `rungs` and `policies` are tables for the clients; `notes` say what is missing and why; with
     `backdrops` it can tell a person whom a pair of cameras sees from the room."""
@@ -251,10 +286,11 @@ class Beat(Message, frozen=True, kw_only=True):
     resident_bytes: int
 
 
-ToWorker = OpenView | SetIn | OpenSpeech | ConfigureSpeech | SoundIn | Close | GiveOut
+ToWorker = OpenView | SetIn | OpenSpeech | ConfigureSpeech | SoundIn | Close | GiveOut | AskCosts
 FromWorker = (
     Ready
     | Unable
+    | Costs
     | GiveIn
     | Window
     | ViewOut

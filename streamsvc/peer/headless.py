@@ -52,7 +52,9 @@ RECONNECT_S = 30.0
 ATTEMPTS_S = ((1.5, 0.2), (2.0, 0.3), (4.0, 1.0), (8.0, 2.0))
 """How long each attempt to take a call up again may last, and the pause after it; the last for all that follow."""
 
-PASSING = frozenset({"refused", "timeout", "connection-lost", "room-full", "name-taken", "service-full", "internal"})
+PASSING = frozenset(
+    {"refused", "timeout", "connection-lost", "room-full", "name-taken", "service-full", "no-room", "internal"}
+)
 """Refusals that pass: the service is starting again, or hasn't noticed yet that the old connection is gone."""
 
 EYE_S = 1 / 30
@@ -280,6 +282,7 @@ class HeadlessPeer:
                     mirror=options.mirror,
                     resume=self._key,
                     rig=None if self._rig is None else self._rig.to_json(),
+                    fps=options.fps if options.cameras else 0,
                     speech=options.speech,
                     view=options.view,
                     appearance=options.appearance,

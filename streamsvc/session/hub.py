@@ -6,6 +6,7 @@ oneself. Every change of membership or media ends in `_pair`, the only place tha
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Sequence
@@ -17,10 +18,11 @@ from streamsvc import config
 from streamsvc.budget import Clock
 from streamsvc.config import Settings
 from streamsvc.edge import IceServer
-from streamsvc.frames import parse_rig
+from streamsvc.frames import Rig, parse_rig
 from streamsvc.frames.glossary import parse_glossary
 from streamsvc.ledger import Ledger
 from streamsvc.ledger.live import LiveBoard
+from streamsvc.session.admitting import WHOLE, Admissions, Newcomer, Terms, offered, told
 from streamsvc.session.participant import Participant
 from streamsvc.session.recording import Recordings
 from streamsvc.session.settings import CallSettings, can_hide_room, changed
@@ -28,6 +30,7 @@ from streamsvc.session.worker_link import WorkerLink
 from streamsvc.signalling import messages as wire
 from streamsvc.signalling import turn
 from streamsvc.signalling.hub import Send
+from streamsvc.signalling.messages import SignallingError
 from streamsvc.signalling.rooms import Member, Room, Rooms, same_name
 
 
@@ -41,6 +44,9 @@ class CallHub:
         limits = settings.limits
         self.rooms = Rooms(max_rooms=limits.max_rooms, max_participants=limits.max_participants)
         self._participants: dict[str, Participant] = {}
+        self._admissions = Admissions(worker) if limits.admission else None
+        self._admitting = asyncio.Lock()
+        self.reconsidering: asyncio.Task[None] | None = None
         self._recordings = Recordings(settings.recording, clock, self._participants)
         worker.on_state(self._on_worker_state)
 
@@ -60,6 +66,19 @@ class CallHub:
         backdrops = can_hide_room(self._worker.ready, rig)
         changes = message.speech, message.view, message.appearance
         settings = changed(self._defaults(), *changes, self._policies, self._rungs, backdrops)
+        async with self._admitting:
+            terms = await self._terms(Newcomer(rig, settings, message.fps), message.room)
+            return self._admit(message, send, resumable, rig, settings, terms)
+
+    def _admit(
+        self,
+        message: wire.Join,
+        send: Send,
+        resumable: bool,
+        rig: Rig | None,
+        settings: CallSettings,
+        terms: Terms,
+    ) -> tuple[Participant, wire.Joined]:
         session = secrets.token_hex(8)
         room = self.rooms.join(message.room, Member(session, message.name), mirror=message.mirror)
         ice_servers = self._ice_servers(session)
@@ -68,6 +87,8 @@ class CallHub:
             name=message.name,
             rig=rig,
             settings=settings,
+            fps=message.fps,
+            terms=terms,
             worker=self._worker,
             ledger=self._ledger,
             board=self._board,
@@ -86,15 +107,51 @@ class CallHub:
             self._tell_peers(room, other.session)
         for note in self._worker.ready.notes if self._worker.ready is not None else ():
             participant.notice("limited", note)
+        if terms.given_up:
+            participant.notice("less", told(terms))
         return participant, self._joined(participant, resumed=False)
+
+    async def _terms(self, newcomer: Newcomer, room: str, of: Participant | None = None) -> Terms:
+        """Return on which terms there is room for a newcomer to a room, or for somebody who is there already; raises
+        SignallingError where there is none beside the calls of others."""
+        there = [p for p in self.participants if p is not of]
+        if self._admissions is None or all(self._is_in(p, room) for p in there):
+            return WHOLE
+        return await self._admissions.terms(newcomer, there)
+
+    def _is_in(self, participant: Participant, room: str) -> bool:
+        found = self.rooms.room_of(participant.session)
+        return found is not None and same_name(found.name) == same_name(room)
+
+    async def _reconsider(self) -> None:
+        """Somebody left: give those who were taken with less what there is room for now, the longest there first."""
+        for participant in self.participants:
+            async with self._admitting:
+                room = self.rooms.room_of(participant.session)
+                if not participant.terms.given_up or room is None:
+                    continue
+                try:
+                    terms = await self._terms(participant.newcomer, room.name, participant)
+                except SignallingError:
+                    continue
+                ways = offered(participant.newcomer)
+                if participant.session not in self._participants or (
+                    participant.terms in ways and ways.index(terms) >= ways.index(participant.terms)
+                ):
+                    continue
+                participant.terms = terms
+                participant.watcher = None  # whoever watches is connected anew
+                now = terms.given_up or "all of you"
+                participant.send(wire.Notice(code="more", message=f"there is room again, now for {now}"))
+                self._pair(participant.session)
 
     def _known(self, message: wire.Join) -> Participant | None:
         """Return whose key a client shows, if it is of the room that they ask for."""
         for participant in self._participants.values():
-            key, room = participant.presence.key, self.rooms.room_of(participant.session)
+            key = participant.presence.key
             if key is None or message.resume is None or not secrets.compare_digest(key, message.resume):
                 continue
-            if room is not None and same_name(room.name) == same_name(message.room):
+            if self._is_in(participant, message.room):
                 return participant
         return None
 
@@ -122,6 +179,8 @@ class CallHub:
         """End every call."""
         for participant in list(self._participants.values()):
             await participant.leave()
+        if self.reconsidering is not None:
+            self.reconsidering.cancel()
         await self._recordings.close()
 
     @property
@@ -159,6 +218,10 @@ class CallHub:
             other.watcher = None
             other.speaking.listener = None
             self._tell_peers(room, member.session)
+        if any(p.terms.given_up for p in self.participants):
+            if self.reconsidering is not None:
+                self.reconsidering.cancel()
+            self.reconsidering = asyncio.create_task(self._reconsider(), name="reconsider")
 
     def _remind(self, participant: Participant) -> None:
         room = self.rooms.room_of(participant.session)
@@ -197,7 +260,11 @@ class CallHub:
         if owner is None or not viewer.connected or not owner.connected:
             return
         owner.speaking.listener = viewer if viewer.listens else None
-        if viewer.sees and owner.cameras and (viewer.watching is None or owner.watcher is not viewer.watching):
+        if not owner.terms.seen and owner is not viewer:
+            text = f"there is no room for {owner.name}'s picture beside other calls; you hear and read them"
+            viewer.notice("no-picture", text)
+        shows = bool(owner.cameras) and owner.terms.seen
+        if viewer.sees and shows and (viewer.watching is None or owner.watcher is not viewer.watching):
             viewer.watch(owner, lambda: self._tell_window(viewer_session))
         self._tell_peers(room, viewer_session)
 

@@ -19,6 +19,7 @@ from streamsvc.frames import SPEECH_RATE, ClockMap, Rig, Samples
 from streamsvc.frames.backdrop import BackdropError
 from streamsvc.ledger import Ledger
 from streamsvc.ledger.live import LiveBoard
+from streamsvc.session.admitting import Newcomer, Pace, Terms
 from streamsvc.session.clocks import SenderTime
 from streamsvc.session.following import Following
 from streamsvc.session.mixer import VoiceMixer
@@ -54,6 +55,8 @@ class Participant:
         name: str,
         rig: Rig | None,
         settings: CallSettings,
+        fps: float | None,
+        terms: Terms,
         worker: WorkerLink,
         ledger: Ledger,
         board: LiveBoard,
@@ -67,6 +70,8 @@ class Participant:
         record: Callable[[wire.RecordAction], Awaitable[None]],
     ) -> None:
         self.session, self.name, self.rig, self.settings = session, name, rig, settings
+        self.terms = terms
+        self._fps = fps
         self.mixer = VoiceMixer()
         self.watching: Watching | None = None
         self.watcher: Watching | None = None
@@ -202,6 +207,24 @@ class Participant:
         return tuple(sorted(self._cameras, key=lambda n: (order.index(n) if n in order else len(order), n)))
 
     @property
+    def shown_cameras(self) -> tuple[str, ...]:
+        """Those of the cameras from which others see them."""
+        rig = self.terms.rig(self.rig)
+        names = None if rig is None or not self.terms.one_pair else {c.name for c in rig.cameras}
+        return tuple(c for c in self.cameras if names is None or c in names)
+
+    @property
+    def newcomer(self) -> Newcomer:
+        """What they ask of the worker now."""
+        return Newcomer(self.rig, self.settings, self._fps)
+
+    @property
+    def seen_as(self) -> tuple[str, Pace] | None:
+        """The view stream that shows them, and how it runs; None while nobody sees them."""
+        watcher = self.watcher
+        return None if watcher is None or watcher.closed else (watcher.stream, watcher.pace)
+
+    @property
     def connected(self) -> bool:
         """True once media was negotiated."""
         return self._connection is not None and not self._left
@@ -231,13 +254,15 @@ class Participant:
                 owner.notice(code, text)
 
         self.stop_watching()
+        rig = owner.terms.rig(owner.rig)
         self.watching = Watching(
             session=self.session,
             stream=f"{owner.session}>{self.session}/view",
-            cameras=owner.cameras,
-            rig=None if owner.rig is None else owner.rig.to_json(),
+            cameras=owner.shown_cameras,
+            rig=None if rig is None else rig.to_json(),
             settings=self.settings,
             backdrop=owner.settings.backdrop,
+            every=owner.terms.every,
             worker=self._worker,
             ledger=self._ledger,
             clock=self._clock,

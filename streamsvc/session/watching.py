@@ -22,6 +22,7 @@ from streamsvc.errors import StreamsvcError
 from streamsvc.frames import link
 from streamsvc.frames.ring import Ring
 from streamsvc.ledger import Key, Ledger, Record, Stage
+from streamsvc.session.admitting import Pace
 from streamsvc.session.settings import CallSettings
 from streamsvc.session.worker_link import WorkerLink
 from streamsvc.signalling import messages as wire
@@ -55,7 +56,7 @@ class WatchStatistics:
 
 
 class Watching:
-    """One view stream."""
+    """One view stream; of the instants that the cameras capture one in `every` is due."""
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class Watching:
         rig: dict[str, Any] | None,
         settings: CallSettings,
         backdrop: str,
+        every: int,
         worker: WorkerLink,
         ledger: Ledger,
         clock: Clock,
@@ -80,14 +82,15 @@ class Watching:
         self.eyes: list[tuple[float, float, float]] | None = None
         self._session, self._cameras, self._rig = session, tuple(cameras), rig
         self._settings, self._worker, self._ledger, self._clock = settings, worker, ledger, clock
-        self._backdrop = backdrop
+        self._backdrop, self._every = backdrop, every
         self._video, self._windowed, self._packed = video, windowed, packed
         self._tell, self._tell_owner = tell, tell_owner
         self._sets: FrameSets[Received] = FrameSets(
             cameras, FIRST_PERIOD_NS, round(settings.budget_ms * 1e6) // WAIT_SHARE
         )
         self._after = AfterWorker()
-        self._next_id = 0
+        self._next_id = self._instants = 0
+        self._delay_ns = 0.0
         self._waiting: _Pending | None = None
         self._task: asyncio.Task[None] | None = None
         self._wake: asyncio.TimerHandle | None = None
@@ -130,8 +133,9 @@ class Watching:
 
     def picture(self, camera: str, received: Received, capture_ns: int, error_ns: int) -> None:
         """Take one camera's picture, captured at `capture_ns` on our clock."""
-        self._sets.put(camera, capture_ns, received, self._clock.now_ns())
-        self._pump(error_ns)
+        if camera in self._cameras:
+            self._sets.put(camera, capture_ns, received, self._clock.now_ns())
+            self._pump(error_ns)
 
     def shown(self, rtp_timestamp: int, displayed_ns: int, error_ns: int) -> None:
         """Take the viewer's report that a view was displayed, `displayed_ns` on our clock."""
@@ -142,6 +146,17 @@ class Watching:
         self._after.observe(displayed_ns - left_worker_ns, self._clock.now_ns())
         self._ledger.shown(key, displayed_ns, error_ns)
 
+    @property
+    def closed(self) -> bool:
+        """Whether the stream has ended."""
+        return self._closed
+
+    @property
+    def pace(self) -> Pace:
+        """How the stream runs now."""
+        deadline = worker_deadline_ns(0, self._budget_ns, self._after.ns(self._clock.now_ns()))
+        return Pace(1e9 / (self._sets.period_ns * self._every), round(self._delay_ns), deadline)
+
     def statistics(self) -> WatchStatistics:
         """Return the counts."""
         return WatchStatistics(self._next_id, self._submitted, self._views)
@@ -151,7 +166,8 @@ class Watching:
             return
         now = self._clock.now_ns()
         taken = self._sets.take(now)
-        if taken is not None:
+        self._instants += taken is not None
+        if taken is not None and self._instants % self._every == 0:
             capture_ns, pictures = taken
             key = self._record(capture_ns, error_ns, len(pictures))
             deadline = worker_deadline_ns(capture_ns, self._budget_ns, self._after.ns(now))
@@ -225,7 +241,7 @@ class Watching:
             id=pending.key.id,
             capture_ns=pending.capture_ns,
             deadline_ns=pending.deadline_ns,
-            period_ns=self._sets.period_ns,
+            period_ns=self._sets.period_ns * self._every,
             pictures=list(pictures),
             eyes=self.eyes,
             rung=self._settings.rung,
@@ -237,6 +253,7 @@ class Watching:
             self._drop(pending.key, "worker-down")
             return
         self._submitted += 1
+        self._delay_ns += 0.1 * (self._clock.now_ns() - pending.capture_ns - self._delay_ns)
         self._open[pending.key.id] = (pending.key, pending.capture_ns, ring)
         while len(self._open) > REMEMBERED:
             self._open.popitem(last=False)

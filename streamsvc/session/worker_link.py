@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from streamsvc.frames import link
@@ -35,6 +35,10 @@ class WorkerLink(Protocol):
 
     def send(self, message: link.SetIn | link.SoundIn | link.GiveOut) -> bool:
         """Pass a message on; False when it is lost."""
+        ...
+
+    async def costs(self, views: Sequence[link.OpenView]) -> link.Costs | None:
+        """Ask what streams cost, and what `views` would; None when no worker is up or it doesn't answer in time."""
         ...
 
     def on_state(self, listener: Callable[[bool], None]) -> None:

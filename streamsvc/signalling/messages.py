@@ -93,7 +93,8 @@ class Join(Wire, frozen=True, kw_only=True, tag="join"):
     """Enter a room. `rig` is a rig.json document and belongs to this participant; without one the picture of the
     first camera passes through. A `mirror` room shows one participant to themselves. `resume` is the key that an
     earlier `joined` brought: while the service still waits for who lost it, the session goes on and the rest of this
-    message but the room counts for nothing; otherwise this is a join like any other."""
+    message but the room counts for nothing; otherwise this is a join like any other. `fps`: what the cameras deliver, 0
+    without any, from which the service tells whether there is room; taken for 30 where left out."""
 
     room: Name
     name: Name
@@ -101,6 +102,7 @@ class Join(Wire, frozen=True, kw_only=True, tag="join"):
     mirror: bool = False
     resume: Annotated[str, msgspec.Meta(max_length=64)] | None = None
     rig: dict[str, Any] | None = None
+    fps: Annotated[float, msgspec.Meta(ge=0, le=240)] | None = None
     speech: SpeechSettings = SpeechSettings()
     view: ViewSettings = ViewSettings()
     appearance: AppearanceSettings = AppearanceSettings()

@@ -43,6 +43,7 @@ STATUSES = {
     "service-full": 503,
     "setups-full": 503,
     "timeout": 503,
+    "no-room": 503,
     "too-many-rooms": 503,
 }
 """Of the codes that aren't the client's input: that is 400."""

@@ -223,6 +223,8 @@ def _unheard(message: ServerMessage) -> None:
 def _join(kind: str, request: Request) -> Join:
     """Return the message that a POST stands for; raises SignallingError (bad-message)."""
     values: dict[str, Any] = {"type": "join", "room": request.path_params["room"], "name": kind}
+    if kind == "whep":
+        values |= {"fps": 0, "speech": {"enabled": False}}
     values["token"] = bearer_token(request.headers.get("authorization"))
     for option, text in request.query_params.items():
         if option not in OPTIONS:

@@ -90,8 +90,8 @@ class ViewSynthesizer:
     may share it. `steady` averages sensor noise away where nothing moves, `alike` brings the cameras to one exposure
     and white balance. With a `backdrop` there are only rungs that tell the person from the room. With `device` "cuda",
     where `net` must be too, the net's rungs run there, and there are more of them; before a backdrop the net alone
-    does. Raises ViewError for a device or a pair of the rig that can't be used, BackdropError where no rung can do what
-    `backdrop` needs.
+    does. `prepare` False leaves what a device has to get ready to the first use. Raises ViewError for a device or a
+    pair of the rig that can't be used, BackdropError where no rung can do what `backdrop` needs.
     """
 
     def __init__(
@@ -106,6 +106,7 @@ class ViewSynthesizer:
         steady: bool = True,
         alike: bool = True,
         backdrop: Backdrop = ROOM,
+        prepare: bool = True,
     ) -> None:
         if device != "cpu" and net is not None and net.device.type != check_device(device):
             raise ViewError(f"the net is on {net.device.type!r}, not on device {device!r}")
@@ -139,7 +140,7 @@ class ViewSynthesizer:
         if not self.rungs:
             raise BackdropError("a backdrop needs the learned rungs, and a pair whose depth they can tell")
         self.ladder = worthwhile(self.rungs)
-        if self._paths is not None:
+        if self._paths is not None and prepare:
             self._prepare_paths(self._paths)
 
     def _smallest_side(self) -> float:

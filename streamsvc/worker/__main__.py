@@ -74,7 +74,21 @@ def beat(channel: Channel, lanes: Lanes) -> None:
         time.sleep(BEAT_S)
 
 
-def handle(message: link.ToWorker, views: Views, speakers: Speakers) -> None:
+def tell_costs(message: link.AskCosts, views: Views, speakers: Speakers, lanes: Lanes, channel: Channel) -> None:
+    """Answer what streams cost."""
+    channel.send(
+        link.Costs(
+            id=message.id,
+            views=[views.would_cost(view) for view in message.views],
+            streams=views.costs(),
+            speech=speakers.cost(),
+            lanes=lanes.count,
+            together=WIDTH,
+        )
+    )
+
+
+def handle(message: link.ToWorker, views: Views, speakers: Speakers, lanes: Lanes, channel: Channel) -> None:
     """Do what the edge asks."""
     match message:
         case link.SetIn():
@@ -89,6 +103,9 @@ def handle(message: link.ToWorker, views: Views, speakers: Speakers) -> None:
             speakers.open(message)
         case link.ConfigureSpeech():
             speakers.configure(message)
+        case link.AskCosts():
+            # Making a ladder takes some hundredths of a second, in which pictures and sound must not wait.
+            threading.Thread(target=tell_costs, args=(message, views, speakers, lanes, channel), daemon=True).start()
         case link.Close(stream=stream):
             views.close(stream)
             speakers.close(stream)
@@ -103,7 +120,7 @@ def serve(channel: Channel, ring: Ring, settings: link.WorkerSettings) -> None:
         ring, lanes, clock, channel.send, device=settings.device, extra_stage_ms=settings.extra_stage_ms, net=warm.net
     )
     speech = load_speech(settings)
-    speakers = Speakers(speech.translator, speech.voice, lanes, clock, channel.send)
+    speakers = Speakers(speech.translator, speech.voice, lanes, clock, channel.send, expect=views.expect_speech)
     lanes.start()
     notes = warm.notes + speech.notes
     channel.send(
@@ -120,7 +137,7 @@ def serve(channel: Channel, ring: Ring, settings: link.WorkerSettings) -> None:
     while data := channel.receive():
         for body in unframer.feed(data):
             try:
-                handle(link.decode_to_worker(body), views, speakers)
+                handle(link.decode_to_worker(body), views, speakers, lanes, channel)
             except StreamsvcError as e:
                 log.warning("%s", e)
     speakers.close_all()

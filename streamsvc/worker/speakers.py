@@ -23,6 +23,7 @@ from streamsvc.frames.link import (
     Said,
     SoundIn,
     SoundOut,
+    SpeechCost,
     StageSpan,
     Trouble,
 )
@@ -32,6 +33,7 @@ from streamsvc.speech.events import Passage
 from streamsvc.speech.policies import DEFAULT_POLICY
 from streamsvc.speech.voice import SpeechChunk, Voice
 from streamsvc.worker.lanes import Lanes
+from streamsvc.worker.passcost import PassCosts
 from streamsvc.worker.second import SecondPasses
 
 log = logging.getLogger(__name__)
@@ -53,8 +55,11 @@ class Speaker:
         send: Callable[[FromWorker], None],
         batcher: Batcher,
         second: SecondPasses,
+        costs: PassCosts,
     ) -> None:
         self.name = message.stream
+        self._costs = costs
+        self._asked_ns: int | None = None
         self._lanes, self._clock, self._send = lanes, clock, send
         self._lock = threading.Lock()
         self._passes = 0
@@ -108,6 +113,9 @@ class Speaker:
                 return
             self._passes += 1
             number, end_ns = self._passes, self._end_ns
+            if self._asked_ns is not None:
+                self._costs.followed(end_ns - self._asked_ns)
+            self._asked_ns = end_ns
         deadline = end_ns + PASS_BUDGET_NS
         commits: list[Commit] = []
 
@@ -116,7 +124,9 @@ class Speaker:
             commits.extend(self._finish(due, result))
 
         def on_end(reason: str | None, spans: list[StageSpan]) -> None:
-            if reason is not None:
+            if reason is None:
+                self._costs.observe(spans)
+            else:
                 with self._lock:
                     self._interpreter.abandon(due)
                 if reason != "closed":
@@ -136,7 +146,8 @@ class Speaker:
             if reason != "closed":
                 self._queue()
 
-        self._lanes.submit(Job(self._lanes.next_id(), self.name, Class.SPEECH, deadline), work, on_end)
+        job = Job(self._lanes.next_id(), self.name, Class.SPEECH, deadline, self._costs.pass_ns)
+        self._lanes.submit(job, work, on_end)
 
     def _capture_ns(self, source_ms: float) -> int:
         """Return when the sound at `source_ms` of the stream was captured."""
@@ -175,7 +186,10 @@ class Speaker:
 
 
 class Speakers:
-    """All speech streams of the worker, over one model instance. `translator` None: speech is unavailable here."""
+    """All speech streams of the worker, over one model instance. `translator` None: speech is unavailable here.
+
+    `expect` is told the share of a lane that a speaker will take, and when they have gone, that it is free (negative).
+    """
 
     def __init__(
         self,
@@ -186,8 +200,10 @@ class Speakers:
         send: Callable[[FromWorker], None],
         batcher: Batcher | None = None,
         second: SecondPasses | None = None,
+        expect: Callable[[float], None] = lambda _: None,
     ) -> None:
-        self._make_voice = voice
+        self._make_voice, self._expect = voice, expect
+        self._costs = PassCosts()
         self._lanes, self._clock, self._send = lanes, clock, send
         self._model: tuple[Translator, Batcher, SecondPasses] | None = None
         if translator is not None:
@@ -214,11 +230,14 @@ class Speakers:
         without = [replace(message, glossary=[])] if message.glossary else []
         for settings in (message, *without, OpenSpeech(stream=stream, voice=message.voice)):
             try:
-                speaker = Speaker(settings, translator, voice, self._lanes, self._clock, self._send, batcher, second)
+                speaker = Speaker(
+                    settings, translator, voice, self._lanes, self._clock, self._send, batcher, second, self._costs
+                )
             except StreamsvcError as e:
                 self._send(Trouble(stream=stream, code="bad-settings", message=str(e)))
             else:
                 self._speakers[stream] = speaker
+                self._expect(self._costs.share)
                 return
 
     def configure(self, message: ConfigureSpeech) -> None:
@@ -242,7 +261,12 @@ class Speakers:
         speaker = self._speakers.pop(stream, None)
         if speaker is not None:
             speaker.close()
+            self._expect(-self._costs.share)
             self._lanes.close_stream(stream)
+
+    def cost(self) -> SpeechCost | None:
+        """Return what a speaker takes while they speak; None where there is no speech."""
+        return None if self._model is None else self._costs.speaker()
 
     def close_all(self) -> None:
         """End every speaker, so that no voice process is left behind."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -32,6 +33,7 @@ from streamsvc.frames.link import (
     GiveIn,
     OpenView,
     PackedDepth,
+    RungCost,
     SetIn,
     StageSpan,
     Trouble,
@@ -123,6 +125,36 @@ class Views:
         with self._budget_lock:
             self._governor.close(stream)
         self._lanes.close_stream(stream)
+
+    def expect_speech(self, share: float) -> None:
+        """Plan with a speaker who will take this share of a lane, or (negative) has gone."""
+        with self._budget_lock:
+            self._governor.expect_speech(share)
+
+    def costs(self) -> dict[str, list[RungCost]]:
+        """Return the ladders of all streams with what has been learned of them."""
+        with self._budget_lock:
+            return {name: _costs(stream.budget.costs()) for name, stream in list(self._streams.items())}
+
+    def would_cost(self, message: OpenView) -> list[RungCost]:
+        """Return the ladder that a stream would have, as dear as rungs turn out on this worker; none where it can't be
+        opened."""
+        try:
+            synthesizer = ViewSynthesizer(
+                None if message.rig is None else parse_rig(message.rig),
+                message.width,
+                message.height,
+                mode=parse_mode(message.mode),
+                device=self._device,
+                net=self._net,
+                backdrop=parse_backdrop(message.backdrop),
+                prepare=False,
+            )
+        except StreamsvcError:
+            return []
+        with self._budget_lock:
+            ratio = self._speed.ratio
+        return _costs([dataclasses.replace(r, cost_ns=round(ratio * r.cost_ns)) for r in synthesizer.ladder])
 
     def give(self, slots: list[int]) -> None:
         """Take outward slots back from the edge."""
@@ -246,6 +278,10 @@ class Views:
         if message not in stream.told:
             stream.told.add(message)
             self._send(Trouble(stream=stream.name, code=code, message=message))
+
+
+def _costs(ladder: Sequence[Rung]) -> list[RungCost]:
+    return [RungCost(r.name, r.cost_ns, r.quality) for r in ladder]
 
 
 def _packed(picture: Picture) -> PackedDepth | None:

@@ -1,0 +1,211 @@
+"""Whether there is room for one more beside the calls of others, and on what terms. On the event loop.
+
+Asks the worker what everybody's streams cost and what the newcomer's would, and lets `budget.admission` plan and
+replay, a few milliseconds at a time, so that calls go on meanwhile. Who has the service to themselves, or with the
+other one of their room, is not asked about: there is nobody to protect, and the planner thins their pictures evenly
+where the machine is too small. Everybody else is taken whole, with less, or refused, and told why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from streamsvc.budget import Slices, worker_deadline_ns
+from streamsvc.budget.admission import Admission, Offer, admitting
+from streamsvc.budget.deadline import START_NS
+from streamsvc.budget.scenario import RungLoad, SessionLoad, SpeechLoad, ViewLoad
+from streamsvc.frames import Rig, link
+from streamsvc.session.settings import CallSettings
+from streamsvc.session.worker_link import WorkerLink
+from streamsvc.signalling.messages import SignallingError
+
+USUAL_FPS = 30.0
+"""Of cameras that nobody said more of."""
+
+USUAL_DELAY_NS = 8_000_000
+"""From capture to the worker."""
+
+TOKENS = 8
+"""Slices in which a replay decodes a pass; the worker does it in one call of the model, beside views on other lanes."""
+
+BATCH = 0.2
+"""What each further pass adds to a decode, as a share of the first (`bench budget --real` measures it)."""
+
+SLICES = 5
+"""Slices of a view."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What somebody is taken for: others see them unless not `seen`, from the first pair of their cameras with
+    `one_pair`, at one instant in `every`; `given_up` says that in words, empty where nothing is."""
+
+    seen: bool = True
+    one_pair: bool = False
+    every: int = 1
+    given_up: str = ""
+
+    def rig(self, rig: Rig | None) -> Rig | None:
+        """Return what is used of a rig."""
+        if rig is None or not self.one_pair:
+            return rig
+        pair = rig.pairs[0]
+        return replace(rig, cameras=tuple(c for c in rig.cameras if c.name in pair), pairs=(pair,))
+
+
+WHOLE = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a view stream runs: instants due a second, and ns from capture to the worker and to where it must be done."""
+
+    fps: float
+    delay_ns: int
+    deadline_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """Who wants to be taken; `fps`: of their cameras, 0 without any, None where they don't say."""
+
+    rig: Rig | None
+    settings: CallSettings
+    fps: float | None
+
+    def view(self, terms: Terms) -> link.OpenView:
+        """Return the stream of them that others would see, in the size in which they see others."""
+        s, rig = self.settings, terms.rig(self.rig)
+        return link.OpenView(
+            stream="",
+            rig=None if rig is None else rig.to_json(),
+            width=s.width,
+            height=s.height,
+            mode=s.mode,
+            backdrop=s.backdrop,
+        )
+
+    def pace(self, terms: Terms) -> Pace:
+        """Return what is to be expected before anything was measured."""
+        budget = round(self.settings.budget_ms * 1e6)
+        return Pace(
+            (USUAL_FPS if self.fps is None else self.fps) / terms.every,
+            8_000_000,
+            worker_deadline_ns(0, budget, START_NS),
+        )
+
+
+class Guest(Protocol):
+    """Somebody who is there."""
+
+    terms: Terms
+
+    @property
+    def newcomer(self) -> Newcomer:
+        """What they ask for now."""
+
+    @property
+    def seen_as(self) -> tuple[str, Pace] | None:
+        """The view stream that shows them, and how it runs; None while nobody sees them."""
+
+
+def offered(newcomer: Newcomer) -> list[Terms]:
+    """Return the terms on which they could be taken, best first."""
+    found = [WHOLE]
+    if newcomer.fps == 0:
+        return found
+    narrow = newcomer.rig is not None and len(newcomer.rig.pairs) > 1
+    if narrow:
+        found.append(Terms(one_pair=True, given_up="one pair of cameras"))
+    for every, words in ((2, "every second picture"), (4, "every fourth picture")):
+        found.append(Terms(one_pair=narrow, every=every, given_up=words + narrow * " of one pair of cameras"))
+    if newcomer.settings.speech:
+        found.append(Terms(seen=False, given_up="voice and captions, no picture"))
+    return found
+
+
+class Admissions:
+    """Decides for one worker; one question at a time is up to the caller."""
+
+    def __init__(self, worker: WorkerLink) -> None:
+        self._worker = worker
+
+    async def terms(self, newcomer: Newcomer, there: Sequence[Guest]) -> Terms:
+        """Return the best terms on which nobody who is there is harmed; raises SignallingError("no-room") where there
+        are none. Where the worker doesn't answer, nothing is known against them."""
+        if newcomer.fps == 0 and not newcomer.settings.speech:
+            return WHOLE
+        ways = offered(newcomer)
+        rigs = {t.one_pair: newcomer.view(t) for t in ways if t.seen}
+        unseen = [g for g in there if g.seen_as is None and g.terms.seen]
+        costs = await self._worker.costs([*rigs.values(), *(g.newcomer.view(g.terms) for g in unseen)])
+        if costs is None:
+            return WHOLE
+        ladders = iter(costs.views)
+        shown = {one_pair: next(ladders) for one_pair in rigs}
+        waiting = {id(g): next(ladders) for g in unseen}
+        speaks = newcomer.settings.speech
+        offers = [
+            Offer(load(speaks, costs, shown[t.one_pair] if t.seen else None, newcomer.pace(t)), t.given_up)
+            for t in ways
+        ]
+        running = [_load_of(g, costs, waiting.get(id(g))) for g in there]
+        answer = await in_slices(admitting(running, offers, lanes=costs.lanes, together=costs.together, batch=BATCH))
+        if answer.offer is None:
+            raise SignallingError("no-room", _refusal(answer))
+        return ways[offers.index(answer.offer)]
+
+
+async def in_slices(slices: Slices[Admission]) -> Admission:
+    """Run to the end, with everything else of the loop between slices."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as stop:
+            answer: Admission = stop.value
+            return answer
+        await asyncio.sleep(0)
+
+
+def load(speaks: bool, costs: link.Costs, ladder: Sequence[link.RungCost] | None, pace: Pace) -> SessionLoad:
+    """Return what somebody asks of the worker; without a ladder, or frames, nothing for views."""
+    view = speech = None
+    if ladder and pace.fps:
+        rungs = tuple(RungLoad(name=r.name, cost_ms=max(r.cost_ns, 1) / 1e6, quality=r.quality) for r in ladder)
+        view = ViewLoad(
+            rungs=rungs,
+            floor=min(r.quality for r in rungs),
+            fps=min(max(pace.fps, 0.1), 240.0),
+            deadline_ms=pace.deadline_ns / 1e6,
+            delay_ms=min(pace.delay_ns, pace.deadline_ns) / 1e6,
+            slices=SLICES,
+        )
+    if speaks and costs.speech is not None:
+        cost = costs.speech
+        speech = SpeechLoad(
+            every_ms=cost.every_ns / 1e6,
+            encode_ms=max(cost.encode_ns, 1) / 1e6,
+            tokens=TOKENS,
+            token_ms=max(cost.decode_ns, 1) / 1e6 / TOKENS,
+        )
+    return SessionLoad(view=view, speech=speech)
+
+
+def _load_of(guest: Guest, costs: link.Costs, unseen: Sequence[link.RungCost] | None) -> SessionLoad:
+    speaks = guest.newcomer.settings.speech
+    if guest.seen_as is None:
+        return load(speaks, costs, unseen, guest.newcomer.pace(guest.terms))
+    stream, pace = guest.seen_as
+    return load(speaks, costs, costs.streams.get(stream), pace)
+
+
+def _refusal(answer: Admission) -> str:
+    return f"this machine is busy with other calls ({answer.reasons[-1]}); what fits: {answer.fits}"
+
+
+def told(terms: Terms) -> str:
+    """Return what somebody who gives something up is told."""
+    return f"this machine is busy with other calls, so others get {terms.given_up} of you until there is room"
