@@ -14,6 +14,7 @@ import random
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -32,12 +33,15 @@ CALL_S = (1.0, 4.0)
 WARM_UP_CALLS = 12
 COUNTS = {
     "open files": "process_open_fds",
-    "tasks": "streamsvc_tasks",
     "connections": "streamsvc_connections_unclosed",
     "sessions": "streamsvc_sessions",
 }
+TASKS = "streamsvc_tasks"
 GROWTH_MIB = 32.0
 """That memory may grow by: allocators keep what they had."""
+
+ENDING_S = 5.0
+"""Sockets are flushed and closed for up to a few seconds after a session has ended."""
 
 SPARE = 2
 """Open files, threads or tasks that may be more than before: pools fill when they are first needed."""
@@ -59,6 +63,7 @@ class Count:
     """The service when nobody is there; memory in MiB."""
 
     counts: dict[str, int]
+    tasks: dict[str, int]
     threads: int
     edge_mib: float
     worker_mib: float
@@ -74,11 +79,14 @@ class _Tally:
 
 def count(url: str, pid: int) -> Count:
     """Return the service's counts; blocks."""
-    values = {sample.name: sample.value for sample in metrics(url) if not sample.labels}
+    found = metrics(url)
+    values = {sample.name: sample.value for sample in found if not sample.labels}
+    tasks = {s.labels["what"]: int(s.value) for s in found if s.name == TASKS}
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     threads = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("Threads:"))
     worker = health(url)["worker"]["resident_mib"]
-    return Count({name: int(values[key]) for name, key in COUNTS.items()}, threads, resident_bytes(pid) / 2**20, worker)
+    counts = {name: int(values[key]) for name, key in COUNTS.items()}
+    return Count(counts, tasks, threads, resident_bytes(pid) / 2**20, worker)
 
 
 def grown(before: Count, after: Count) -> list[str]:
@@ -86,6 +94,9 @@ def grown(before: Count, after: Count) -> list[str]:
     found = [
         f"{n} {before.counts[n]} -> {after.counts[n]}" for n in COUNTS if after.counts[n] > before.counts[n] + SPARE
     ]
+    if sum(after.tasks.values()) > sum(before.tasks.values()) + SPARE:
+        more = Counter(after.tasks) - Counter(before.tasks)
+        found.append("tasks: " + ", ".join(f"{n} more of {what}" for what, n in more.items()))
     if after.threads > before.threads + SPARE:
         found.append(f"threads {before.threads} -> {after.threads}")
     for name, a, b in (("edge", before.edge_mib, after.edge_mib), ("worker", before.worker_mib, after.worker_mib)):
@@ -134,13 +145,14 @@ async def _killed(url: str, room: str, folder: Path, tally: _Tally) -> None:
 
 
 async def _quiet(url: str, pid: int) -> Count:
-    """Wait until nobody is there, and count."""
+    """Wait until nobody is there, and what they left has had time to end, and count."""
     for _ in range(round(10 * (GRACE_S + 30))):
         found = await asyncio.to_thread(count, url, pid)
         if found.counts["sessions"] == 0 and found.counts["connections"] == 0:
-            return found
+            break
         await asyncio.sleep(0.1)
-    return found
+    await asyncio.sleep(ENDING_S)
+    return await asyncio.to_thread(count, url, pid)
 
 
 async def run_joins(options: JoinsBench, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -208,4 +220,5 @@ async def _progress(tally: _Tally, tell: Callable[[str], None]) -> None:
 
 def _line(found: Count) -> str:
     counts = ", ".join(f"{value} {name}" for name, value in found.counts.items())
-    return f"{counts}, {found.threads} threads, edge {found.edge_mib:.0f} MiB, worker {found.worker_mib:.0f} MiB"
+    counts += f", {sum(found.tasks.values())} tasks, {found.threads} threads"
+    return f"{counts}, edge {found.edge_mib:.0f} MiB, worker {found.worker_mib:.0f} MiB"

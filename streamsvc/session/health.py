@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -82,15 +84,24 @@ class Loop:
 
 
 class Tasks(Collector):
-    """The event loop's tasks."""
+    """The event loop's tasks, by what they do."""
 
     def collect(self) -> Iterable[Metric]:
-        """Yield their number; 0 where no loop runs."""
+        """Yield their numbers; none where no loop runs."""
+        family = GaugeMetricFamily("streamsvc_tasks", "Tasks of the event loop", labels=["what"])
         try:
-            count = len(asyncio.all_tasks())
+            tasks = asyncio.all_tasks()
         except RuntimeError:
-            count = 0
-        yield GaugeMetricFamily("streamsvc_tasks", "Tasks of the event loop", value=count)
+            tasks = set()
+        for what, count in Counter(map(_what, tasks)).items():
+            family.add_metric([what], count)
+        yield family
+
+
+def _what(task: asyncio.Task[Any]) -> str:
+    """Return the first word of a task's name, or where it has none of its own, what it runs."""
+    name = task.get_name()
+    return getattr(task.get_coro(), "__qualname__", "unnamed") if name.startswith("Task-") else name.split(" ")[0]
 
 
 def watch(registry: CollectorRegistry) -> Loop:
