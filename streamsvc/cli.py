@@ -98,6 +98,7 @@ def peer(arguments: argparse.Namespace) -> int:
             parameters=parameters(arguments.set) or None,
             source=arguments.source,
             glossary=list(read_glossary(arguments.glossary)) if arguments.glossary else None,
+            voice=arguments.voice,
         ),
         view=ViewSettings(
             width=arguments.size[0], height=arguments.size[1], budget_ms=arguments.budget, mode=arguments.view_mode
@@ -413,6 +414,7 @@ def _add_peer_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--set", action="append", metavar="K=V", help="parameter of the policy; repeatable")
     p.add_argument("--source", help="spoken language, or auto")
     p.add_argument("--glossary", type=Path, metavar="F", help="names and terms to spell like this, one a line")
+    p.add_argument("--voice", help="voice that speaks for you, of those the service has (the one nearest to yours)")
     p.add_argument("--save", type=Path, metavar="DIR", help="save view.mp4, speech.wav, captions and transcript there")
     p.add_argument("--agree-to-recording", action="store_true", help="let others record the call; otherwise say no")
     p.add_argument("--duration", type=float, metavar="S", help="seconds to take part (until interrupted)")

@@ -23,15 +23,16 @@ POLICIES = [
     {"name": "greedy", "parameters": []},
 ]
 RUNGS = [{"name": "half"}, {"name": "full"}]
+VOICES = ["joe", "af_bella"]
 
 
 def change(speech: SpeechSettings = SpeechSettings(), view: ViewSettings = ViewSettings()) -> CallSettings:  # noqa: B008
-    return changed(BASE, speech, view, AppearanceSettings(), POLICIES, RUNGS, False)
+    return changed(BASE, speech, view, AppearanceSettings(), POLICIES, RUNGS, VOICES, False)
 
 
 def change_backdrop(backdrop: str, possible: bool) -> CallSettings:
     appearance = AppearanceSettings(backdrop=backdrop)
-    return changed(BASE, SpeechSettings(), ViewSettings(), appearance, POLICIES, RUNGS, possible)
+    return changed(BASE, SpeechSettings(), ViewSettings(), appearance, POLICIES, RUNGS, VOICES, possible)
 
 
 def test_a_glossary_is_tidied_and_refused_by_its_term() -> None:
@@ -39,7 +40,7 @@ def test_a_glossary_is_tidied_and_refused_by_its_term() -> None:
     settings = change(speech=SpeechSettings(glossary=terms))
     assert settings.glossary == ["Siobhan Kowalczyk", "Drogheda"]
     assert changed(
-        settings, SpeechSettings(source="es"), ViewSettings(), AppearanceSettings(), POLICIES, RUNGS, False
+        settings, SpeechSettings(source="es"), ViewSettings(), AppearanceSettings(), POLICIES, RUNGS, VOICES, False
     ).glossary
     for wrong, said in (
         (["a" * 61], "61|60 characters"),
@@ -55,6 +56,14 @@ def test_what_is_not_named_stays() -> None:
     assert change() == BASE
     assert change(view=ViewSettings(budget_ms=150)).budget_ms == 150
     assert change(speech=SpeechSettings(source="es")).source == "es"
+
+
+def test_a_voice_is_one_of_those_there_are_or_the_matched_one() -> None:
+    assert change().voice == "auto"
+    assert change(speech=SpeechSettings(voice="af_bella")).voice == "af_bella"
+    assert change(speech=SpeechSettings(voice="auto")).voice == "auto"
+    with pytest.raises(SignallingError, match="'am_nobody'; there are auto, joe, af_bella"):
+        change(speech=SpeechSettings(voice="am_nobody"))
 
 
 def test_another_policy_takes_its_own_defaults() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamsvc.budget import MonotonicClock
-from streamsvc.frames.link import OpenSpeech, SoundIn
+from streamsvc.frames.link import ConfigureSpeech, OpenSpeech, SoundIn
 from streamsvc.scene.assets import asset
 from streamsvc.speech.errors import VoiceError
 from streamsvc.speech.fake import FakeTranslator
@@ -211,25 +211,41 @@ def test_first_words_are_in_the_likeliest_voice_and_it_is_decided_once_for_good(
     assert spoken_in(guessed, voices) == "high"
 
 
+def test_a_speaker_may_choose_a_voice_in_mid_call_and_leave_it_to_the_match_again(tmp_path: Path) -> None:
+    voices = voice_set(tmp_path)
+    voices.start()
+    voice = voices.matched()
+    voice.hear(voiced(205, ENOUGH_S + 1))
+    assert spoken_in(voice, voices) == "high"
+    voice.choose("low")
+    assert spoken_in(voice, voices) == "low"
+    voice.hear(voiced(205, 5))
+    assert spoken_in(voice, voices) == "low", "whatever is heard"
+    voice.choose("auto")
+    assert spoken_in(voice, voices) == "high"
+
+
 def test_closing_a_matched_voice_closes_them_all(tmp_path: Path) -> None:
     voices = voice_set(tmp_path)
     voices.matched().close()
     assert [e.closed for e in voices.engines.values()] == [1, 1, 1]
 
 
-def test_a_workers_speakers_are_each_matched(tmp_path: Path) -> None:
+def test_a_workers_speakers_are_each_matched_or_have_the_voice_of_their_choice(tmp_path: Path) -> None:
     voices = voice_set(tmp_path)
     voices.start()
     clock = MonotonicClock()
     speakers = Speakers(FakeTranslator(), voices_of(voices), Lanes(1, clock), clock, lambda _: None)
     matched = {}
-    for stream, hz in (("ana", 215.0), ("bert", 90.0)):
-        speakers.open(OpenSpeech(stream=stream, source="es"))
+    for stream, hz in (("ana", 215.0), ("bert", 90.0), ("cleo", 215.0)):
+        speakers.open(OpenSpeech(stream=stream, source="es", voice="middle" if stream == "cleo" else "auto"))
         matched[stream] = speakers._speakers[stream]._voice._engine
         sound = voiced(hz, ENOUGH_S + 1).astype("<f4")
         for at in range(0, len(sound), 1600):
             speakers.sound(SoundIn(stream=stream, samples=sound[at : at + 1600].tobytes(), end_ns=clock.now_ns()))
-    assert [spoken_in(matched[s], voices) for s in ("ana", "bert")] == ["high", "low"]
+    assert [spoken_in(matched[s], voices) for s in ("ana", "bert", "cleo")] == ["high", "low", "middle"]
+    speakers.configure(ConfigureSpeech(stream="cleo", voice="low"))
+    assert spoken_in(matched["cleo"], voices) == "low"
     speakers.close_all()
 
 

@@ -146,7 +146,7 @@ class WorkerPlay:
             self._sessions[str(number)] = _Session(voice)
             self._views.open(link.OpenView(stream=f"{number}/view", rig=rig, width=SIZE[0], height=SIZE[1]))
             if self._speakers is not None:
-                self._speakers.open(link.OpenSpeech(stream=f"{number}/speech", source=LANGUAGE, voice=False))
+                self._speakers.open(link.OpenSpeech(stream=f"{number}/speech", source=LANGUAGE, spoken=False))
         self._lanes.start()
         self._zero = self._clock.now_ns() + LEAD_NS
         whole_s = self._shift.seconds + LAG_S

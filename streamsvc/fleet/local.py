@@ -121,7 +121,7 @@ class LocalWorker:
             return
         changes = {
             name: value
-            for name in ("policy", "parameters", "source", "target")
+            for name in ("policy", "parameters", "source", "target", "glossary", "voice")
             if (value := getattr(message, name)) is not None
         }
         self._opens[message.stream] = msgspec.structs.replace(old, **changes)

@@ -70,7 +70,7 @@ class SetIn(Message, frozen=True, kw_only=True):
 
 
 class OpenSpeech(Message, frozen=True, kw_only=True):
-    """A speaker. Fields as in SpeechSettings of the wire; `voice` asks for spoken English beside the captions."""
+    """A speaker. Fields as in SpeechSettings of the wire; `spoken` asks for spoken English beside the captions."""
 
     stream: str
     policy: str | None = None
@@ -78,7 +78,8 @@ class OpenSpeech(Message, frozen=True, kw_only=True):
     source: str = "auto"
     target: str = "en"
     glossary: list[str] = []
-    voice: bool = True
+    voice: str = "auto"
+    spoken: bool = True
 
 
 class ConfigureSpeech(Message, frozen=True, kw_only=True):
@@ -90,6 +91,7 @@ class ConfigureSpeech(Message, frozen=True, kw_only=True):
     source: str | None = None
     target: str | None = None
     glossary: list[str] | None = None
+    voice: str | None = None
 
 
 class SoundIn(Message, frozen=True, kw_only=True):
@@ -148,13 +150,15 @@ class Costs(Message, frozen=True, kw_only=True):
 
 
 class Ready(Message, frozen=True, kw_only=True):
-    """The worker is warm. `rungs` and `policies` are tables for the clients; `notes` say what is missing and why; with
-    `backdrops` it can tell a person whom a pair of cameras sees from the room."""
+    """The worker is warm. `rungs` and `policies` are tables for the clients, `voices` those that a speaker may choose
+    from; `notes` say what is missing and why; with `backdrops` it can tell from the room whom a pair of cameras
+    sees."""
 
     device: str
     rungs: list[dict[str, Any]]
     policies: list[dict[str, Any]]
     notes: list[str]
+    voices: list[str] = []
     backdrops: bool = False
 
 

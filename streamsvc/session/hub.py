@@ -65,7 +65,7 @@ class CallHub:
         rig = None if message.rig is None else parse_rig(message.rig)
         backdrops = can_hide_room(self._worker.ready, rig)
         changes = message.speech, message.view, message.appearance
-        settings = changed(self._defaults(), *changes, self._policies, self._rungs, backdrops)
+        settings = changed(self._defaults(), *changes, self._policies, self._rungs, self._voices, backdrops)
         async with self._admitting:
             terms = await self._terms(Newcomer(rig, settings, message.fps), message.room)
             return self._admit(message, send, resumable, rig, settings, terms)
@@ -169,6 +169,7 @@ class CallHub:
             policies=self._policies,
             rungs=self._rungs,
             settings=participant.describe(),
+            voices=self._voices,
             backdrops=can_hide_room(self._worker.ready, participant.rig),
             records=self._recordings.possible,
             resume=participant.presence.key,
@@ -190,6 +191,10 @@ class CallHub:
     @property
     def _rungs(self) -> list[dict[str, Any]]:
         return [] if self._worker.ready is None else self._worker.ready.rungs
+
+    @property
+    def _voices(self) -> list[str]:
+        return [] if self._worker.ready is None else self._worker.ready.voices
 
     def _defaults(self) -> CallSettings:
         view, speech = self._settings.view, self._settings.speech

@@ -154,9 +154,9 @@ class Participant:
     async def configure(self, message: wire.Configure) -> wire.Configured:
         """Change settings in mid-call; raises SignallingError and changes nothing when they aren't accepted."""
         ready = self._worker.ready
-        policies, rungs = (ready.policies, ready.rungs) if ready is not None else ([], [])
+        tables = ([], [], []) if ready is None else (ready.policies, ready.rungs, ready.voices)
         changes = message.speech, message.view, message.appearance
-        self.settings = changed(self.settings, *changes, policies, rungs, can_hide_room(ready, self.rig))
+        self.settings = changed(self.settings, *changes, *tables, can_hide_room(ready, self.rig))
         self.speaking.configure(self.settings)
         if self.watching is not None:
             self.watching.configure(self.settings)
@@ -336,6 +336,7 @@ class Participant:
                 "source": s.source,
                 "target": s.target,
                 "glossary": s.glossary,
+                "voice": s.voice,
             },
             "view": {"width": s.width, "height": s.height, "budget_ms": s.budget_ms, "rung": s.rung, "mode": s.mode},
             "appearance": {"backdrop": s.backdrop},

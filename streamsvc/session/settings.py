@@ -19,6 +19,8 @@ from streamsvc.frames.rig import MAX_SIDE
 from streamsvc.frames.ring import SLOT_BYTES
 from streamsvc.signalling.messages import AppearanceSettings, SignallingError, SpeechSettings, ViewSettings
 
+AUTO = "auto"
+
 
 class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What is in force for one participant: their voice, the picture that they see (`width` and `height` are those of
@@ -33,6 +35,7 @@ class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
     height: int
     budget_ms: float
     glossary: list[str] = []
+    voice: str = AUTO
     rung: str | None = None
     mode: str = "window"
     backdrop: str = "room"
@@ -49,6 +52,7 @@ def changed(
     appearance: AppearanceSettings,
     policies: Sequence[dict[str, Any]],
     rungs: Sequence[dict[str, Any]],
+    voices: Sequence[str],
     backdrops: bool,
 ) -> CallSettings:
     """Return the settings with the changes applied.
@@ -68,6 +72,11 @@ def changed(
             changes["glossary"] = list(parse_glossary(speech.glossary))
         except GlossaryError as e:
             raise SignallingError("bad-settings", str(e)) from None
+    if speech.voice is not None:
+        if speech.voice not in (AUTO, *voices):
+            has = ", ".join((AUTO, *voices))
+            raise SignallingError("bad-settings", f"no voice to choose is called {speech.voice!r}; there are {has}")
+        changes["voice"] = speech.voice
     policy = settings.policy if speech.policy is None else speech.policy
     if speech.policy is not None or speech.parameters is not None:
         old = settings.parameters if policy == settings.policy else {}

@@ -104,6 +104,7 @@ class Speaking:
                     source=settings.source,
                     target=settings.target,
                     glossary=settings.glossary,
+                    voice=settings.voice,
                 ),
                 self._on_worker,
             )
@@ -119,6 +120,7 @@ class Speaking:
                     source=settings.source,
                     target=settings.target,
                     glossary=settings.glossary,
+                    voice=settings.voice,
                 )
             )
 

@@ -61,7 +61,7 @@ class CameraTrack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class SpeechSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How the participant's own voice is interpreted; None leaves a setting as it is. `glossary`: names and terms that
-    the translation spells like this."""
+    the translation spells like this; `voice`: one of the `voices` of `joined`, or "auto", the one nearest to theirs."""
 
     enabled: bool | None = None
     policy: Annotated[str, msgspec.Meta(max_length=32)] | None = None
@@ -69,6 +69,7 @@ class SpeechSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     source: Annotated[str, msgspec.Meta(max_length=8)] | None = None
     target: Annotated[str, msgspec.Meta(max_length=8)] | None = None
     glossary: Annotated[list[Annotated[str, msgspec.Meta(max_length=200)]], msgspec.Meta(max_length=200)] | None = None
+    voice: Annotated[str, msgspec.Meta(max_length=64)] | None = None
 
 
 class ViewSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -110,9 +111,9 @@ class Join(Wire, frozen=True, kw_only=True, tag="join"):
 
 class Joined(Wire, frozen=True, kw_only=True, tag="joined"):
     """Accepted. `policies` is the declared parameter table (name -> parameters with default, range, meaning), `rungs`
-    the ladder; with `backdrops` the room behind this participant can be hidden, with `records` calls be recorded.
-    `resume` is the key to this session, a secret: who shows it in a `join` on another socket has it again, as `resumed`
-    says; the service waits for a while after a socket or media were lost."""
+    the ladder, `voices` those that may speak for this participant; with `backdrops` the room behind them can be hidden,
+    with `records` calls be recorded. `resume` is the key to this session, a secret: who shows it in a `join` on another
+    socket has it again, as `resumed` says; the service waits for a while after a socket or media were lost."""
 
     session: str
     room: str
@@ -121,6 +122,7 @@ class Joined(Wire, frozen=True, kw_only=True, tag="joined"):
     policies: list[dict[str, Any]]
     rungs: list[dict[str, Any]]
     settings: dict[str, Any]
+    voices: list[str] = []
     backdrops: bool = False
     records: bool = False
     resume: str | None = None

@@ -129,6 +129,7 @@ def serve(channel: Channel, ring: Ring, settings: link.WorkerSettings) -> None:
             rungs=warm.rungs,
             policies=speech.policies,
             notes=notes,
+            voices=speech.voices,
             backdrops=warm.net is not None,
         )
     )

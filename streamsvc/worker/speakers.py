@@ -66,6 +66,8 @@ class Speaker:
         self._samples = 0
         self._end_ns = clock.now_ns()
         self._voice = voice
+        if voice is not None:
+            voice.choose(message.voice)
         self._second = second
         self._closed = False
         settings = InterpretSettings(
@@ -98,6 +100,8 @@ class Speaker:
                 target=message.target,
                 glossary=message.glossary,
             )
+        if message.voice is not None and self._voice is not None:
+            self._voice.choose(message.voice)
 
     def close(self) -> None:
         """End the voice, and say nothing more of what is over: a stream of this name may be opened again."""
@@ -222,13 +226,13 @@ class Speakers:
         translator, batcher, second = self._model
         stream = message.stream
         voice = None
-        if message.voice and self._make_voice is not None:
+        if message.spoken and self._make_voice is not None:
             voice = self._make_voice(
                 lambda chunk: self._send(SoundOut(stream=stream, ids=list(chunk.ids), samples=_bytes(chunk))),
                 lambda why: self._send(Trouble(stream=stream, code="voice-failed", message=why)),
             )
         without = [replace(message, glossary=[])] if message.glossary else []
-        for settings in (message, *without, OpenSpeech(stream=stream, voice=message.voice)):
+        for settings in (message, *without, OpenSpeech(stream=stream, voice=message.voice, spoken=message.spoken)):
             try:
                 speaker = Speaker(
                     settings, translator, voice, self._lanes, self._clock, self._send, batcher, second, self._costs

@@ -37,6 +37,7 @@ class SpeechParts:
     translator: Translator | None = None
     voice: VoiceFactory | None = None
     policies: list[dict[str, Any]] = field(default_factory=list)
+    voices: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -95,6 +96,7 @@ def load_speech(settings: link.WorkerSettings) -> SpeechParts:
         parts.notes.append(f"captions only: {e}")
         return parts
     parts.voice = voices_of(voices)
+    parts.voices = list(voices.engines) if isinstance(voices, VoiceSet) else []
     return parts
 
 
@@ -104,7 +106,7 @@ def voices_of(voices: Engine | VoiceSet) -> VoiceFactory:
     def make(on_speech: Callable[[SpeechChunk], None], on_trouble: Callable[[str], None]) -> Voice:
         if isinstance(voices, VoiceSet):
             matched = voices.matched()
-            return Voice(on_speech, on_trouble, engine=matched, listener=matched.hear)
+            return Voice(on_speech, on_trouble, engine=matched, listener=matched.hear, choose=matched.choose)
         return Voice(on_speech, on_trouble, engine=voices)
 
     return make

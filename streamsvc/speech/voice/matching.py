@@ -106,12 +106,18 @@ class MatchedVoice:
         self._meter = PitchMeter()
         self._lock = threading.Lock()
         self._name: str | None = None
+        self._chosen: str | None = None
         self._settled = False
 
     def hear(self, samples: Samples) -> None:
         """Take the speaker's sound, (n,) float32 16 kHz mono."""
         with self._lock:
             self._meter.feed(samples)
+
+    def choose(self, name: str) -> None:
+        """Speak in the voice of that name from now on; one that isn't of the set, like `auto`, is matched again."""
+        with self._lock:
+            self._chosen = name if name in self._voices.engines else None
 
     @property
     def name(self) -> str | None:
@@ -134,6 +140,9 @@ class MatchedVoice:
 
     def _choice(self) -> str:
         with self._lock:
+            if self._chosen is not None:
+                self._name, self._settled = self._chosen, False
+                return self._name
             hz = self._meter.hz
             if not self._settled and hz is not None and (self._name is None or self._meter.complete):
                 self._name = choose(hz, self._voices.pitches, self._name)

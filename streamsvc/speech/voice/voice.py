@@ -38,7 +38,7 @@ class SpeechChunk:
 class Voice:
     """Args: `on_speech` and `on_trouble` are called from the voice's thread; `engine` may be shared by several voices
     (then it isn't closed with this one), None starts Piper; `listener` takes what `hear` is given. Raises VoiceError
-    when no voice is installed."""
+    when no voice is installed. `choose` takes the name of the voice that the speaker wants, where there are several."""
 
     def __init__(
         self,
@@ -47,8 +47,10 @@ class Voice:
         *,
         engine: Engine | None = None,
         listener: Callable[[Samples], None] | None = None,
+        choose: Callable[[str], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
+        self._choose = choose
         self._on_speech, self._on_trouble = on_speech, on_trouble
         self._owns = engine is None
         self._listener = listener
@@ -75,6 +77,12 @@ class Voice:
                 return
             self._schedule.say(id, text, self._now_s())
             self._changed.notify()
+
+    def choose(self, name: str) -> None:
+        """Speak in the voice of that name, `auto` in the matched one, from the next words on; one voice stays what it
+        is."""
+        if self._choose is not None:
+            self._choose(name)
 
     def hear(self, samples: Samples) -> None:
         """Take the speaker's own sound, (n,) float32 16 kHz mono: a voice that is matched to it listens."""
