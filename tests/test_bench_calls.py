@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamsvc.bench.speech_calls import COLUMNS, CallsBench, faster, run_calls
-from streamsvc.bench.speech_data import prompts
+from streamsvc.bench.speech_calls import COLUMNS, CallsBench, run_calls
+from streamsvc.bench.speech_data import faster, prompts
 from streamsvc.budget import MockClock
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames.audio import SPEECH_RATE, Samples

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import wave
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from streamsvc.bench.network_voice import Listener, phrases, speak, word_error, words_of
+from streamsvc.bench.speech_spoken import QUIETEST_DBFS, Spoken
 from streamsvc.frames import OUTPUT_RATE, SPEECH_RATE
 
 
@@ -34,3 +38,25 @@ def test_the_model_hears_what_the_voice_says() -> None:
     assert error is not None and error < 0.3
     silent = word_error(said.words, listener.words(np.zeros_like(said.samples)))
     assert silent == 1.0
+
+
+def test_what_a_voice_said_is_kept_and_compared_with_what_it_had_to_say(tmp_path: Path) -> None:
+    said = speak(10.0, lambda _: None)
+    spoken = Spoken(tmp_path / "voice.wav")
+    half = len(said.samples) // 2
+    for clause in (said.samples[:half], np.zeros(0, np.float32), said.samples[half:]):
+        spoken.add(clause)
+    error = spoken.word_error([" ".join(said.words)], Listener())
+    assert error is not None and error < 0.3
+    assert spoken.word_error([], Listener()) is None
+    with wave.open(str(tmp_path / "voice.wav"), "rb") as file:
+        assert (file.getframerate(), file.getnframes()) == (OUTPUT_RATE, len(said.samples))
+
+
+def test_the_largest_jump_between_clauses_is_told_in_dbfs(tmp_path: Path) -> None:
+    spoken = Spoken(tmp_path / "voice.wav")
+    assert spoken.jump_dbfs == QUIETEST_DBFS
+    for ends in ((0.0, 0.05), (0.04, 0.2), (0.1, 0.0)):
+        spoken.add(np.array(ends, np.float32))
+    assert spoken.jump_dbfs == pytest.approx(-20)
+    spoken.close()

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
-from pathlib import Path
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
@@ -15,7 +14,7 @@ from rapidfuzz.distance import Levenshtein
 from streamsvc.frames import OUTPUT_RATE, SPEECH_RATE, Samples
 from streamsvc.scene.talk import texts
 from streamsvc.speech.model import Whisper
-from streamsvc.speech.translator import Request
+from streamsvc.speech.translator import Request, Translator
 from streamsvc.speech.voice import open_voice
 
 PAUSE_S = 0.6
@@ -84,10 +83,10 @@ def phrases(samples: Samples) -> list[Samples]:
 
 
 class Listener:
-    """Whisper, which writes down what it hears. Raises SpeechError when there is no model."""
+    """Whisper, or another `model`, which writes down what it hears. Raises SpeechError when there is none."""
 
-    def __init__(self, model: str | Path | None = None) -> None:
-        self._model = Whisper(model)
+    def __init__(self, model: Translator | None = None) -> None:
+        self._model = model or Whisper()
 
     def words(self, samples: Samples) -> list[str]:
         """Return the words in (n,) float32 48 kHz mono."""

@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from streamsvc.bench.speech_data import LANGUAGES, Source, streams
+from streamsvc.bench.network_voice import Listener
+from streamsvc.bench.speech_data import LANGUAGES, Source, faster, streams
 from streamsvc.bench.speech_score import Quality
+from streamsvc.bench.speech_spoken import Spoken
 from streamsvc.bench.view_report import Column, table
 from streamsvc.budget.clock import Clock, MonotonicClock
 from streamsvc.budget.dispatcher import OURS
@@ -113,15 +115,17 @@ def run_calls(
         plan += [(f"{count}, batched", count, WIDTH), (f"{count}, one by one", count, 1)]
     total, done = len(plan) * options.minutes * 60, 0.0
     quality = Quality()
-    rows, deciles = [], []
+    rows: list[dict[str, Any]] = []
+    deciles: list[dict[str, Any]] = []
     for name, count, width in plan:
         tell(f"{name}: {options.minutes:g} minutes")
-        call = _Call(options, parts, width, clock or MonotonicClock(), wait)
+        spoken = Spoken(options.out / f"voice-{len(rows)}.wav")
+        call = _Call(options, parts, width, clock or MonotonicClock(), wait, spoken)
         for gone in call.run(speakers[:count]):
             if progress:
                 progress(done + gone, total)
         done += options.minutes * 60
-        rows.append({"sessions": name, **call.figures(quality)})
+        rows.append({"sessions": name, **call.figures(quality), **call.voice(Listener(parts.translator))})
         deciles.append({"sessions": name, "parts": call.parts()})
     one = rows[0]
     for row in rows:
@@ -147,8 +151,15 @@ class _Call:
     """One run of some speakers, on a worker of their own."""
 
     def __init__(
-        self, options: CallsBench, parts: SpeechParts, width: int, clock: Clock, wait: Callable[[float], None]
+        self,
+        options: CallsBench,
+        parts: SpeechParts,
+        width: int,
+        clock: Clock,
+        wait: Callable[[float], None],
+        spoken: Spoken,
     ) -> None:
+        self._spoken = spoken
         self._options, self._parts, self._clock, self._wait = options, parts, clock, wait
         assert parts.translator is not None
         self._batcher = Batcher(parts.translator, width)
@@ -212,6 +223,8 @@ class _Call:
                 self._sessions[message.stream].revised |= words
             case link.SoundOut():
                 session = self._sessions[message.stream]
+                if session is next(iter(self._sessions.values())):
+                    self._spoken.add(np.frombuffer(message.samples, "<f4"))
                 start = max(session.playing_to, now)
                 session.playing_to = start + len(message.samples) / 4 / OUTPUT_RATE
                 for id in message.ids:
@@ -248,6 +261,12 @@ class _Call:
             "memory_mib": self._memory[-1] / 2**20 if self._memory else None,
             "troubles": sorted({t for s in self._sessions.values() for t in s.troubles}),
         }
+
+    def voice(self, listener: Listener) -> dict[str, float | None]:
+        """Return how well the first speaker's voice is understood, and the largest jump between two of its clauses."""
+        first = next(iter(self._sessions.values()))
+        texts = [c.text for i, c in sorted(first.commits.items()) if i in first.heard]
+        return {"voice_word_error": self._spoken.word_error(texts, listener), "voice_jump_dbfs": self._spoken.jump_dbfs}
 
     def parts(self) -> list[dict[str, Any]]:
         """Return lags and memory of each tenth of the call."""
@@ -295,31 +314,6 @@ class _Call:
         return found, [p.reference for p in phrases]
 
 
-def faster(source: Source, speed: float) -> Source:
-    """Return the recording spoken `speed` times as fast at the same pitch (FFmpeg's atempo)."""
-    import av
-
-    graph = av.filter.Graph()
-    into = graph.add_abuffer(sample_rate=SPEECH_RATE, format="flt", layout="mono")
-    tempo = graph.add("atempo", f"{speed:.4f}")
-    out = graph.add("abuffersink")
-    into.link_to(tempo)
-    tempo.link_to(out)
-    graph.configure()
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(source.samples[None]), format="flt", layout="mono")
-    frame.sample_rate = SPEECH_RATE
-    graph.push(frame)
-    graph.push(None)
-    pieces = []
-    while True:
-        try:
-            pieces.append(graph.pull().to_ndarray().reshape(-1))
-        except (av.error.EOFError, av.error.BlockingIOError):
-            break
-    phrases = tuple(replace(p, start_ms=p.start_ms / speed, end_ms=p.end_ms / speed) for p in source.phrases)
-    return replace(source, samples=np.concatenate(pieces).astype(np.float32), phrases=phrases)
-
-
 def _percentile(values: Sequence[float], percent: float) -> float | None:
     return float(np.percentile(values, percent)) if values else None
 
@@ -358,6 +352,8 @@ COLUMNS: tuple[Column, ...] = (
     ("BLEU", "transcript_bleu", _one),
     ("voice after commit p50 s", "voice_p50_s", _two),
     ("p95", "voice_p95_s", _two),
+    ("its words wrong", "voice_word_error", lambda v: f"{100 * v:.1f} %"),
+    ("jumps dBFS", "voice_jump_dbfs", _one),
     ("compute a second", "compute", _two),
     ("against one", "compute_against_one", _two),
     ("decodes a call", "batch", _two),
