@@ -133,7 +133,7 @@ async def run_capacity(options: CapacityBench, tell: Callable[[str], None]) -> d
     await asyncio.to_thread(_film, options.out / FILM, options)
     told, load = conditions(), os.getloadavg()[0]
     rows = []
-    async with running_service(options.out, "--no-speech", view=options.size) as (url, process):
+    async with running_service(options.out, "--no-speech", "--no-admission", view=options.size) as (url, process):
         for sessions in range(1, options.sessions + 1):
             peers = [_peer(url, options, number) for number in range(sessions)]
             calls = [asyncio.create_task(p.run(WARM_UP_S + options.seconds + TAIL_S)) for p in peers]

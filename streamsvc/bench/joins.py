@@ -166,7 +166,7 @@ async def run_joins(options: JoinsBench, tell: Callable[[str], None]) -> dict[st
     loop = asyncio.get_running_loop()
     number = 0
 
-    async with running_service(options.out, "--no-speech", view=SIZE) as (url, process):
+    async with running_service(options.out, "--no-speech", "--no-admission", view=SIZE) as (url, process):
 
         async def one() -> None:
             nonlocal number

@@ -46,6 +46,7 @@ from streamsvc.frames.ring import Ring, Slots
 from streamsvc.view import ViewSynthesizer
 from streamsvc.view.health import Finding, news
 from streamsvc.view.modes import Picture, take
+from streamsvc.worker.inorder import InOrder
 from streamsvc.worker.lanes import Lanes
 
 if TYPE_CHECKING:
@@ -57,13 +58,14 @@ log = logging.getLogger(__name__)
 class ViewStream:
     """One participant seen by one viewer; `budget` is used under the lock of `Views`."""
 
-    def __init__(self, name: str, synthesizer: ViewSynthesizer, budget: Governed) -> None:
+    def __init__(self, name: str, synthesizer: ViewSynthesizer, budget: Governed, clock: Clock) -> None:
         self.name = name
         self.synthesizer = synthesizer
         self.budget = budget
         self.told: set[str] = set()
         self.troubles: tuple[Finding, ...] = ()
         self.telling = threading.Lock()
+        self.order = InOrder(clock)
 
     def used(self, cameras: Sequence[str]) -> int:
         """How many of these cameras show something."""
@@ -115,7 +117,7 @@ class Views:
         with self._budget_lock:
             model = CostModel(synthesizer.ladder, self._speed)
             budget = self._governor.open(message.stream, synthesizer.ladder, model)
-        self._streams[message.stream] = ViewStream(message.stream, synthesizer, budget)
+        self._streams[message.stream] = ViewStream(message.stream, synthesizer, budget, self._clock)
         if synthesizer.screen is not None:
             self._send(Window(stream=message.stream, screen=synthesizer.screen.to_json()))
 
@@ -186,6 +188,7 @@ class Views:
                     stream.budget.given_up()
             if reason is not None:
                 self._lost(message, reason, spans)
+                stream.order.lost(message.capture_ns)
 
         self._lanes.submit(job, lambda: self._work(stream, message, number, ticket), on_end)
 
@@ -205,6 +208,7 @@ class Views:
             predicted = stream.budget.mean_ns(rung.name)
         spans: list[StageSpan] = []
         start = self._clock.now_ns()
+        stream.order.begun(message.capture_ns, predicted)
         eyes = None if message.eyes is None else Viewpoint(0, tuple(message.eyes))
         shot = stream.synthesizer.shot(eyes)
         slices = take(shot, stream.synthesizer.views(self._frame_set(message), shot.cameras, rung.name))
@@ -229,7 +233,11 @@ class Views:
         with self._budget_lock:
             stream.budget.observe(rung.name, sum(s.end_ns - s.start_ns for s in spans))
         self._tell_troubles(stream)
-        self._deliver(stream, message, rung, predicted, spans, picture)
+        stream.order.ready(
+            message.capture_ns,
+            message.deadline_ns,
+            lambda: self._deliver(stream, message, rung, predicted, spans, picture),
+        )
 
     def _deliver(
         self,
