@@ -13,12 +13,13 @@ import pytest
 
 from streamsvc.bench.speech import SpeechBench, run_speech
 from streamsvc.bench.speech_data import CHOOSE, PROMPTS, REPORT, STREAMS, Source, join, prompts, sources
-from streamsvc.bench.speech_grid import TARGETS, choose, grid, misses
+from streamsvc.bench.speech_grid import TARGETS, choose, grid, misses, named
 from streamsvc.bench.speech_plot import Point, curves, front
 from streamsvc.bench.speech_run import Remembered, Watched, interpret
 from streamsvc.bench.speech_score import Quality, Scored, figures
 from streamsvc.budget.slices import run_to_end
 from streamsvc.cli import main
+from streamsvc.flags import UsageError
 from streamsvc.speech.errors import PolicyError, SpeechError
 from streamsvc.speech.events import InterpretSettings
 from streamsvc.speech.fake import FakeDetector, FakeTranslator, speak
@@ -250,3 +251,14 @@ def test_without_its_scorer_the_bench_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setitem(__import__("sys").modules, "sacrebleu.metrics.bleu", None)
     with pytest.raises(SpeechError, match="pip install sacrebleu"):
         Quality()
+
+
+def test_single_settings_are_named_as_the_tables_name_them() -> None:
+    found = named(["agreement n=3 frame_width=0.35", "attention", "agreement n=3 frame_width=0.35"])
+    assert [s.name for s in found] == ["offline", "agreement n=3 frame_width=0.35", "attention"]
+    assert found[1].parameters["n"] == 3 and found[1].parameters["frame_width"] == 0.35
+    of_grid = {s.name for s in grid(["agreement"])}
+    assert named(["agreement n=2 frame_width=1 beam=3"])[1].name in of_grid
+    for wrong, error in (("agreemint", PolicyError), ("agreement m=3", PolicyError), ("agreement n=x", UsageError)):
+        with pytest.raises(error):
+            named([wrong])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from streamsvc.bench.speech_data import CHOOSE, LANGUAGES, PROMPTS, REPORT, STREAMS, Source, sources
-from streamsvc.bench.speech_grid import TARGETS, Setting, choose, grid, misses
+from streamsvc.bench.speech_grid import TARGETS, Setting, choose, grid, misses, named
 from streamsvc.bench.speech_plot import Point, curves
 from streamsvc.bench.speech_report import report
 from streamsvc.bench.speech_run import Remembered, Run, interpret
@@ -34,7 +34,8 @@ OFFLINE = "offline"
 @dataclass(frozen=True, slots=True)
 class SpeechBench:
     """What to run: `limit` prompts in each half of each language (None: all), alone, in streams or both (`kinds`),
-    `policies` by name (none: all), `draws` of the bootstrap; `model` as `interpret` takes it."""
+    `policies` by name (none: all) or just these `settings` of any ("agreement n=2"), `draws` of the bootstrap; `model`
+    as `interpret` takes it."""
 
     out: Path
     languages: tuple[str, ...] = LANGUAGES
@@ -43,6 +44,7 @@ class SpeechBench:
     limit: int | None = None
     model: str | None = None
     draws: int = DRAWS
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -82,7 +84,7 @@ def run_speech(
         raise SpeechError(f"prompts are heard as {' or '.join(KINDS)}, not as {', '.join(options.kinds) or 'nothing'}")
     if options.limit is not None and options.limit < 1:
         raise SpeechError(f"at least one prompt in each half is needed, got {options.limit}")
-    settings = grid(options.policies)
+    settings = named(options.settings) if options.settings else grid(options.policies)
     quality = Quality()
     data = {language: sources(language, options.limit) for language in options.languages}
     if translator is None:

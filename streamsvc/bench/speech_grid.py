@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from streamsvc.flags import parameters
 from streamsvc.speech.policies import POLICIES, find_policy, resolve
 
 MAX_WORD_RATIO = 1.1
@@ -70,6 +71,20 @@ def grid(policies: Sequence[str] = ()) -> list[Setting]:
         for preset, grids in (("default", _GRID), ("paper", _PAPER))
         for given in grids.get(policy, ())
     ]
+
+
+def named(texts: Sequence[str]) -> list[Setting]:
+    """Return the settings of texts like "agreement n=2 frame_width=1", and `offline`, first.
+
+    Raises PolicyError for a policy or parameter that there isn't, or a value that isn't accepted, UsageError for what
+    isn't a number.
+    """
+    found = {s.name: s for s in grid(["offline"]) if s.name == "offline"}
+    for text in texts:
+        policy, *given = text.split() or [""]
+        setting = _setting(find_policy(policy).name, parameters(given), "default")
+        found[setting.name] = setting
+    return list(found.values())
 
 
 def choose(rows: Sequence[Mapping[str, Any]], target: Target, word_ratio: float) -> Mapping[str, Any] | None:
