@@ -7,7 +7,7 @@ from streamsvc.ledger import Book, Key, Kind, Record, Stage
 from streamsvc.ledger.book import GRACE_NS, UNREPORTED
 from streamsvc.ledger.live import LiveBoard
 from streamsvc.session.following import Following
-from streamsvc.signalling.messages import Follow, Frames, FrameTrace, Passes, PassTrace
+from streamsvc.signalling.channels import Follow, Frames, FrameTrace, Passes, PassTrace
 
 MS = 1_000_000
 BUDGET = 400 * MS

@@ -14,14 +14,7 @@ from streamsvc.cli import main
 from streamsvc.config import Server, Settings
 from streamsvc.signalling.auth import TokenBook, sign
 from streamsvc.signalling.grants import Grant, sends
-from streamsvc.signalling.messages import (
-    Configure,
-    Join,
-    Offer,
-    SignallingError,
-    SpeechSettings,
-    ViewSettings,
-)
+from streamsvc.signalling.messages import Configure, Join, Offer, SignallingError, SpeechSettings, ViewSettings
 
 KEY = "k" * 40
 JOIN = Join(room="lab", name="Ana")

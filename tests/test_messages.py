@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamsvc.frames import rigsetup
+from streamsvc.signalling import channels
 from streamsvc.signalling import messages as m
+from streamsvc.signalling.schema import json_schema
 
 CLIENT: list[m.ClientMessage] = [
     m.Join(room="lab", name="Ana"),
@@ -46,11 +48,11 @@ SERVER: list[m.ServerMessage] = [
 ]
 
 
-def trace(stages: int, name: str = "blend") -> m.FrameTrace:
+def trace(stages: int, name: str = "blend") -> channels.FrameTrace:
     """A frame set that went through so many stages; one without any was dropped."""
     spans = [(name, 10**15 + i, 10**15 + i + 1) for i in range(stages)]
     dropped = not stages
-    return m.FrameTrace(
+    return channels.FrameTrace(
         capture_ns=10**15,
         displayed_ns=None if dropped else 10**15 + stages,
         deadline_ns=10**15 + 400_000_000,
@@ -65,10 +67,10 @@ def trace(stages: int, name: str = "blend") -> m.FrameTrace:
     )
 
 
-def passed(stages: int, text: str | None = "good evening") -> m.PassTrace:
+def passed(stages: int, text: str | None = "good evening") -> channels.PassTrace:
     """A speech pass of so many stages."""
     spans = [("decode", 10**15 + i, 10**15 + i + 1) for i in range(stages)]
-    return m.PassTrace(
+    return channels.PassTrace(
         capture_ns=10**15,
         displayed_ns=10**15 + 1_500_000_000,
         deadline_ns=10**15 + 5_000_000_000,
@@ -109,10 +111,10 @@ SETUP: list[tuple[str, msgspec.Struct]] = [
     ),
 ]
 OTHERS: list[tuple[str, msgspec.Struct]] = [
-    ("viewpoint", m.ViewpointMessage(t_us=1, eyes=[(0.0, 0.1, -0.6)])),
+    ("viewpoint", channels.ViewpointMessage(t_us=1, eyes=[(0.0, 0.1, -0.6)])),
     (
         "viewpoint_down",
-        m.PackedView(
+        channels.PackedView(
             rtp=90_000,
             eye=(0.0, 0.1, -0.6),
             screen={"centre": [0.0, 0.0, 1.0], "right": [0.4, 0.0, 0.0], "up": [0.0, -0.3, 0.0]},
@@ -122,14 +124,14 @@ OTHERS: list[tuple[str, msgspec.Struct]] = [
             inverse_near=2.0,
         ),
     ),
-    ("ledger_up", m.Ping(sent_ns=1, wall_ns=2)),
-    ("ledger_up", m.Clocks(offset_ns=-5, error_ns=3)),
-    ("ledger_up", m.Shown(frames=[(90_000, 17)], error_ns=4)),
-    ("ledger_up", m.Follow(frames=True, speech=True)),
-    ("ledger_down", m.Pong(sent_ns=1, server_ns=2)),
+    ("ledger_up", channels.Ping(sent_ns=1, wall_ns=2)),
+    ("ledger_up", channels.Clocks(offset_ns=-5, error_ns=3)),
+    ("ledger_up", channels.Shown(frames=[(90_000, 17)], error_ns=4)),
+    ("ledger_up", channels.Follow(frames=True, speech=True)),
+    ("ledger_down", channels.Pong(sent_ns=1, server_ns=2)),
     (
         "ledger_down",
-        m.Live(
+        channels.Live(
             latency_ms=None,
             goodput=0.9,
             fps=15.0,
@@ -140,21 +142,21 @@ OTHERS: list[tuple[str, msgspec.Struct]] = [
             dropped={"late": 1},
         ),
     ),
-    ("ledger_down", m.Frames(frames=[trace(2), trace(0)])),
-    ("ledger_down", m.Passes(passes=[passed(2), passed(0, None)])),
+    ("ledger_down", channels.Frames(frames=[trace(2), trace(0)])),
+    ("ledger_down", channels.Passes(passes=[passed(2), passed(0, None)])),
     (
         "captions",
-        m.Caption(id=1, speaker="Ana", text="hello", source_start_ms=0.0, source_end_ms=900.0, wall_ms=1200.0),
+        channels.Caption(id=1, speaker="Ana", text="hello", source_start_ms=0.0, source_end_ms=900.0, wall_ms=1200.0),
     ),
-    ("captions", m.Tentative(speaker="Ana", text="hel")),
-    ("captions", m.Revision(speaker="Ana", ids=[0, 1], text="hello there")),
+    ("captions", channels.Tentative(speaker="Ana", text="hel")),
+    ("captions", channels.Revision(speaker="Ana", ids=[0, 1], text="hello there")),
 ]
 DECODERS = {
-    "viewpoint": m.decode_viewpoint,
-    "ledger_up": m.decode_ledger_up,
-    "viewpoint_down": m.decode_viewpoint_down,
-    "ledger_down": m.decode_ledger_down,
-    "captions": m.decode_captions,
+    "viewpoint": channels.decode_viewpoint,
+    "ledger_up": channels.decode_ledger_up,
+    "viewpoint_down": channels.decode_viewpoint_down,
+    "ledger_down": channels.decode_ledger_down,
+    "captions": channels.decode_captions,
 }
 
 
@@ -176,29 +178,29 @@ def test_channel_messages_come_back_as_they_were(channel: str, message: msgspec.
 
 @settings(max_examples=50)
 @given(st.lists(st.builds(trace, st.integers(0, 60), st.sampled_from(["blend", "façade" * 10])), max_size=200))
-def test_any_number_of_frames_goes_in_order_into_messages_that_are_accepted(frames: list[m.FrameTrace]) -> None:
-    messages = [m.decode_ledger_down(m.encode(x)) for x in m.in_messages(frames)]
-    assert all(isinstance(x, m.Frames) and x.frames for x in messages)
+def test_any_number_of_frames_goes_in_order_into_messages_that_are_accepted(frames: list[channels.FrameTrace]) -> None:
+    messages = [channels.decode_ledger_down(m.encode(x)) for x in channels.in_messages(frames)]
+    assert all(isinstance(x, channels.Frames) and x.frames for x in messages)
     assert [f for x in messages for f in x.frames] == frames  # type: ignore[union-attr]
 
 
 @settings(max_examples=50)
 @given(st.lists(st.builds(passed, st.integers(0, 60), st.sampled_from([None, "dos " * 200])), max_size=200))
-def test_any_number_of_passes_goes_in_order_into_messages_that_are_accepted(passes: list[m.PassTrace]) -> None:
-    messages = [m.decode_ledger_down(m.encode(x)) for x in m.passes_in_messages(passes)]
-    assert all(isinstance(x, m.Passes) and x.passes for x in messages)
+def test_any_number_of_passes_goes_in_order_into_messages_that_are_accepted(passes: list[channels.PassTrace]) -> None:
+    messages = [channels.decode_ledger_down(m.encode(x)) for x in channels.passes_in_messages(passes)]
+    assert all(isinstance(x, channels.Passes) and x.passes for x in messages)
     assert [p for x in messages for p in x.passes] == passes  # type: ignore[union-attr]
 
 
 def test_what_asked_for_frames_before_there_was_speech_is_understood() -> None:
-    assert m.decode_ledger_up('{"type": "follow", "frames": true}') == m.Follow(frames=True, speech=False)
+    assert channels.decode_ledger_up('{"type": "follow", "frames": true}') == channels.Follow(frames=True, speech=False)
 
 
 def test_frames_fill_a_message_before_they_begin_another() -> None:
-    assert [len(x.frames) for x in m.in_messages([trace(12)] * 130)] == [64, 64, 2]
-    size, one = (len(m.encode(m.Frames(frames=[trace(60)] * n))) for n in (2, 1))
-    fit = 1 + (m.MAX_LEDGER_DOWN_BYTES - one) // (size - one)
-    assert [len(x.frames) for x in m.in_messages([trace(60)] * (fit + 1))] == [fit, 1]
+    assert [len(x.frames) for x in channels.in_messages([trace(12)] * 130)] == [64, 64, 2]
+    size, one = (len(m.encode(channels.Frames(frames=[trace(60)] * n))) for n in (2, 1))
+    fit = 1 + (channels.MAX_LEDGER_DOWN_BYTES - one) // (size - one)
+    assert [len(x.frames) for x in channels.in_messages([trace(60)] * (fit + 1))] == [fit, 1]
 
 
 @pytest.mark.parametrize(
@@ -317,7 +319,7 @@ def _valid(schema: dict[str, Any], value: Any, defs: dict[str, Any]) -> bool:
 
 
 def test_every_message_fits_the_exported_schema_and_others_do_not() -> None:
-    schema = json.loads(msgspec.json.encode(m.json_schema()))
+    schema = json.loads(msgspec.json.encode(json_schema()))
     defs = schema["$defs"]
     rows = [("client", x) for x in CLIENT] + [("server", x) for x in SERVER] + OTHERS + SETUP
     for union, message in rows:

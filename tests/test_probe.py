@@ -28,7 +28,7 @@ from streamsvc.probe.sound import ChirpVoice, Ear, Onsets, chirp, first_heard
 from streamsvc.probe.witness import luma
 from streamsvc.scene import open_scene
 from streamsvc.scene.card import CHECK_BITS, NUMBER_BITS, PERIOD_MS, ClockCard, number_of, word_of
-from streamsvc.signalling.messages import FrameTrace
+from streamsvc.signalling.channels import FrameTrace
 
 NS = 1_000_000_000
 BUDGET = 100 * MS

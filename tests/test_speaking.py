@@ -13,7 +13,7 @@ from streamsvc.ledger import Ledger
 from streamsvc.session.mixer import VoiceMixer
 from streamsvc.session.settings import CallSettings
 from streamsvc.session.speaking import Speaking
-from streamsvc.signalling.messages import Caption, CaptionsDown
+from streamsvc.signalling.channels import Caption, CaptionsDown
 
 SETTINGS = CallSettings(
     speech=True, policy="agreement", parameters={}, source="es", target="en", width=320, height=240, budget_ms=400

@@ -39,6 +39,7 @@ from streamsvc.frames.clockmap import ClockEstimator, ClockMap
 from streamsvc.peer.eyes import Eye, eye_at
 from streamsvc.peer.recorder import Recorder
 from streamsvc.peer.sources import CameraGroup, SceneTime, Voice, open_cameras, open_microphone
+from streamsvc.signalling import channels
 from streamsvc.signalling import messages as wire
 from streamsvc.signalling.client import ConnectionLostError, SignallingClient
 from streamsvc.signalling.messages import SignallingError
@@ -78,10 +79,10 @@ class Witness(Protocol):
     def sound(self, samples: Samples, heard_ns: int) -> None:
         """Sound arrived, (n,) float32 mono at 48 kHz; its first sample can be heard at `heard_ns`."""
 
-    def caption(self, caption: wire.Caption, shown_ns: int) -> None:
+    def caption(self, caption: channels.Caption, shown_ns: int) -> None:
         """Words were committed."""
 
-    def frames(self, frames: Sequence[wire.FrameTrace]) -> None:
+    def frames(self, frames: Sequence[channels.FrameTrace]) -> None:
         """What became of frame sets, as the server tells it."""
 
 
@@ -133,7 +134,7 @@ class PeerFigures:
 
     captures: list[int]
     views: list[tuple[int, int]]
-    captions: list[wire.Caption]
+    captions: list[channels.Caption]
     clock_error_ns: int | None
     notices: list[str]
 
@@ -141,7 +142,7 @@ class PeerFigures:
 class HeadlessPeer:
     """One call. `run` once."""
 
-    def __init__(self, options: PeerOptions, on_caption: Callable[[wire.Caption], None] | None = None) -> None:
+    def __init__(self, options: PeerOptions, on_caption: Callable[[channels.Caption], None] | None = None) -> None:
         self._options = options
         self._on_caption = on_caption
         self._groups: list[CameraGroup]
@@ -156,7 +157,7 @@ class HeadlessPeer:
         self._captures: list[int] = []
         self._views: list[tuple[int, int]] = []
         self._unreported: list[tuple[int, int]] = []
-        self._captions: list[wire.Caption] = []
+        self._captions: list[channels.Caption] = []
         self._notices: list[str] = []
         self.screen: Screen | None = None
         self._stop = threading.Event()
@@ -167,7 +168,7 @@ class HeadlessPeer:
         self._listening: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
         self.latest_frame: av.VideoFrame | None = None
-        self.latest_packed: wire.PackedView | None = None
+        self.latest_packed: channels.PackedView | None = None
         self.recording = wire.Recording(state="off")
 
     @property
@@ -367,8 +368,8 @@ class HeadlessPeer:
 
     def _on_message(self, label: str, text: str) -> None:
         if label == "captions":
-            message = wire.decode_captions(text)
-            if isinstance(message, wire.Caption):
+            message = channels.decode_captions(text)
+            if isinstance(message, channels.Caption):
                 self._captions.append(message)
                 if self._options.witness is not None:
                     self._options.witness.caption(message, time.monotonic_ns())
@@ -376,17 +377,17 @@ class HeadlessPeer:
                     self._recorder.caption(message.speaker, message.id, message.text, time.monotonic_ns())
                 if self._on_caption is not None:
                     self._on_caption(message)
-            elif isinstance(message, wire.Revision) and message.ids and self._recorder is not None:
+            elif isinstance(message, channels.Revision) and message.ids and self._recorder is not None:
                 self._recorder.revise(message.speaker, message.ids, message.text)
         elif label == "ledger":
-            report = wire.decode_ledger_down(text)
-            if isinstance(report, wire.Pong):
+            report = channels.decode_ledger_down(text)
+            if isinstance(report, channels.Pong):
                 # Seen from here the other side's clock is "ours": all reports are on the server's.
                 self._clock.ping(report.sent_ns, report.server_ns, time.monotonic_ns())
-            elif isinstance(report, wire.Frames) and self._options.witness is not None:
+            elif isinstance(report, channels.Frames) and self._options.witness is not None:
                 self._options.witness.frames(report.frames)
         elif label == "viewpoint":
-            self.latest_packed = wire.decode_viewpoint_down(text)
+            self.latest_packed = channels.decode_viewpoint_down(text)
 
     async def _listen(self, client: SignallingClient) -> None:
         with contextlib.suppress(ConnectionLostError):
@@ -409,13 +410,13 @@ class HeadlessPeer:
         sent = 0
         following = self._options.witness is None
         while True:
-            following = following or self._send("ledger", wire.Follow(frames=True))
-            self._send("ledger", wire.Ping(sent_ns=time.monotonic_ns(), wall_ns=time.time_ns()))
+            following = following or self._send("ledger", channels.Follow(frames=True))
+            self._send("ledger", channels.Ping(sent_ns=time.monotonic_ns(), wall_ns=time.time_ns()))
             best = self._clock.map
             if best is not None:
                 wall_to_here = time.monotonic_ns() - time.time_ns()
                 offset = best.offset_ns + wall_to_here
-                self._send("ledger", wire.Clocks(offset_ns=offset, error_ns=best.error_ns))
+                self._send("ledger", channels.Clocks(offset_ns=offset, error_ns=best.error_ns))
             sent += 1
             await asyncio.sleep(0.1 if sent < 10 else 1.0)
 
@@ -425,7 +426,7 @@ class HeadlessPeer:
             best = self._clock.map
             while self._unreported and best is not None:
                 batch, self._unreported = self._unreported[:64], self._unreported[64:]
-                self._send("ledger", wire.Shown(frames=batch, error_ns=best.error_ns))
+                self._send("ledger", channels.Shown(frames=batch, error_ns=best.error_ns))
 
     async def _look(self) -> None:
         start = time.monotonic()
@@ -436,7 +437,7 @@ class HeadlessPeer:
             eye = eye_at(self._options.eye, now - start, self.screen)
             # The channel is not open at first, and unreliable: an eye that rests is told again every second.
             if eye is not None and (eye != last or now - sent > 1):
-                message = wire.ViewpointMessage(t_us=round(now * 1e6), eyes=[eye])
+                message = channels.ViewpointMessage(t_us=round(now * 1e6), eyes=[eye])
                 if self._send("viewpoint", message):
                     last, sent = eye, now
             await asyncio.sleep(EYE_S)

@@ -30,7 +30,7 @@ from streamsvc.probe.options import ProbeOptions
 from streamsvc.probe.reading import CardReader, Corners
 from streamsvc.probe.run import Taken
 from streamsvc.scene.card import BORDER, CHECK_BITS, COLUMNS, NUMBER_BITS, ROWS, check_of, number_of, outline
-from streamsvc.signalling.messages import FrameTrace
+from streamsvc.signalling.channels import FrameTrace
 
 FIND_S = 20.0
 WIDTH, HEIGHT = COLUMNS + 2 * BORDER, ROWS + 2 * BORDER

@@ -13,7 +13,7 @@ from streamsvc.ledger import Record, Stage
 from streamsvc.ledger.figures import percentile
 from streamsvc.ledger.report import segments
 from streamsvc.scene.card import PERIOD_MS
-from streamsvc.signalling.messages import FrameTrace
+from streamsvc.signalling.channels import FrameTrace
 
 MS = 1_000_000
 SETTLE_NS = 2_500_000_000

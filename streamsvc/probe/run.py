@@ -47,7 +47,8 @@ from streamsvc.probe.witness import Notes
 from streamsvc.scene import open_scene
 from streamsvc.scene.card import PERIOD_MS
 from streamsvc.shaper import Counts, Shaper
-from streamsvc.signalling.messages import FrameTrace, SpeechSettings, ViewSettings
+from streamsvc.signalling.channels import FrameTrace
+from streamsvc.signalling.messages import SpeechSettings, ViewSettings
 
 GOOD = 0.95
 """Goodput from which a verdict is "good": the share that capacity is defined by."""

@@ -23,7 +23,7 @@ from streamsvc.frames.clockmap import ClockMap
 from streamsvc.probe.measure import Sighting
 from streamsvc.probe.reading import CardReader, Grey
 from streamsvc.probe.sound import Ear, Onsets
-from streamsvc.signalling.messages import Caption, FrameTrace
+from streamsvc.signalling.channels import Caption, FrameTrace
 
 LONGEST_WAIT = 64
 """Pictures that wait to be read; one more counts as unreadable."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from streamsvc.ledger import Record
 from streamsvc.ledger.live import LiveBoard
-from streamsvc.signalling import messages as wire
+from streamsvc.signalling import channels
 
 
 class Following:
@@ -16,10 +16,10 @@ class Following:
 
     def __init__(self, session: str, board: LiveBoard) -> None:
         self._session, self._board = session, board
-        self._asked = wire.Follow(frames=False)
+        self._asked = channels.Follow(frames=False)
         self._told: int | None = None
 
-    def ask(self, message: wire.Follow) -> None:
+    def ask(self, message: channels.Follow) -> None:
         """Tell what is closed from now on, or no longer; who asks again for the same changes nothing."""
         self._asked = message
         if not (message.frames or message.speech):
@@ -27,18 +27,18 @@ class Following:
         elif self._told is None:
             self._told, _ = self._board.since(self._session, 0)
 
-    def news(self) -> list[wire.Frames | wire.Passes]:
+    def news(self) -> list[channels.Frames | channels.Passes]:
         """Return what was closed since the last call, each frame set and each pass once."""
         if self._told is None:
             return []
         self._told, records = self._board.since(self._session, self._told)
         frames = [_frame(r) for r in records if r.kind == "view"] if self._asked.frames else []
         passes = [_pass(r) for r in records if r.kind == "speech"] if self._asked.speech else []
-        return [*wire.in_messages(frames), *wire.passes_in_messages(passes)]
+        return [*channels.in_messages(frames), *channels.passes_in_messages(passes)]
 
 
-def _frame(record: Record) -> wire.FrameTrace:
-    return wire.FrameTrace(
+def _frame(record: Record) -> channels.FrameTrace:
+    return channels.FrameTrace(
         capture_ns=record.capture_ns,
         displayed_ns=record.displayed_ns,
         deadline_ns=record.deadline_ns,
@@ -53,8 +53,8 @@ def _frame(record: Record) -> wire.FrameTrace:
     )
 
 
-def _pass(record: Record) -> wire.PassTrace:
-    return wire.PassTrace(
+def _pass(record: Record) -> channels.PassTrace:
+    return channels.PassTrace(
         capture_ns=record.capture_ns,
         displayed_ns=record.displayed_ns,
         deadline_ns=record.deadline_ns,

@@ -29,6 +29,7 @@ from streamsvc.session.speaking import Speaking
 from streamsvc.session.taps import ViewTap
 from streamsvc.session.watching import Watching
 from streamsvc.session.worker_link import WorkerLink
+from streamsvc.signalling import channels
 from streamsvc.signalling import messages as wire
 from streamsvc.signalling.hub import Send
 from streamsvc.signalling.messages import SignallingError
@@ -81,7 +82,7 @@ class Participant:
         self.presence = Presence(send, resumable=resumable, away=self._on_away, gone=self._end)
         self._tell_away = away
         self._closing: asyncio.Future[None] | None = None
-        self._unheard: deque[wire.CaptionsDown] = deque(maxlen=MAX_UNHEARD)
+        self._unheard: deque[channels.CaptionsDown] = deque(maxlen=MAX_UNHEARD)
         self._changed_media, self._gone, self._record = changed_media, gone, record
         self._view_tap: ViewTap | None = None
         self._connection: Connection | None = None
@@ -89,7 +90,7 @@ class Participant:
         self._time = SenderTime()
         self._following = Following(session, board)
         board.remember(session)
-        self._eyes: list[wire.Eye] | None = None
+        self._eyes: list[channels.Eye] | None = None
         self._cameras: dict[str, VideoIn] = {}
         self._live_task: asyncio.Task[None] | None = None
         self._told: set[tuple[str, str]] = set()
@@ -304,15 +305,15 @@ class Participant:
             self._told.add((code, text))
             self.send(wire.Notice(code=code, message=text))
 
-    def caption(self, message: wire.CaptionsDown) -> None:
+    def caption(self, message: channels.CaptionsDown) -> None:
         """Show a caption of whom this participant hears; committed words wait while there is no way to them."""
-        lasting = not isinstance(message, wire.Tentative)
+        lasting = not isinstance(message, channels.Tentative)
         if (lasting or not self._unheard) and self._tell_unheard() and self._tell_caption(message):
             return
         if lasting and self._connection is not None:
             self._unheard.append(message)
 
-    def _tell_caption(self, message: wire.CaptionsDown) -> bool:
+    def _tell_caption(self, message: channels.CaptionsDown) -> bool:
         return self._connection is not None and self._connection.send("captions", wire.encode(message))
 
     def _tell_unheard(self) -> bool:
@@ -321,7 +322,7 @@ class Participant:
             self._unheard.popleft()
         return not self._unheard
 
-    def _tell_packed(self, message: wire.PackedView) -> None:
+    def _tell_packed(self, message: channels.PackedView) -> None:
         if self._connection is not None:
             self._connection.send("viewpoint", wire.encode(message))
 
@@ -380,29 +381,29 @@ class Participant:
     def _on_message(self, label: str, text: str) -> None:
         try:
             if label == "viewpoint":
-                self._eyes = wire.decode_viewpoint(text).eyes
+                self._eyes = channels.decode_viewpoint(text).eyes
                 if self.watching is not None:
                     self.watching.eyes = self._eyes
             elif label == "ledger":
-                self._on_report(wire.decode_ledger_up(text))
+                self._on_report(channels.decode_ledger_up(text))
         except SignallingError as e:
             self.notice(e.code, f"data channel {label}: {e}")
 
-    def _on_report(self, message: wire.LedgerUp) -> None:
+    def _on_report(self, message: channels.LedgerUp) -> None:
         match message:
-            case wire.Ping():
-                pong = wire.Pong(sent_ns=message.sent_ns, server_ns=self._clock.now_ns())
+            case channels.Ping():
+                pong = channels.Pong(sent_ns=message.sent_ns, server_ns=self._clock.now_ns())
                 if self._connection is not None:
                     self._connection.send("ledger", wire.encode(pong))
-            case wire.Clocks():
+            case channels.Clocks():
                 self._time.told(ClockMap(message.offset_ns, abs(message.error_ns)))
-            case wire.Shown():
+            case channels.Shown():
                 now = self._clock.now_ns()
                 for rtp_timestamp, displayed_ns in message.frames:
                     # Nobody has seen a picture in the future; a wrong clock must not improve the figures.
                     if self.watching is not None and displayed_ns <= now + abs(message.error_ns) + 50_000_000:
                         self.watching.shown(rtp_timestamp, displayed_ns, abs(message.error_ns))
-            case wire.Follow():
+            case channels.Follow():
                 self._following.ask(message)
 
     def _on_state(self, connection: Connection, state: str) -> None:
@@ -434,7 +435,7 @@ class Participant:
             figures = self._board.figures(self.session, self._clock.now_ns())
             if self._connection is None:
                 continue
-            live = wire.Live(
+            live = channels.Live(
                 latency_ms=figures.latency_p50_ms,
                 goodput=figures.goodput,
                 fps=figures.fps,

@@ -20,7 +20,7 @@ from streamsvc.session.mixer import VoiceMixer
 from streamsvc.session.settings import CallSettings
 from streamsvc.session.taps import VoiceTap
 from streamsvc.session.worker_link import WorkerLink
-from streamsvc.signalling.messages import Caption, CaptionsDown, Revision, Tentative
+from streamsvc.signalling.channels import Caption, CaptionsDown, Revision, Tentative
 
 log = logging.getLogger(__name__)
 

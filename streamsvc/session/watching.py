@@ -25,7 +25,7 @@ from streamsvc.ledger import Key, Ledger, Record, Stage
 from streamsvc.session.admitting import Pace
 from streamsvc.session.settings import CallSettings
 from streamsvc.session.worker_link import WorkerLink
-from streamsvc.signalling import messages as wire
+from streamsvc.signalling import channels
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Watching:
         tell: Callable[[str, str], None],
         tell_owner: Callable[[str, str], None],
         windowed: Callable[[], None],
-        packed: Callable[[wire.PackedView], None],
+        packed: Callable[[channels.PackedView], None],
     ) -> None:
         self.stream = stream
         self.screen: dict[str, Any] | None = None
@@ -315,8 +315,8 @@ def _into_slot(ring: Ring, slot: int, camera: str, received: Received) -> link.P
     return link.PictureIn(camera, slot, width, height, received.arrived_ns)
 
 
-def _packed_view(rtp: int, depth: link.PackedDepth) -> wire.PackedView:
-    return wire.PackedView(
+def _packed_view(rtp: int, depth: link.PackedDepth) -> channels.PackedView:
+    return channels.PackedView(
         rtp=rtp,
         eye=depth.eye,
         screen=depth.screen,

@@ -26,11 +26,12 @@ from streamsvc.signalling.auth import TokenBook
 from streamsvc.signalling.connection import Connection
 from streamsvc.signalling.guard import check_origin
 from streamsvc.signalling.hub import Hub
-from streamsvc.signalling.messages import Error, SignallingError, encode, json_schema
+from streamsvc.signalling.messages import Error, SignallingError, encode
 from streamsvc.signalling.page import Page, SecurityHeaders, tracker_files
 from streamsvc.signalling.protocol import Close
 from streamsvc.signalling.refusals import refusal
 from streamsvc.signalling.rigsetup import RigSetups
+from streamsvc.signalling.schema import json_schema
 from streamsvc.signalling.whip import Whip
 
 _log = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ from streamsvc.frames.outputmode import parse_mode
 from streamsvc.ledger import read_ledger
 from streamsvc.peer import PeerOptions
 from streamsvc.scene import open_scene
+from streamsvc.signalling import channels
 from streamsvc.signalling import messages as wire
 from streamsvc.signalling.client import SignallingClient
 from streamsvc.signalling.messages import AppearanceSettings, SignallingError, ViewSettings
@@ -50,9 +51,9 @@ class FrameWitness:
     """Keeps what a peer is told of its frame sets."""
 
     def __init__(self) -> None:
-        self.told: list[wire.FrameTrace] = []
+        self.told: list[channels.FrameTrace] = []
 
-    def frames(self, frames: Sequence[wire.FrameTrace]) -> None:
+    def frames(self, frames: Sequence[channels.FrameTrace]) -> None:
         self.told += frames
 
     def captured(self, capture_ns: int) -> None: ...
@@ -61,7 +62,7 @@ class FrameWitness:
 
     def sound(self, samples: Samples, heard_ns: int) -> None: ...
 
-    def caption(self, caption: wire.Caption, shown_ns: int) -> None: ...
+    def caption(self, caption: channels.Caption, shown_ns: int) -> None: ...
 
 
 async def test_a_mirror_shows_the_view_from_where_the_eye_is_and_the_ledger_has_every_frame_set(tmp_path: Path) -> None:

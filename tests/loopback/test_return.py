@@ -10,8 +10,9 @@ from streamsvc.peer import PeerOptions
 from streamsvc.shaper import Rules, Shaper, parse_network
 from streamsvc.shaper.network import Network
 from streamsvc.signalling import messages as wire
+from streamsvc.signalling.channels import Caption
 from streamsvc.signalling.client import SignallingClient
-from streamsvc.signalling.messages import Caption, SpeechSettings, ViewSettings
+from streamsvc.signalling.messages import SpeechSettings, ViewSettings
 
 VIEW = ViewSettings(width=320, height=240, budget_ms=2000)
 
