@@ -1,17 +1,15 @@
 """People who come every few seconds and stay a while, live: what those that run get, with admission and without.
 
-Admission decides in a process of its own, one newcomer at a time, and whoever comes is there once it has answered; the
-answer's time counts from when they came.
+Admission decides as in a service, one newcomer at a time and a slice at a time between everything else, and whoever
+comes is there once it has answered; the answer's time counts from when they came.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,13 +19,14 @@ import msgspec
 from streamsvc.bench.budget import save, top_load, unit
 from streamsvc.bench.budget_play import Play
 from streamsvc.bench.view_report import Column, table
-from streamsvc.budget.admission import Admission, Offer, admit
+from streamsvc.budget.admission import Admission, Offer, admitting
 from streamsvc.budget.goodput import goodput
 from streamsvc.budget.load import S
 from streamsvc.budget.outcome import Outcome, SessionOutcome
 from streamsvc.budget.policies import DEFAULT_POLICY
 from streamsvc.budget.scenario import Scenario, SessionLoad
 from streamsvc.budget.simulator import simulate
+from streamsvc.budget.slices import Slices
 from streamsvc.simulate import load_scenario
 
 EVERY_S = 4.0
@@ -37,7 +36,6 @@ LOAD = 3.0
 """What all who come would take on the top rungs once the first ones leave, over what there is."""
 
 WINDOW_S = 5.0
-POLL_NS = 5_000_000
 
 
 @dataclass(slots=True)
@@ -76,10 +74,9 @@ def arrivals(base: Scenario, seconds: float) -> Scenario:
 class Guarded(Play):
     """A play whose sessions have to be admitted; `arrived` says what became of each, `taken` holds those that ran."""
 
-    def __init__(self, scenario: Scenario, seed: int, pool: ProcessPoolExecutor) -> None:
+    def __init__(self, scenario: Scenario, seed: int) -> None:
         super().__init__(scenario, DEFAULT_POLICY, seed)
         self.arrived: list[Arrival] = []
-        self._pool = pool
         self._waiting: list[tuple[Arrival, SessionLoad]] = []
         self.taken: list[SessionLoad] = []
 
@@ -96,15 +93,19 @@ class Guarded(Play):
 
     def _ask(self, now: int) -> None:
         there = [s for s in self.taken if s.leave_s is None or s.leave_s * S > now]
-        asked = self._pool.submit(admit, there, offers(self._waiting[0][1]), lanes=self._scenario.lanes)
-        self.at(now + POLL_NS, partial(self._look, asked))
+        self._decide(admitting(there, offers(self._waiting[0][1]), lanes=self._scenario.lanes), now)
 
-    def _look(self, asked: Future[Admission], now: int) -> None:
-        if not asked.done():
-            self.at(now + POLL_NS, partial(self._look, asked))
-            return
+    def _decide(self, slices: Slices[Admission], now: int) -> None:
+        try:
+            next(slices)
+        except StopIteration as stop:
+            self._answer(stop.value, now)
+        else:
+            self.at(now, partial(self._decide, slices))
+
+    def _answer(self, answer: Admission, now: int) -> None:
         arrival, load = self._waiting.pop(0)
-        arrival.answer, arrival.answered_s = asked.result(), now / S - arrival.at_s
+        arrival.answer, arrival.answered_s = answer, now / S - arrival.at_s
         if arrival.answer.offer is not None:
             taken = msgspec.structs.replace(arrival.answer.offer.load, join_s=now / S, leave_s=load.leave_s)
             self.taken.append(taken)
@@ -116,10 +117,8 @@ class Guarded(Play):
 def run_admission(out: Path, scenario: Path, seconds: float, seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
     """Play the arrivals with admission and without, and return the figures. Raises ScenarioError."""
     coming = arrivals(load_scenario(scenario), seconds)
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        pool.submit(admit, [], offers(coming.sessions[0])).result()  # started and imported before the clock is
-        guarded = Guarded(coming, seed, pool)
-        live = guarded.run()
+    guarded = Guarded(coming, seed)
+    live = guarded.run()
     everybody = Play(coming, DEFAULT_POLICY, seed).run()
     taken = msgspec.structs.replace(coming, sessions=tuple(guarded.taken))
     rows = [
