@@ -19,7 +19,7 @@ import numpy as np
 from streamsvc.bench.network_voice import Listener
 from streamsvc.bench.speech_data import LANGUAGES, Source, faster, streams
 from streamsvc.bench.speech_score import Quality
-from streamsvc.bench.speech_spoken import Spoken
+from streamsvc.bench.speech_spoken import Spoken, at_leisure
 from streamsvc.bench.view_report import Column, table
 from streamsvc.budget.clock import Clock, MonotonicClock
 from streamsvc.budget.dispatcher import OURS
@@ -263,10 +263,15 @@ class _Call:
         }
 
     def voice(self, listener: Listener) -> dict[str, float | None]:
-        """Return how well the first speaker's voice is understood, and the largest jump between two of its clauses."""
+        """Return how well the first speaker's voice is understood, beside the same words said without haste, and the
+        largest jump between two of its clauses."""
         first = next(iter(self._sessions.values()))
         texts = [c.text for i, c in sorted(first.commits.items()) if i in first.heard]
-        return {"voice_word_error": self._spoken.word_error(texts, listener), "voice_jump_dbfs": self._spoken.jump_dbfs}
+        error = self._spoken.word_error(texts, listener)
+        figures = {"voice_word_error": error, "voice_jump_dbfs": self._spoken.jump_dbfs}
+        if error is not None and self._parts.engine is not None:
+            figures["leisurely_word_error"] = at_leisure(texts, self._parts.engine, listener)
+        return figures
 
     def parts(self) -> list[dict[str, Any]]:
         """Return lags and memory of each tenth of the call."""
@@ -353,6 +358,7 @@ COLUMNS: tuple[Column, ...] = (
     ("voice after commit p50 s", "voice_p50_s", _two),
     ("p95", "voice_p95_s", _two),
     ("its words wrong", "voice_word_error", lambda v: f"{100 * v:.1f} %"),
+    ("said without haste", "leisurely_word_error", lambda v: f"{100 * v:.1f} %"),
     ("jumps dBFS", "voice_jump_dbfs", _one),
     ("compute a second", "compute", _two),
     ("against one", "compute_against_one", _two),

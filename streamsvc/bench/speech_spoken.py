@@ -11,9 +11,12 @@ import numpy as np
 
 from streamsvc.bench.network_voice import Listener, word_error, words_of
 from streamsvc.frames.audio import OUTPUT_RATE, Samples
+from streamsvc.speech.voice import Engine
 
 FULL = 32767
 QUIETEST_DBFS = -96.0
+LEISURELY = 12
+"""Words, about a sentence."""
 
 
 class Spoken:
@@ -48,8 +51,26 @@ class Spoken:
         return max(QUIETEST_DBFS, 20 * math.log10(self._jump)) if self._jump else QUIETEST_DBFS
 
     def word_error(self, texts: Sequence[str], listener: Listener) -> float | None:
-        """Return the word error rate of what `listener` hears against `texts`; None where nothing was said."""
+        """Return the word error rate of what `listener` hears against `texts`, both written beside the file; None
+        where nothing was said."""
         self.close()
         with wave.open(str(self.path), "rb") as file:
             samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / np.float32(FULL)
-        return word_error(tuple(words_of(" ".join(texts))), listener.words(samples))
+        said, heard = words_of(" ".join(texts)), listener.words(samples)
+        told = f"said:\n{' '.join(said)}\n\nheard:\n{' '.join(heard)}\n"
+        self.path.with_suffix(".txt").write_text(told, "utf-8")
+        return word_error(tuple(said), heard)
+
+
+def at_leisure(texts: Sequence[str], engine: Engine, listener: Listener) -> float | None:
+    """Return the word error rate of the same words said without haste, `LEISURELY` at a time: what the voice and the
+    ear get wrong by themselves, words of another language above all."""
+    words = " ".join(texts).split()
+    said: list[str] = []
+    heard: list[str] = []
+    for at in range(0, len(words), LEISURELY):
+        text = " ".join(words[at : at + LEISURELY])
+        samples = np.concatenate([np.zeros(0, np.float32), *engine.synthesise(text, 1.0)])
+        said += words_of(text)
+        heard += listener.words(samples)
+    return word_error(tuple(said), heard)

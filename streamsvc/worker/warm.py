@@ -32,10 +32,12 @@ VoiceFactory = Callable[[Callable[[SpeechChunk], None], Callable[[str], None]], 
 
 @dataclass(slots=True)
 class SpeechParts:
-    """What speech streams are made of; `translator` None means that there is no speech on this worker."""
+    """What speech streams are made of; `translator` None means that there is no speech on this worker, `engine` is the
+    voice where all speakers have the same."""
 
     translator: Translator | None = None
     voice: VoiceFactory | None = None
+    engine: Engine | None = None
     policies: list[dict[str, Any]] = field(default_factory=list)
     voices: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -96,6 +98,7 @@ def load_speech(settings: link.WorkerSettings) -> SpeechParts:
         parts.notes.append(f"captions only: {e}")
         return parts
     parts.voice = voices_of(voices)
+    parts.engine = voices if not isinstance(voices, VoiceSet) else None
     parts.voices = list(voices.engines) if isinstance(voices, VoiceSet) else []
     return parts
 
