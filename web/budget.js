@@ -13,6 +13,7 @@ import { between, totals } from "./network.js";
 import { misses, reasonInWords } from "./reasons.js";
 import { save } from "./save.js";
 import * as says from "./summary.js";
+import { whySays } from "./why.js";
 
 const DRAW_MS = 500;
 const NETWORK_MS = 1000;
@@ -147,6 +148,7 @@ export class BudgetPanel {
     charts.drawSpeech(ui.speech, minute);
     charts.drawRoundTrip(ui.trip, minute);
     charts.drawBitrates(ui.bitrates, minute);
+    ui.why.textContent = whySays(minute);
     ui.latencySays.textContent = says.latencySays(minute);
     ui.waterfallSays.textContent = says.waterfallSays(minute);
     ui.rungsSay.textContent = says.rungSays(minute, new Map(this.#rungs.map((r) => [r.name, r.quality])));

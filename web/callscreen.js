@@ -10,6 +10,8 @@ import { Controls } from "./controls.js";
 import { CutoutView } from "./cutout.js";
 import { EyeSettings } from "./eyesettings.js";
 import { EyeWindow } from "./eyewindow.js";
+import { headsetKind, HeadsetView } from "./headset.js";
+import { Invite } from "./invite.js";
 import { Meter } from "./meter.js";
 import { RecordingControl } from "./recording.js";
 import { ShownReporter } from "./shown.js";
@@ -43,6 +45,10 @@ export class CallScreen {
   #cutout;
   #window = null;
   #follower;
+  #headset;
+  #invite;
+  #hinted = false;
+  #mode = null;
   #recording;
   #budget;
 
@@ -62,7 +68,27 @@ export class CallScreen {
       stats: () => this.#session?.stats() ?? null,
       offset: () => this.#clock?.estimator.best?.offsetNs ?? null,
     });
-    this.#controls = new Controls(find("#settings-panel"), (change) => this.#session?.configure(change));
+    this.#controls = new Controls(find("#settings-panel"), (change) => {
+      if (change.view?.mode) this.#headset.leaveFor(change.view.mode);
+      this.#session?.configure(change);
+    });
+    this.#headset = new HeadsetView(
+      { button: find("#enter-headset"), told: find("#headset-told") },
+      () => ({ video: this.#view, viewpoint: this.#viewpoint, window: this.#window, mode: this.#mode, dated: this.#warped.dated }),
+      {
+        begin: (mode) => {
+          this.#follower.stop();
+          this.#session.configure({ view: { mode } });
+        },
+        end: (mode) => {
+          this.#controls.showMode(mode);
+          this.#session.configure({ view: { mode } });
+        },
+      },
+    );
+    this.#warped.ontake = (message) => this.#headset.take(message);
+    this.#offerHeadset();
+    navigator.xr?.addEventListener("devicechange", () => this.#offerHeadset());
     this.#toolbar = new Toolbar(root, media, {
       leave,
       home: () => this.#follower.centre() || this.#viewpoint?.home(),
@@ -82,6 +108,7 @@ export class CallScreen {
       media,
       () => this.#seen(),
     );
+    this.#invite = new Invite(find("#invite"));
     find("#unblock").onclick = () => this.#playVoice();
     this.#view.addEventListener("playing", () => this.#waiting(""));
     media.addEventListener("gone", ({ detail }) => {
@@ -109,6 +136,7 @@ export class CallScreen {
       eye: this.#viewpoint?.eye ?? null,
       warped: this.#warped.drawn,
       cutout: this.#cutout.drawn,
+      headset: { state: this.#headset.state, drawn: this.#headset.drawn },
       viewpointsSent: this.#viewpoint?.sent ?? 0,
       follow: (({ state, tracked, found, ms, eyes }) => ({ state, tracked, found, ms, eyes }))(this.#follower),
       notices: this.#notices,
@@ -134,7 +162,7 @@ export class CallScreen {
     on("peers", (message) => this.#peers(message.peers, message.screen));
     on("configured", ({ settings }) => {
       this.#controls.show(settings);
-      this.#cutout.view = settings.view;
+      this.#shownAs(settings.view);
     });
     on("recording", (message) => this.#recording.take(message));
     on("notice", ({ code, message }) => this.#notice(code, message));
@@ -159,6 +187,7 @@ export class CallScreen {
     this.#endConnection();
     this.#budget.end();
     this.#follower.stop();
+    this.#headset.stop();
     this.#recording.end();
     this.#warped.stop();
     this.#cutout.stop();
@@ -186,11 +215,10 @@ export class CallScreen {
     this.#controls.fill(joined);
     this.#budget.begin(joined);
     this.#recording.begin(joined.records);
-    this.#cutout.view = joined.settings.view;
+    this.#shownAs(joined.settings.view);
     this.#captions.keepTentative([]);
     this.#peers(joined.peers, null);
-    this.#root.querySelector("#hint").classList.add("shown");
-    setTimeout(() => this.#root.querySelector("#hint").classList.remove("shown"), HINT_MS);
+    this.#hinted = false;
   }
 
   #peers(peers, screen) {
@@ -201,13 +229,15 @@ export class CallScreen {
     const alone = !peers.length && !this.#wish.mirror;
     this.#captions.keepTentative([...peers, this.#wish.name]);
     this.#root.querySelector("#stage").classList.toggle("alone", alone);
+    this.#invite.show(alone ? this.#wish.room : null);
+    if (screen && !alone) this.#hint();
     if (alone || this.#view.readyState < 2) {
       this.#waiting(
         this.#wish.mirror
           ? "Your picture is on its way…"
           : peers.length
             ? `The picture of ${peers.join(", ")} is on its way…`
-            : "You are the only one here. Give the other person this page’s address.",
+            : "You are the only one here. Give the other person this address:",
       );
     } else this.#waiting("");
   }
@@ -219,6 +249,15 @@ export class CallScreen {
     const aspect = warped.hidden ? videoWidth / videoHeight : warped.width / warped.height;
     const delay = warped.hidden ? (this.#meter.live?.latency_ms ?? 0) : FRAME_MS;
     return { viewpoint: this.#viewpoint, picture: this.#view, aspect: aspect || 4 / 3, delay };
+  }
+
+  #shownAs(view) {
+    this.#cutout.view = view;
+    this.#mode = view.mode;
+  }
+
+  async #offerHeadset() {
+    this.#controls.offerHeadset((await headsetKind()) !== null);
   }
 
   #channelOpen(label) {
@@ -282,6 +321,15 @@ export class CallScreen {
     toast.hidden = false;
     clearTimeout(this.#toastTimer);
     this.#toastTimer = setTimeout(() => (toast.hidden = true), TOAST_MS);
+  }
+
+  // Say how to look around, once there is something to look around.
+  #hint() {
+    if (this.#hinted) return;
+    this.#hinted = true;
+    const hint = this.#root.querySelector("#hint");
+    hint.classList.add("shown");
+    setTimeout(() => hint.classList.remove("shown"), HINT_MS);
   }
 
   #waiting(text) {

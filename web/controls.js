@@ -16,6 +16,7 @@ const MODES = [
   ["anaglyph", "Anaglyph for red/cyan glasses"],
   ["quilt", "Quilt for a light-field display"],
 ];
+const HEADSET = ["headset", "In my headset (WebXR)"]; // nothing that the service knows of: the page shows it
 const BACKDROPS = [
   ["room", "My room"],
   ["blur", "My room, blurred"],
@@ -30,6 +31,7 @@ export class Controls {
   #parameters = {};
   #pending = {};
   #timer = null;
+  #modes = MODES;
 
   // `configure` takes {speech?, view?, appearance?}.
   constructor(root, configure) {
@@ -39,6 +41,7 @@ export class Controls {
     ui.enabled.onchange = () => this.#change("speech", { enabled: ui.enabled.checked });
     fillSelect(ui.source, [["auto", "Detect the language"], ...LANGUAGES], "auto");
     ui.source.onchange = () => this.#change("speech", { source: ui.source.value });
+    ui.voice.onchange = () => this.#change("speech", { voice: ui.voice.value });
     ui.glossary.onchange = () => this.#change("speech", { glossary: terms(ui.glossary.value) });
     ui.policy.onchange = () => {
       this.#makeSliders(ui.policy.value, {});
@@ -61,14 +64,29 @@ export class Controls {
     fillSelect(ui.mode, MODES, MODES[0][0]);
     ui.mode.onchange = () => {
       this.#drawOwn();
-      this.#change("view", { mode: ui.mode.value });
+      if (ui.mode.value !== HEADSET[0]) this.#change("view", { mode: ui.mode.value });
     };
     ui.rung.onchange = () => this.#change("view", { rung: ui.rung.value });
   }
 
+  // Offer the headset as a mode, or no longer.
+  offerHeadset(there) {
+    const { mode } = this.#ui;
+    this.#modes = there ? [...MODES, HEADSET] : MODES;
+    this.showMode(mode.value === HEADSET[0] && !there ? MODES[0][0] : mode.value);
+  }
+
+  showMode(mode) {
+    const named = this.#modes.some(([known]) => known === mode);
+    fillSelect(this.#ui.mode, named ? this.#modes : [...this.#modes, [mode, mode]], mode);
+    this.#drawOwn();
+  }
+
   // Take the tables of a `joined` and show the settings in force.
-  fill({ policies, rungs, settings, backdrops }) {
+  fill({ policies, rungs, settings, backdrops, voices = [] }) {
     const ui = this.#ui;
+    fillSelect(ui.voice, [["auto", "The one nearest to mine"], ...voices.map((v) => [v, voiceName(v)])], "auto");
+    ui.voice.closest("label").hidden = !voices.length;
     this.#policies = policies;
     fillSelect(ui.policy, policies.map((p) => [p.name, p.name]), policies[0]?.name ?? "");
     ui.enabled.disabled = ui.source.disabled = ui.glossary.disabled = ui.policy.disabled = !policies.length;
@@ -87,6 +105,7 @@ export class Controls {
     const busy = this.#timer !== null; // a slider under the finger is newer than what the service says
     if (speech.enabled != null) ui.enabled.checked = speech.enabled;
     if (speech.source != null) ui.source.value = speech.source;
+    if (speech.voice != null) ui.voice.value = speech.voice;
     if (speech.glossary && ui.glossary !== document.activeElement) ui.glossary.value = speech.glossary.join(", ");
     if (speech.policy != null) ui.policy.value = speech.policy;
     if (!busy) this.#makeSliders(ui.policy.value, speech.parameters ?? this.#parameters);
@@ -101,11 +120,7 @@ export class Controls {
       this.#drawColour();
     }
     if ("rung" in view) ui.rung.value = view.rung ?? "";
-    if (view.mode) {
-      const named = MODES.some(([mode]) => mode === view.mode);
-      fillSelect(ui.mode, named ? MODES : [...MODES, [view.mode, view.mode]], view.mode);
-      this.#drawOwn();
-    }
+    if (view.mode && ui.mode.value !== HEADSET[0]) this.showMode(view.mode);
     if (view.width && view.height) {
       const size = `${view.width}×${view.height}`;
       fillSelect(ui.size, [...new Set([size, ...SIZES])].map((s) => [s, s]), size);
@@ -121,6 +136,7 @@ export class Controls {
 
   #drawOwn() {
     this.#ui.own.hidden = this.#ui.mode.value !== "cutout";
+    this.#ui.headset.hidden = this.#ui.mode.value !== HEADSET[0];
   }
 
   #sayBudget() {
@@ -190,4 +206,10 @@ function terms(text) {
 // "passes that must agree" -> "Passes that must agree."
 function sentence(text = "") {
   return text && `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+}
+
+// Kokoro's voices are called like af_bella: American, female.
+export function voiceName(voice) {
+  const [, kind, name] = /^a([fm])_(\w+)$/.exec(voice) ?? [null, "m", voice];
+  return `${name[0].toUpperCase()}${name.slice(1)} (${kind === "f" ? "woman" : "man"})`;
 }

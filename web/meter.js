@@ -30,7 +30,7 @@ export class Meter {
   #cells;
   #root;
 
-  // `root` holds an element with data-figure for each figure.
+  // `root` holds an element with data-figure for each figure, and one that asks why it stutters.
   constructor(root) {
     this.#root = root;
     this.#cells = Object.fromEntries([...root.querySelectorAll("[data-figure]")].map((e) => [e.dataset.figure, e]));
@@ -39,6 +39,7 @@ export class Meter {
 
   clear() {
     this.live = null;
+    this.#asks(false);
     for (const cell of Object.values(this.#cells)) {
       cell.textContent = DASH;
       cell.dataset.grade = "";
@@ -48,6 +49,7 @@ export class Meter {
   draw(live) {
     this.live = live;
     const grades = grade(live);
+    this.#asks(grades.goodput === "poor");
     for (const [name, text] of Object.entries(figures(live))) {
       const cell = this.#cells[name];
       cell.textContent = text;
@@ -57,5 +59,9 @@ export class Meter {
     this.#root.title =
       `Budget ${Math.round(live.budget_ms)} ms from capture to display.` +
       (dropped.length ? ` Left out lately: ${dropped.join(", ")}.` : "");
+  }
+
+  #asks(on) {
+    this.#root.querySelector("[data-call=stutters]").hidden = !on;
   }
 }

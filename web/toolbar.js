@@ -1,6 +1,7 @@
 // The row of buttons under the call, the panels that they and the meter open, and the volume.
 
-import { element, fillSelect } from "./dom.js";
+import { fillSelect } from "./dom.js";
+import { save } from "./save.js";
 import { FORMATS, transcriptFile } from "./transcript.js";
 import { deviceProblem, explain } from "./words.js";
 
@@ -114,11 +115,8 @@ export class Toolbar {
 
   #save(format) {
     const [suffix, , type] = FORMATS.find(([name]) => name === format);
-    const link = element("a", {
-      href: URL.createObjectURL(new Blob([transcriptFile(this.#actions.commits(), format)], { type })),
-      download: `transcript.${suffix}`,
-    });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    const name = `transcript.${suffix}`;
+    save(new Blob([transcriptFile(this.#actions.commits(), format)], { type }), name);
+    this.#actions.notice("saved", `Saved as ${name}, where your browser keeps downloads.`);
   }
 }

@@ -37,6 +37,7 @@ export class ViewpointControl {
   #between = null; // from one eye to the other, half-heights of the window, while eyes are followed
   #touches = new Map();
   #listening = new AbortController();
+  #pace = window; // whose display frames are the beat
 
   // `send` takes a viewpoint message and says whether it left.
   constructor(stage, send) {
@@ -54,6 +55,20 @@ export class ViewpointControl {
 
   get eye() {
     return eyeOf(this.#frame, this.#pose);
+  }
+
+  // The eye, or both [left, right] while eyes are followed, as they are sent: world metres.
+  get eyes() {
+    const { eye } = this;
+    return this.#between ? [-0.5, 0.5].map((side) => moved(this.#frame, eye, this.#between, side)) : [eye];
+  }
+
+  // Follow the display frames of `pace` (a window or an XRSession: the page's own stand still during a session).
+  paceBy(pace) {
+    this.#pace.cancelAnimationFrame(this.#running);
+    this.#running = null;
+    this.#pace = pace;
+    this.#wake();
   }
 
   // `screen` is the window of a `peers` message, or null: then the service has a better idea of where the eye belongs
@@ -88,7 +103,7 @@ export class ViewpointControl {
 
   stop() {
     this.#listening.abort();
-    cancelAnimationFrame(this.#running);
+    this.#pace.cancelAnimationFrame(this.#running);
   }
 
   #aim(goal) {
@@ -107,7 +122,11 @@ export class ViewpointControl {
   #wake() {
     if (this.#running !== null) return;
     this.#lastTick = performance.now();
-    this.#running = requestAnimationFrame((t) => this.#tick(t));
+    this.#next();
+  }
+
+  #next() {
+    this.#running = this.#pace.requestAnimationFrame((t) => this.#tick(t));
   }
 
   #tick(now) {
@@ -125,22 +144,17 @@ export class ViewpointControl {
     }
     let left = true;
     if (now - this.#lastSent >= MIN_INTERVAL_MS - 1) {
-      left = this.#send({ t_us: Math.round(now * 1000), eyes: this.#eyes() });
+      left = this.#send({ t_us: Math.round(now * 1000), eyes: this.eyes });
       if (left) {
         this.#lastSent = now;
         this.sent += 1;
       }
     } else moving = true; // too soon after the last: the newest still has to leave
-    if (moving) this.#running = requestAnimationFrame((t) => this.#tick(t));
-  }
-
-  #eyes() {
-    const { eye } = this;
-    return this.#between ? [-0.5, 0.5].map((side) => moved(this.#frame, eye, this.#between, side)) : [eye];
+    if (moving) this.#next();
   }
 
   #down(event) {
-    if (event.pointerType === "mouse") return;
+    if (event.pointerType === "mouse" || event.target.closest("button, input")) return;
     this.#touches.set(event.pointerId, [event.clientX, event.clientY]);
     this.#stage.setPointerCapture(event.pointerId);
   }

@@ -9,13 +9,11 @@ import { wholeCanvas } from "./gl.js";
 
 const KEPT = 64; // messages whose picture hasn't come yet
 const SILENCE_MS = 1000;
-const FRAGMENT = `#version 300 es
-precision highp float;
-precision highp int;
+// GLSL: what the eye `now` sees at a point of the window, metres right and up from its middle.
+export const WARPED = `
 uniform sampler2D picture;
-uniform vec2 canvas, size, window, wide, range; // pixels; pixels; half-extents in metres; inverse depth: far, near
+uniform vec2 size, wide, range; // pixels; half-extents in metres; inverse depth: far, near
 uniform vec3 then, now; // eyes from the window's centre in metres: right, up, towards the viewer
-out vec4 colour;
 const int STEPS = 24;
 // Where the ray to the window's point p, followed to what has inverse depth q, lay in the picture: 0..1, from the top.
 vec2 place(vec2 p, float q) {
@@ -28,8 +26,7 @@ float depth(vec2 at) {
   texel = clamp(texel, ivec2(0), ivec2(int(size.x) - 1, int(size.y) / 2 - 1));
   return mix(range.x, range.y, texelFetch(picture, texel + ivec2(0, int(size.y)), 0).g);
 }
-void main() {
-  vec2 p = (gl_FragCoord.xy / canvas * 2.0 - 1.0) * window;
+vec4 warped(vec2 p) {
   float pace = (range.y - range.x) / float(STEPS), rounding = (range.y - range.x) / 400.0;
   vec2 at;
   for (int i = 0; i <= STEPS; i++) {
@@ -45,13 +42,38 @@ void main() {
     at = place(p, q);
     break;
   }
-  if (any(lessThan(at, vec2(0))) || any(greaterThan(at, vec2(1)))) {
-    colour = vec4(vec3(24.0 / 255.0), 1.0);
-    return;
-  }
+  if (any(lessThan(at, vec2(0))) || any(greaterThan(at, vec2(1)))) return vec4(vec3(24.0 / 255.0), 1.0);
   float row = clamp(at.y * size.y, 0.5, size.y - 0.5);
-  colour = vec4(texture(picture, vec2(at.x, row / (1.5 * size.y))).rgb, 1.0);
+  return vec4(texture(picture, vec2(at.x, row / (1.5 * size.y))).rgb, 1.0);
 }`;
+const FRAGMENT = `#version 300 es
+precision highp float;
+precision highp int;
+${WARPED}
+uniform vec2 canvas, window; // pixels; half-extents in metres
+out vec4 colour;
+void main() {
+  colour = warped((gl_FragCoord.xy / canvas * 2.0 - 1.0) * window);
+}`;
+export const WARPED_NAMES = ["size", "wide", "range", "then", "now"];
+
+// The half-extents in metres of what is shown of the picture of `message` through `window` (null: all of it). A picture
+// that passed through fills the window and has no margin: never more than there is.
+export function shownHalf(message, window) {
+  const wide = screenAxes(message.screen).half;
+  const shown = window ? screenAxes(window).half : wide;
+  return [Math.min(shown[0], wide[0]), Math.min(shown[1], wide[1])];
+}
+
+// Tell the program in use of the picture of `message`, and that `eye` looks at it; `places` are those of WARPED_NAMES.
+export function tellWarp(gl, places, message, eye) {
+  const wide = screenAxes(message.screen);
+  gl.uniform2f(places.size, message.width, message.height);
+  gl.uniform2f(places.wide, ...wide.half);
+  gl.uniform2f(places.range, message.inverse_far, message.inverse_near);
+  gl.uniform3f(places.then, ...wide.from(message.eye));
+  gl.uniform3f(places.now, ...wide.from(eye));
+}
 
 // Draws packed pictures into a canvas. Throws where there is no WebGL 2.
 export class Warp {
@@ -63,7 +85,7 @@ export class Warp {
   }
 
   constructor(canvas) {
-    const names = ["canvas", "size", "window", "wide", "range", "then", "now"];
+    const names = ["canvas", "window", ...WARPED_NAMES];
     ({ gl: this.#gl, places: this.#places } = wholeCanvas(canvas, FRAGMENT, names, { alpha: false }));
   }
 
@@ -77,21 +99,14 @@ export class Warp {
   draw(message, eye, window) {
     const gl = this.#gl;
     const places = this.#places;
-    const wide = screenAxes(message.screen);
-    const shown = window ? screenAxes(window) : wide;
-    // A picture that passed through fills the window and has no margin: never show more than there is.
-    const half = [Math.min(shown.half[0], wide.half[0]), Math.min(shown.half[1], wide.half[1])];
-    const size = [message.width, message.height];
-    const [w, h] = size.map((pixels, i) => Math.round((pixels * half[i]) / wide.half[i]));
+    const half = shownHalf(message, window);
+    const wide = screenAxes(message.screen).half;
+    const [w, h] = [message.width, message.height].map((pixels, i) => Math.round((pixels * half[i]) / wide[i]));
     if (gl.canvas.width !== w || gl.canvas.height !== h) Object.assign(gl.canvas, { width: w, height: h });
     gl.viewport(0, 0, w, h);
     gl.uniform2f(places.canvas, w, h);
-    gl.uniform2f(places.size, ...size);
     gl.uniform2f(places.window, ...half);
-    gl.uniform2f(places.wide, ...wide.half);
-    gl.uniform2f(places.range, message.inverse_far, message.inverse_near);
-    gl.uniform3f(places.then, ...wide.from(message.eye));
-    gl.uniform3f(places.now, ...wide.from(eye));
+    tellWarp(gl, places, message, eye);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 }
@@ -99,6 +114,8 @@ export class Warp {
 // Shows the pictures of `video` that are packed in `canvas` over it, and hides that when others come.
 export class WarpedView {
   drawn = 0;
+  dated = false; // the browser says which picture it shows
+  ontake = () => {}; // told of every picture as the video shows it: its packed message, or null
   #video;
   #canvas;
   #look;
@@ -140,7 +157,9 @@ export class WarpedView {
   }
 
   #take(now, rtp) {
-    const message = this.#messages.get(rtp >>> 0);
+    this.dated = rtp !== undefined;
+    const message = this.#messages.get(rtp >>> 0) ?? null;
+    this.ontake(message);
     if (!message) {
       // Messages may be lost: the picture before stands, unless this one is clearly of another mode.
       const last = this.#current;

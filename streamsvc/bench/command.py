@@ -114,6 +114,16 @@ def _page(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _eyes(arguments: argparse.Namespace) -> int:
+    """Measure how the page finds and follows its viewer's eyes."""
+    from streamsvc.bench.eyes import EyesBench, run_eyes
+
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    options = EyesBench(arguments.out, arguments.people, arguments.seconds)
+    write_json(arguments.json, asyncio.run(run_eyes(options, lambda line: print(line, flush=True))))
+    return 0
+
+
 def _joins(arguments: argparse.Namespace) -> int:
     """Let people come and go, and look what they leave behind; exit status 1 when that is something."""
     from streamsvc.bench.joins import JoinsBench, run_joins
@@ -192,6 +202,7 @@ def _speech(arguments: argparse.Namespace) -> int:
         tuple(filter(None, arguments.kinds.split(","))),
         arguments.limit,
         arguments.model,
+        settings=tuple(arguments.setting or ()),
     )
     figures = run_speech(options, lambda line: print(line, flush=True), progress("second"))
     write_json(arguments.json, figures)
@@ -293,6 +304,14 @@ def _add_page_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", type=Path, default=Path("out/bench-page"), help="figures (%(default)s)")
 
 
+def _add_eyes_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--people", type=count, default=4, metavar="N", help="faces that are filmed (%(default)s)")
+    p.add_argument(
+        "--seconds", type=within(10, 600), default=30.0, metavar="S", help="of each movement in a call (%(default)g)"
+    )
+    p.add_argument("--out", type=Path, default=Path("out/bench-eyes"), help="figures (%(default)s)")
+
+
 def _add_joins_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--minutes", type=within(0.1, 600), default=30.0, metavar="MIN", help="of coming and going (%(default)g)"
@@ -352,6 +371,9 @@ def _add_view_flags(p: argparse.ArgumentParser) -> None:
 
 def _add_speech_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--policies", metavar="NAME,...", help="only these, and offline (all)")
+    p.add_argument(
+        "--setting", action="append", metavar="TEXT", help='only this one, like "agreement n=2 beam=3"; repeatable'
+    )
     p.add_argument("--languages", default="es,fr", metavar="XX,...", help="spoken (%(default)s)")
     p.add_argument(
         "--kinds", default="prompts,streams", metavar="KIND,...", help="prompts alone, or joined (%(default)s)"
@@ -374,6 +396,11 @@ BENCHES: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]
     "network": ("video over networks that lose and delay: our edge beside stock aiortc", _network, _add_network_flags),
     "cameras": ("several cameras from one page of Chromium: size and rate", _cameras, _add_cameras_flags),
     "page": ("the page in Chromium: work a picture, memory over a long call", _page, _add_page_flags),
+    "eyes": (
+        "the page's eye tracker: found, how exactly, how fast; how late the picture follows",
+        _eyes,
+        _add_eyes_flags,
+    ),
     "edge": ("video over WebRTC: our edge's latency against stock aiortc's", _edge, _add_edge_flags),
     "services": ("our service beside public ones, with a slow stage in each", _services, _add_services_flags),
     "budget": (

@@ -3,7 +3,7 @@ second, under a budget of 400 ms."""
 
 from __future__ import annotations
 
-from streamsvc.signalling import messages as m
+from streamsvc.signalling import channels
 
 MS = 1_000_000
 PERIOD_NS = 50 * MS
@@ -14,19 +14,19 @@ LATE, SUPERSEDED, THINNED = 7, 3, 9
 GOODPUT = 0.7
 
 
-def frames(now_ns: int) -> list[m.FrameTrace]:
+def frames(now_ns: int) -> list[channels.FrameTrace]:
     """Return the ten that were captured in the half second before the last."""
     first = now_ns - 1_000 * MS
     return [_frame(i, first + i * PERIOD_NS) for i in range(10)]
 
 
-def _frame(i: int, capture_ns: int) -> m.FrameTrace:
+def _frame(i: int, capture_ns: int) -> channels.FrameTrace:
     latency_ms = LATE_MS if i == LATE else SHOWN_MS
     dropped = {SUPERSEDED: "superseded", THINNED: "thinned"}.get(i)
     spans = [("receive", 0, 20)]
     if not dropped:
         spans += [("convert", 30, 40), ("disparity", 40, 80), ("blend", 80, latency_ms - 20)]
-    return m.FrameTrace(
+    return channels.FrameTrace(
         capture_ns=capture_ns,
         displayed_ns=None if dropped else capture_ns + latency_ms * MS,
         deadline_ns=capture_ns + BUDGET_NS,
@@ -41,10 +41,10 @@ def _frame(i: int, capture_ns: int) -> m.FrameTrace:
     )
 
 
-def passed(now_ns: int) -> m.PassTrace:
+def passed(now_ns: int) -> channels.PassTrace:
     """Return a pass that committed two words just now."""
     capture = now_ns - LAG_MS * MS
-    return m.PassTrace(
+    return channels.PassTrace(
         capture_ns=capture,
         displayed_ns=now_ns,
         deadline_ns=capture + 5_000 * MS,

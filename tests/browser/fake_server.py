@@ -32,6 +32,7 @@ from streamsvc.budget import MonotonicClock
 from streamsvc.config import Limits, Settings
 from streamsvc.session.consent import Consent
 from streamsvc.session.settings import CallSettings, changed
+from streamsvc.signalling import channels
 from streamsvc.signalling import messages as m
 from streamsvc.signalling.admission import Admission
 from streamsvc.signalling.auth import TokenBook
@@ -43,20 +44,26 @@ from . import fake_frames
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 SCREEN = {"centre": [0.0, 0.0, 1.2], "right": [0.5, 0.0, 0.0], "up": [0.0, -0.375, 0.0]}
+FLAT = "flat-"
+"""How rooms begin in which nobody has a rig, and so no window."""
+
 POLICIES = describe()
 RUNGS = [{"name": "full", "quality": 31.5}, {"name": "half", "quality": 28.25}]
+VOICES = ["joe", "af_bella"]
 STORY = ["Good morning,", "I am glad to see you.", "We can begin", "whenever you like."]
 CORRECTED = "I am happy to see you. We can begin"
 """What a second pass makes of the two pieces in the middle."""
 
 
 class View(MediaStreamTrack):
-    """The first camera, mirrored in colour, under a bar that moves; a plain pattern while no camera sends."""
+    """The first camera, mirrored in colour, under a bar that moves; a plain pattern while no camera sends; in stereo
+    the left eye sees it all in red, the right in blue."""
 
     kind = "video"
 
-    def __init__(self, camera: MediaStreamTrack | None) -> None:
+    def __init__(self, camera: MediaStreamTrack | None, guest: Guest) -> None:
         super().__init__()
+        self._guest = guest
         self._latest = np.zeros((240, 320, 3), np.uint8)
         self._count = 0
         self._start = time.monotonic()
@@ -77,6 +84,8 @@ class View(MediaStreamTrack):
             picture[:] = np.linspace(20, 120, width, dtype=np.uint8)[None, :, None]
         x = (self._count * 7) % (width - 16)
         picture[height // 4 : height // 2, x : x + 16] = (240, 200, 40)
+        if self._guest.settings.mode == "stereo":
+            picture = np.concatenate([picture // 2 + np.uint8(c) for c in ((120, 0, 0), (0, 0, 120))], axis=1)
         frame = VideoFrame.from_ndarray(picture, format="rgb24")
         frame.pts, frame.time_base = self._count * 4500, fractions.Fraction(1, 90_000)
         return frame
@@ -125,13 +134,13 @@ class Guest:
             height=240,
             budget_ms=400,
         )
-        self.settings = changed(defaults, join.speech, join.view, join.appearance, POLICIES, RUNGS, True)
+        self.settings = changed(defaults, join.speech, join.view, join.appearance, POLICIES, RUNGS, VOICES, True)
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.tasks: list[asyncio.Task[None]] = []
         self.pictures = 0
         self.cameras = 0
         self.sinks = MediaBlackhole()
-        self.follows = m.Follow(frames=False)
+        self.follows = channels.Follow(frames=False)
 
     async def answer(self, offer: m.Offer) -> m.Answer:
         """Negotiate: cameras in, one view and one voice out."""
@@ -145,7 +154,7 @@ class Guest:
             if t.mid in mids:
                 t.direction = "recvonly"
             elif t.kind == "video":
-                t.sender.replaceTrack(View(cameras[0].receiver.track if cameras else None))
+                t.sender.replaceTrack(View(cameras[0].receiver.track if cameras else None, self))
                 t.direction = "sendonly"
             else:
                 t.sender.replaceTrack(Voice())
@@ -172,21 +181,21 @@ class Guest:
             channel.on("message", on_message)
 
         if channel.label == "viewpoint":
-            take(m.decode_viewpoint)
+            take(channels.decode_viewpoint)
         elif channel.label == "ledger":
-            take(m.decode_ledger_up, lambda message: self.on_ledger(channel, message))
+            take(channels.decode_ledger_up, lambda message: self.on_ledger(channel, message))
             self.tasks.append(asyncio.ensure_future(self.live(channel)))
         elif channel.label == "captions":
             self.tasks.append(asyncio.ensure_future(self.tell(channel)))
 
-    def on_ledger(self, channel, message: m.LedgerUp) -> None:
+    def on_ledger(self, channel, message: channels.LedgerUp) -> None:
         """Answer pings, count pictures, note who follows."""
-        if isinstance(message, m.Ping):
-            channel.send(m.encode(m.Pong(sent_ns=message.sent_ns, server_ns=time.monotonic_ns())))
-        elif isinstance(message, m.Shown):
+        if isinstance(message, channels.Ping):
+            channel.send(m.encode(channels.Pong(sent_ns=message.sent_ns, server_ns=time.monotonic_ns())))
+        elif isinstance(message, channels.Shown):
             now = time.monotonic_ns()
             self.pictures += sum(abs(now - shown_ns) < 5_000_000_000 for _, shown_ns in message.frames)
-        elif isinstance(message, m.Follow):
+        elif isinstance(message, channels.Follow):
             self.follows = message
 
     async def live(self, channel) -> None:
@@ -198,7 +207,7 @@ class Guest:
             fps, before = (self.pictures - before) * 2.0, self.pictures
             channel.send(
                 m.encode(
-                    m.Live(
+                    channels.Live(
                         latency_ms=182.0,
                         goodput=0.93,
                         fps=fps,
@@ -211,32 +220,32 @@ class Guest:
                 )
             )
             now = time.monotonic_ns()
-            for told in m.in_messages(fake_frames.frames(now)) if self.follows.frames else []:
+            for told in channels.in_messages(fake_frames.frames(now)) if self.follows.frames else []:
                 channel.send(m.encode(told))
-            for said in m.passes_in_messages([fake_frames.passed(now)]) if self.follows.speech else []:
+            for said in channels.passes_in_messages([fake_frames.passed(now)]) if self.follows.speech else []:
                 channel.send(m.encode(said))
 
     async def tell(self, channel) -> None:
         """Tell the story: each piece tentative first, then committed; the last tentative text stays."""
         end = 0.0
         for i, text in enumerate(STORY):
-            channel.send(m.encode(m.Tentative(speaker=self.name, text=text.lower())))
+            channel.send(m.encode(channels.Tentative(speaker=self.name, text=text.lower())))
             await asyncio.sleep(0.3)
             start, end = end, end + 900.0
             channel.send(
                 m.encode(
-                    m.Caption(
+                    channels.Caption(
                         id=i, speaker=self.name, text=text, source_start_ms=start, source_end_ms=end, wall_ms=end + 1500
                     )
                 )
             )
-        channel.send(m.encode(m.Revision(speaker=self.name, ids=[1, 2], text=CORRECTED)))
-        channel.send(m.encode(m.Tentative(speaker=self.name, text="and we have the whole afternoon")))
+        channel.send(m.encode(channels.Revision(speaker=self.name, ids=[1, 2], text=CORRECTED)))
+        channel.send(m.encode(channels.Tentative(speaker=self.name, text="and we have the whole afternoon")))
 
     def configure(self, message: m.Configure) -> m.Configured:
         """Take settings as the service does, and refuse what it refuses."""
         changes = message.speech, message.view, message.appearance
-        self.settings = changed(self.settings, *changes, POLICIES, RUNGS, True)
+        self.settings = changed(self.settings, *changes, POLICIES, RUNGS, VOICES, True)
         return m.Configured(settings=self.describe())
 
     def describe(self) -> dict[str, dict[str, object]]:
@@ -244,7 +253,7 @@ class Guest:
         s = self.settings
         speech = {"enabled": s.speech, "policy": s.policy, "parameters": s.parameters, "source": s.source}
         return {
-            "speech": {**speech, "target": s.target, "glossary": s.glossary},
+            "speech": {**speech, "target": s.target, "glossary": s.glossary, "voice": s.voice},
             "view": {
                 "width": s.width,
                 "height": s.height,
@@ -332,6 +341,7 @@ class Fake:
             ice_servers=[],
             policies=POLICIES,
             rungs=RUNGS,
+            voices=VOICES,
             backdrops=True,
             records=True,
             settings=guest.describe(),
@@ -359,10 +369,11 @@ class Fake:
 
     async def announce(self, room: str) -> None:
         """Tell everybody in the room who is there."""
+        screen = None if room.startswith(FLAT) else SCREEN
         for guest in self.rooms.get(room, []):
             others = [g.name for g in self.rooms[room] if g is not guest]
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-                await guest.socket.send_text(m.encode(m.Peers(peers=others, screen=SCREEN)))
+                await guest.socket.send_text(m.encode(m.Peers(peers=others, screen=screen)))
 
 
 async def healthz(request: Request) -> Response:

@@ -128,3 +128,27 @@ def test_captures_are_json_lines(run):
         "v": 1, "kind": "network", "session": "s", "at_ns": 5_000_000, "period_ns": 1_000_000_000, "rtt_ns": None,
         "in_bps": 1.5, "out_bps": 2, "in_lost": None, "out_lost": 0,
     }  # fmt: skip
+
+
+def missed(reason: str | None, number: int) -> list[dict]:
+    return [{"outcome": "shown" if reason is None else "dropped", "reason": reason}] * number
+
+
+@pytest.mark.parametrize(
+    ("frames", "network", "words"),
+    [
+        (missed(None, 99) + missed("thinned", 1), {}, "All is well: 99 % of the pictures were shown in time."),
+        (missed(None, 60) + missed("thinned", 40), {}, "40 % .* no time for more. Choose a smaller picture size"),
+        (missed(None, 60) + missed("unreported", 40), {"outLost": 0.05}, "your network loses .* cable"),
+        (missed(None, 60) + missed("unreported", 40), {"rtt": 20}, "this device did not show them"),
+        (missed(None, 60) + missed("worker-down", 40), {}, "something on the service’s side failed"),
+        (missed(None, 60) + missed("a-new-reason", 40), {}, "something on the service’s side failed"),
+    ],
+)
+def test_why_it_stutters_is_one_line_with_what_to_do(run, frames, network, words):
+    found = run("why", "return m.whySays(argument);", {"frames": frames, "network": [network]})
+    assert re.search(words, found), found
+
+
+def test_nothing_is_said_of_no_pictures(run):
+    assert run("why", "return m.whySays({ frames: [], network: [] });") == ""

@@ -79,6 +79,7 @@ def test_the_transcript_is_saved_in_the_format_that_was_chosen(caller):
         with page.expect_download() as download:
             page.click("[data-call=save]")
         assert download.value.suggested_filename == f"transcript.{format}"
+        assert f"Saved as transcript.{format}" in page.locator("#toast").inner_text()
     captions = json.loads(download.value.path().read_text("utf-8"))["captions"]
     shown = page.locator("#transcript").inner_text().split()
     assert " ".join(c["text"] for c in captions).split() == shown[1:]
@@ -134,6 +135,18 @@ def test_a_touched_setting_alone_is_sent(visit, service):
     changes = v.page.evaluate("window.__said.filter((m) => m.type === 'configure')")
     assert all(set(change) == {"type", "v", "speech"} for change in changes), "only what was touched is sent"
     assert changes[0]["speech"]["policy"] == "consensus"
+
+
+def test_the_voice_that_speaks_for_me_is_mine_to_choose(caller):
+    page = caller.page
+    page.click("[data-call=settings]")
+    names = page.locator("[data-set=voice] option").all_inner_texts()
+    assert names == ["The one nearest to mine", "Joe (man)", "Bella (woman)"]
+    page.select_option("[data-set=voice]", "af_bella")
+    caller.until("window.__said.some((m) => m.speech?.voice === 'af_bella')")
+    taken = "window.__heard.filter((m) => m.type === 'configured').at(-1)?.settings.speech?.voice"
+    caller.until(f"{taken} === 'af_bella'")
+    assert page.locator("[data-set=voice]").input_value() == "af_bella"
 
 
 def test_what_is_behind_me_reaches_the_service(caller):
@@ -242,6 +255,14 @@ def test_the_meter_is_coloured_against_the_budget(caller):
     assert figures["goodput"].get_attribute("data-grade") == "fair"
     assert figures["rung"].inner_text() == "full"
     assert figures["lag"].inner_text() == "2.3 s"
+    assert caller.page.locator("[data-call=stutters]").is_hidden()
+    poor = {**caller.page.evaluate("window.streamsvc.stats.live"), "goodput": 0.6}
+    asks = """async (live) => {
+      const { Meter } = await import("/meter.js");
+      new Meter(document.getElementById("meter")).draw(live);
+      return !document.querySelector("[data-call=stutters]").hidden;
+    }"""
+    assert caller.page.evaluate(asks, poor), "what stutters may be asked about"
 
 
 def test_mute_silences_and_stop_switches_the_cameras_off_and_on(caller):
@@ -269,3 +290,8 @@ def test_two_people_are_told_of_each_other(visit, service):
     ben.page.click("[data-call=leave]")
     ana.until("document.querySelector('.where').innerText.includes('waiting for someone')")
     assert "You are the only one here" in ana.page.locator("#stage").inner_text()
+    ana.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    assert ana.page.locator("#invite input").input_value() == f"{service.url}/room/pair"
+    assert "this computer only" in ana.page.locator("#invite").inner_text()
+    ana.page.click("#invite button")
+    ana.until("document.querySelector('#invite button').textContent === 'Copied'")

@@ -2,56 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
-from streamsvc.frames import Camera
-from streamsvc.scene import open_scene
-from streamsvc.scene.body import Body
-from streamsvc.scene.paint import EYE
+from streamsvc.bench.eyes import TRACK, FaceFilm, film_face, judged
 
 from .conftest import Service, Visitor, open_visit
-
-W, H, DEGREES, FPS = 640, 480, 65.0, 15.0
-FOCAL = W / 2 / np.tan(np.radians(DEGREES / 2))
-FRAMES = 30
-AWAY = 0.6
-MEASURE = """async (film) => {
-  const { EyeTracker } = await import("/eyetracker.js");
-  const tracker = new EyeTracker(65);
-  const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 480 });
-  const context = canvas.getContext("2d");
-  const track = canvas.captureStream(0).getVideoTracks()[0];
-  const decode = async (text) =>
-    createImageBitmap(new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], { type: "image/jpeg" }));
-  const pictures = await Promise.all(film.map(decode));
-  let tell = null, redraw = null;
-  tracker.addEventListener("eyes", ({ detail }) => tell?.(detail));
-  tracker.addEventListener("failed", ({ detail }) => tell?.({ failed: detail.message }));
-  const shown = async (picture) => {
-    context.drawImage(picture, 0, 0);
-    const answer = new Promise((resolve) => (tell = resolve));
-    // a frame that comes while the worker starts is not taken: it is shown again
-    const again = setInterval(() => { context.drawImage(picture, 0, 0); track.requestFrame(); }, 100);
-    track.requestFrame();
-    const detail = await answer;
-    clearInterval(again);
-    return detail;
-  };
-  tracker.start(track);
-  await shown(pictures[0]);
-  const out = [];
-  for (const picture of pictures) out.push(await shown(picture));
-  tracker.stop();
-  return out;
-}"""
 
 CAMERA = """
 (() => {
@@ -74,44 +34,6 @@ CAMERA = """
 """
 
 
-@dataclass(frozen=True)
-class Film:
-    """JPEG pictures of a webcam, and where in its frame the eyes [right, left] were: (n, 2, 3) metres, x right, y down,
-    z away."""
-
-    pictures: list[str]
-    eyes: np.ndarray
-
-
-def eyes_of(body: Body, t: float) -> np.ndarray:
-    """Return the middles of the irises [right, left] at `t`, (2, 3) world metres."""
-    on = np.unique(body.mesh.faces[body.mesh.part == EYE])
-    rest, now = body.mesh.vertices[on], body.shape(t).vertices[on]
-    middles = []
-    for side in (rest[:, 0] < 0, rest[:, 0] > 0):
-        ball = (rest[side].min(0) + rest[side].max(0)) / 2
-        offset = rest[side] - ball
-        front = np.arctan2(np.hypot(offset[:, 0], offset[:, 1]), -offset[:, 2]) < 0.45
-        middles.append(now[side][front].mean(0))
-    return np.array(middles)
-
-
-def film_face(identity: int) -> Film:
-    """Film a person who sways 10 cm sideways and 10 cm to and fro, 0.6 m before a webcam."""
-    scene, body = open_scene(f"body:identity={identity},seed={identity}"), Body(identity, identity)
-    K = np.array([[FOCAL, 0, (W - 1) / 2], [0, FOCAL, (H - 1) / 2], [0, 0, 1]])
-    pictures, eyes = [], []
-    for k in range(FRAMES):
-        t, turn = k / FPS, 2 * np.pi * k / FRAMES
-        # it is the camera that moves: the face is where the scene puts it
-        centre = np.array([-0.05 * np.sin(turn), 0.0, 0.73 - AWAY - 0.05 * np.cos(turn)])
-        rgb = scene.render(Camera("webcam", W, H, K, np.zeros(5), np.eye(3), -centre), t).rgb
-        jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
-        pictures.append(base64.b64encode(jpeg.tobytes()).decode())
-        eyes.append(eyes_of(body, t) - centre)
-    return Film(pictures, np.array(eyes))
-
-
 @pytest.fixture
 def page(chromium: Browser, service: Service) -> Iterator[Visitor]:
     visitor = open_visit(chromium)
@@ -122,26 +44,19 @@ def page(chromium: Browser, service: Service) -> Iterator[Visitor]:
 
 
 @pytest.fixture(scope="module")
-def film() -> Film:
+def film() -> FaceFilm:
     return film_face(0)
 
 
-def test_the_eyes_of_a_face_that_sways_are_found_where_they_are(page: Visitor, film: Film) -> None:
-    found = page.page.evaluate(MEASURE, film.pictures)
-    assert not any("failed" in f for f in found), found
-    seen = [k for k, f in enumerate(found) if f["eyes"]]
-    assert len(seen) >= 0.95 * FRAMES
-    errors = 1e3 * np.abs((np.array([found[k]["eyes"] for k in seen]) - film.eyes[seen]).mean(1))
-    took = np.percentile([f["ms"] for f in found], 50)
-    print(
-        f"eyes found in {len(seen)} of {FRAMES} pictures, {took:.0f} ms each; largest error sideways "
-        f"{errors[:, 0].max():.1f} mm, up {errors[:, 1].max():.1f}, in depth {errors[:, 2].max():.1f}"
-    )
-    assert errors[:, :2].max() <= 10
-    assert errors[:, 2].max() <= 50
+def test_the_eyes_of_a_face_that_sways_are_found_where_they_are(page: Visitor, film: FaceFilm) -> None:
+    seen = judged(0, page.page.evaluate(TRACK, [film.pictures, None]), film)
+    print(seen)
+    assert seen.found >= 0.95
+    assert max(seen.largest_mm[:2]) <= 10
+    assert seen.largest_mm[2] <= 50
 
 
-def call_with(chromium: Browser, service: Service, film: Film, *, viewer: bool = False) -> Visitor:
+def call_with(chromium: Browser, service: Service, film: FaceFilm, *, viewer: bool = False) -> Visitor:
     """Join a call whose cameras see the film."""
     visitor = open_visit(chromium)
     visitor.context.add_init_script(CAMERA.replace("__FILM__", json.dumps(film.pictures)))
@@ -151,7 +66,7 @@ def call_with(chromium: Browser, service: Service, film: Film, *, viewer: bool =
 
 
 def test_the_shown_picture_follows_the_head_until_the_button_is_pressed_again(
-    chromium: Browser, service: Service, film: Film
+    chromium: Browser, service: Service, film: FaceFilm
 ) -> None:
     v = call_with(chromium, service, film)
     button = v.page.locator("[data-call=follow]")
@@ -180,7 +95,7 @@ def test_the_shown_picture_follows_the_head_until_the_button_is_pressed_again(
 
 
 def test_a_viewers_camera_is_on_for_this_only_and_goes_off_with_it(
-    chromium: Browser, service: Service, film: Film
+    chromium: Browser, service: Service, film: FaceFilm
 ) -> None:
     v = call_with(chromium, service, film, viewer=True)
     v.page.click("[data-call=follow]")

@@ -14,6 +14,8 @@ from streamsvc.peer.sources import open_microphone
 from streamsvc.probe import ProbeOptions, run_probe
 from streamsvc.probe.chromium import ChromiumCall, chromium_call, film_body, write_wav
 
+from .headset import DOUBLE, DRAWING, eyes_of, wear
+
 SECONDS = 20
 VIEW = """() => {
   const view = document.getElementById('view'), c = document.createElement('canvas');
@@ -93,6 +95,43 @@ async def test_a_packed_view_is_warped_in_the_page_until_another_mode_is_chosen(
     assert seen["size"] == [320, 240] and not seen["errors"]
     stage = cv2.imread(str(tmp_path / "packed.png"))[100:600, 200:800]
     assert stage.std() > 20
+
+
+def visit_worn(url: str, folder: Path) -> dict:
+    film = film_body(2, (320, 240), 10.0, seconds=1.0)
+    rig = folder / "rig.json"
+    rig.write_text(json.dumps(film.rig.to_json()))
+    mic = write_wav(folder / "mic.wav", np.zeros(48_000, np.float32))
+    with chromium_call(film, mic, *DRAWING, scripts=[DOUBLE]) as call:
+        call.join(url, "worn", rig, 2, "es")
+        call.page.click("[data-call=settings]")
+        call.page.select_option("[data-set=mode]", "headset")
+        call.page.click("#enter-headset")
+        call.until("window.streamsvc.stats.videoSize[1] === 408")
+        pictures = []
+        for x in (-0.12, 0.12):
+            wear(call.page, (x, 0.0, 0.0), 0)
+            drawn = call.stats()["headset"]["drawn"]
+            call.until(f"window.streamsvc.stats.headset.drawn > {drawn + 30}")
+            pictures.append(np.concatenate(eyes_of(call.page), axis=1))
+        call.page.screenshot(path=str(folder / "worn.png"))
+        call.page.evaluate("window.__headset.sessions.at(-1).end()")
+        call.until("window.streamsvc.stats.videoSize[1] === 240")
+        return {"pictures": pictures, "errors": call.errors}
+
+
+async def test_the_real_service_shows_a_person_to_both_eyes(tmp_path: Path) -> None:
+    async with running_service(tmp_path, "--no-speech", view=(320, 240)) as (url, _):
+        found = await asyncio.to_thread(visit_worn, url, tmp_path)
+    assert not found["errors"]
+    sheet = np.concatenate(found["pictures"]).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "eyes.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    for picture in found["pictures"]:
+        left, right = picture[:, :320], picture[:, 320:]
+        shown = (left.max(2) > 0) & (right.max(2) > 0)
+        assert shown.mean() > 0.02 and left[shown].std() > 20
+        assert np.abs(left - right)[shown].mean() > 4, "each eye has a view of its own"
+    assert np.abs(found["pictures"][0] - found["pictures"][1]).mean() > 1, "who moves sees another view"
 
 
 async def test_chromium_sees_the_view_from_its_pointers_eye_and_reads_captions(tmp_path: Path) -> None:

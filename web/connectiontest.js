@@ -1,0 +1,60 @@
+// The button "Test the connection" of the join screen, and the line that says what to expect of a call.
+
+import { LinkTest } from "./linktest.js";
+import { linkVerdict } from "./linkverdict.js";
+import { explain, Problem } from "./words.js";
+
+const SAYS = "Your picture goes to the service and back for six seconds…";
+
+export class ConnectionTest {
+  #ui;
+  #media;
+  #wish;
+  #test = null;
+
+  // `ui` is {button, told}; `wish` returns {room, token}: a token may open one room only, which is then where the test is.
+  constructor(ui, media, wish) {
+    this.#ui = ui;
+    this.#media = media;
+    this.#wish = wish;
+    ui.button.onclick = () => (this.#test ? this.stop() : this.#run());
+  }
+
+  stop() {
+    this.#test?.stop();
+  }
+
+  async #run() {
+    const camera = this.#media.cameras()[0]?.track ?? null;
+    const { width, height } = { ...this.#media.size, ...camera?.getSettings() };
+    this.#say("", SAYS);
+    this.#ui.button.textContent = "Stop the test";
+    try {
+      if (typeof RTCPeerConnection === "undefined") throw new Problem("no-webrtc");
+      this.#test = new LinkTest(camera, [width, height]);
+      const { room, token } = this.#wish();
+      const { grade, text } = linkVerdict(
+        await this.#test.run({
+          room: token && room ? room : `test-${crypto.randomUUID().slice(0, 8)}`,
+          name: "Connection test",
+          ...(token && { token }),
+        }),
+      );
+      this.#say(grade, text);
+    } catch (problem) {
+      if (problem === null) this.#say("", "");
+      else if (problem instanceof Problem) {
+        const { title, text } = explain(problem.code, problem.message);
+        this.#say("poor", `${title}. ${text}`);
+      } else throw problem;
+    } finally {
+      this.#test = null;
+      this.#ui.button.textContent = "Test the connection";
+    }
+  }
+
+  #say(grade, text) {
+    this.#ui.told.dataset.grade = grade;
+    this.#ui.told.textContent = text;
+  }
+}
