@@ -2,10 +2,11 @@
 
 import pytest
 
-from streamsvc.budget.admission import CAPACITY, ENOUGH, Offer, admit, floor_load
+from streamsvc.budget.admission import CAPACITY, ENOUGH, Offer, admit, admitting, floor_load
 from streamsvc.budget.policies import DEFAULT_POLICY
 from streamsvc.budget.scenario import RungLoad, Scenario, SessionLoad, SpeechLoad, ViewLoad
 from streamsvc.budget.simulator import simulate
+from streamsvc.budget.slices import run_to_end
 
 RUNGS = (
     RungLoad(name="full", cost_ms=20, quality=1.0),
@@ -60,6 +61,17 @@ def test_whoever_is_admitted_takes_nobody_under_095(running: int, fps: float) ->
     scenario = Scenario(title="after", sessions=(*there, answer.offer.load), seconds=10)
     for s in simulate(scenario, DEFAULT_POLICY, 77).sessions:
         assert min(g for g in (s.view_goodput, s.speech_goodput) if g is not None) >= ENOUGH
+
+
+def test_what_other_programs_leave_of_the_host_bounds_the_room() -> None:
+    there = [session()]
+    assert run_to_end(admitting(there, OFFERS, lanes=2, idle=2.0)).verdict == "admit"
+    crowded = run_to_end(admitting(there, OFFERS, lanes=2, idle=0.15))
+    assert crowded.verdict == "degrade" and crowded.room == pytest.approx(CAPACITY * 0.15)
+    floor = floor_load(session())
+    given_up = run_to_end(admitting(there, OFFERS, lanes=2, idle=0.15, busy=floor + 0.5))
+    assert given_up.verdict == "admit", "who is there does with less above its floor"
+    assert run_to_end(admitting(there, OFFERS, lanes=2, idle=0.0)).verdict == "refuse"
 
 
 def test_the_same_question_gets_the_same_answer() -> None:

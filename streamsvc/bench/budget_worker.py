@@ -107,6 +107,7 @@ class _Session:
 
     voice: Voice | None
     views: list[Due] = field(default_factory=list)
+    newest: int = -1
     said: list[tuple[float, int, float]] = field(default_factory=list)
 
 
@@ -267,9 +268,11 @@ class WorkerPlay:
                 pass
 
     def _shown(self, message: link.ViewOut, now: int) -> None:
-        views = self._sessions[message.stream.partition("/")[0]].views
-        due = views[message.id]
-        views[message.id] = replace(due, displayed_ns=now, quality=message.quality, rung=message.rung)
+        session = self._sessions[message.stream.partition("/")[0]]
+        due = session.views[message.id]
+        if message.id > session.newest:  # an older one than what is seen already is not shown
+            session.newest = message.id
+            session.views[message.id] = replace(due, displayed_ns=now, quality=message.quality, rung=message.rung)
         spans = [s for s in message.stages if s.name != "copy"]
         cost = Cost(spans[0].start_ns - self._zero, message.predicted_ns, sum(s.end_ns - s.start_ns for s in spans))
         self._costs.append((message.stream, self._zero + due.deadline_ns, cost))

@@ -6,6 +6,7 @@ whose company a replay takes any session, running or new, under `ENOUGH` of good
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -63,13 +64,24 @@ def admit(running: Sequence[SessionLoad], offers: Sequence[Offer], *, lanes: int
 
 
 def admitting(
-    running: Sequence[SessionLoad], offers: Sequence[Offer], *, lanes: int = 1, together: int = 1, batch: float = 1.0
+    running: Sequence[SessionLoad],
+    offers: Sequence[Offer],
+    *,
+    lanes: int = 1,
+    together: int = 1,
+    batch: float = 1.0,
+    idle: float = math.inf,
+    busy: float = 0.0,
 ) -> Slices[Admission]:
-    """Do the same in slices of a few milliseconds; `together` and `batch` as in `Scenario`."""
+    """Do the same in slices of a few milliseconds; `together` and `batch` as in `Scenario`.
+
+    `idle` cores of the host are what its other programs leave, while `busy` lanes are at work: a newcomer also has to
+    do with `CAPACITY` of these and of what the running sessions would give up, down to their floors.
+    """
     if not offers:
         raise ValueError("admission needs at least one offer")
     taken = sum(floor_load(s) for s in running)
-    room = max(0.0, CAPACITY * lanes - taken)
+    room = max(0.0, min(CAPACITY * lanes - taken, CAPACITY * (idle + max(0.0, busy - taken))))
     reasons: list[str] = []
     for offer in offers:
         what = offer.given_up or "all of it"

@@ -139,7 +139,8 @@ class SpeechCost(msgspec.Struct, frozen=True, array_like=True):
 
 class Costs(Message, frozen=True, kw_only=True):
     """The ladders of the `views` asked about, in order (an empty one can't be made) and of the `streams` that are open,
-    as far as has been learned; a speaker (None: no speech here); on so many `lanes`, with so many passes `together`."""
+    as far as has been learned; a speaker (None: no speech here); on so many `lanes`, of which `busy` are at work (the
+    mean of the last moments, like the `idle` cores of the host; None: unknown), with so many passes `together`."""
 
     id: int
     views: list[list[RungCost]]
@@ -147,6 +148,8 @@ class Costs(Message, frozen=True, kw_only=True):
     speech: SpeechCost | None
     lanes: int
     together: int
+    busy: float = 0.0
+    idle: float | None = None
 
 
 class Ready(Message, frozen=True, kw_only=True):

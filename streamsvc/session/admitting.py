@@ -9,6 +9,7 @@ where the machine is too small. Everybody else is taken whole, with less, or ref
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -153,7 +154,17 @@ class Admissions:
             for t in ways
         ]
         running = [_load_of(g, costs, waiting.get(id(g))) for g in there]
-        answer = await in_slices(admitting(running, offers, lanes=costs.lanes, together=costs.together, batch=BATCH))
+        answer = await in_slices(
+            admitting(
+                running,
+                offers,
+                lanes=costs.lanes,
+                together=costs.together,
+                batch=BATCH,
+                idle=math.inf if costs.idle is None else costs.idle,
+                busy=costs.busy,
+            )
+        )
         if answer.offer is None:
             raise SignallingError("no-room", _refusal(answer))
         return ways[offers.index(answer.offer)]

@@ -1,8 +1,8 @@
 """The wire: every message that crosses the signalling WebSocket, as tagged structs with `v: 1` (see `channels` for what
 crosses the data channels).
 
-JSON, at most `MAX_MESSAGE_BYTES` a message. `decoded` never lets a library's exception out: what is unknown, oversize or
-malformed raises `SignallingError`, whose code and message are what the other side is told.
+JSON, at most `MAX_MESSAGE_BYTES` a message. `decoded` never lets a library's exception out: what is unknown, oversize
+or malformed raises `SignallingError`, whose code and message are what the other side is told.
 
 A session on the WebSocket: client `join` -> server `joined`; client `offer` -> server `answer`; `candidate` either way;
 `configure` at any time -> `configured`; `record` -> `recording`; `leave`. `peers`, `notice` and `recording` also come

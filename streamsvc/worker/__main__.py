@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import socket
 import threading
@@ -26,6 +27,7 @@ from streamsvc.frames import link
 from streamsvc.frames.ring import Ring
 from streamsvc.ledger.conditions import resident_bytes
 from streamsvc.speech.batcher import WIDTH
+from streamsvc.worker.idle import MEMORY, IdleCores
 from streamsvc.worker.lanes import Lanes
 from streamsvc.worker.speakers import Speakers
 from streamsvc.worker.views import Views
@@ -60,13 +62,29 @@ class Channel:
             return b""
 
 
-def beat(channel: Channel, lanes: Lanes) -> None:
+class Host:
+    """What the lanes and the host have been doing lately."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self.idle = IdleCores()
+        self.busy = 0.0
+
+    def look(self) -> float:
+        """Return the busy share of all lanes since the last look."""
+        self.idle.look()
+        load = self._lanes.load()
+        self.busy += MEMORY * (load * self._lanes.count - self.busy)
+        return load
+
+
+def beat(channel: Channel, lanes: Lanes, host: Host) -> None:
     """Send the heartbeat for ever."""
     while True:
         channel.send(
             link.Beat(
                 overdue_ns=lanes.overdue_ns(),
-                load=lanes.load(),
+                load=host.look(),
                 waiting=lanes.statistics().waiting,
                 resident_bytes=resident_bytes(),
             )
@@ -74,8 +92,11 @@ def beat(channel: Channel, lanes: Lanes) -> None:
         time.sleep(BEAT_S)
 
 
-def tell_costs(message: link.AskCosts, views: Views, speakers: Speakers, lanes: Lanes, channel: Channel) -> None:
+def tell_costs(
+    message: link.AskCosts, views: Views, speakers: Speakers, lanes: Lanes, channel: Channel, host: Host
+) -> None:
     """Answer what streams cost."""
+    idle = host.idle.mean
     channel.send(
         link.Costs(
             id=message.id,
@@ -84,11 +105,15 @@ def tell_costs(message: link.AskCosts, views: Views, speakers: Speakers, lanes: 
             speech=speakers.cost(),
             lanes=lanes.count,
             together=WIDTH,
+            busy=host.busy,
+            idle=None if math.isinf(idle) else idle,
         )
     )
 
 
-def handle(message: link.ToWorker, views: Views, speakers: Speakers, lanes: Lanes, channel: Channel) -> None:
+def handle(
+    message: link.ToWorker, views: Views, speakers: Speakers, lanes: Lanes, channel: Channel, host: Host
+) -> None:
     """Do what the edge asks."""
     match message:
         case link.SetIn():
@@ -105,7 +130,9 @@ def handle(message: link.ToWorker, views: Views, speakers: Speakers, lanes: Lane
             speakers.configure(message)
         case link.AskCosts():
             # Making a ladder takes some hundredths of a second, in which pictures and sound must not wait.
-            threading.Thread(target=tell_costs, args=(message, views, speakers, lanes, channel), daemon=True).start()
+            threading.Thread(
+                target=tell_costs, args=(message, views, speakers, lanes, channel, host), daemon=True
+            ).start()
         case link.Close(stream=stream):
             views.close(stream)
             speakers.close(stream)
@@ -133,12 +160,13 @@ def serve(channel: Channel, ring: Ring, settings: link.WorkerSettings) -> None:
             backdrops=warm.net is not None,
         )
     )
-    threading.Thread(target=beat, args=(channel, lanes), name="beat", daemon=True).start()
+    host = Host(lanes)
+    threading.Thread(target=beat, args=(channel, lanes, host), name="beat", daemon=True).start()
     unframer = link.Unframer()
     while data := channel.receive():
         for body in unframer.feed(data):
             try:
-                handle(link.decode_to_worker(body), views, speakers, lanes, channel)
+                handle(link.decode_to_worker(body), views, speakers, lanes, channel, host)
             except StreamsvcError as e:
                 log.warning("%s", e)
     speakers.close_all()
