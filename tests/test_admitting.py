@@ -14,7 +14,7 @@ from streamsvc.frames.ring import Slots
 from streamsvc.ledger import Ledger
 from streamsvc.ledger.live import LiveBoard
 from streamsvc.scene import open_scene
-from streamsvc.session.admitting import WHOLE, Newcomer, Terms, offered
+from streamsvc.session.admitting import USUAL_EDGE, WHOLE, EdgeCost, Newcomer, Terms, offered
 from streamsvc.session.hub import CallHub
 from streamsvc.session.participant import Participant
 from streamsvc.session.watching import Watching
@@ -190,3 +190,18 @@ async def test_of_whom_only_some_pictures_are_agreed_only_those_are_due(calls: C
     assert watching.pace.fps == pytest.approx(30 / every, rel=0.01)
     watching.close()
     assert watching.closed
+
+
+def test_what_a_participant_costs_the_edge_is_its_cpu_time_over_their_stay() -> None:
+    clock, spent = MockClock(), [0.0]
+    edge = EdgeCost(clock, lambda: spent[0])
+    spent[0] = 3.0  # starting up is nobody's
+    assert edge.each == USUAL_EDGE
+    edge.people(2)
+    clock.advance(10_000_000_000)
+    spent[0] += 4.0
+    assert edge.each == pytest.approx(0.2)
+    edge.people(0)
+    clock.advance(60_000_000_000)
+    spent[0] += 1.0
+    assert edge.each == pytest.approx(0.2), "while nobody is there nothing is counted"

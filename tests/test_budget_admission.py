@@ -72,6 +72,8 @@ def test_what_other_programs_leave_of_the_host_bounds_the_room() -> None:
     given_up = run_to_end(admitting(there, OFFERS, lanes=2, idle=0.15, busy=floor + 0.5))
     assert given_up.verdict == "admit", "who is there does with less above its floor"
     assert run_to_end(admitting(there, OFFERS, lanes=2, idle=0.0)).verdict == "refuse"
+    beside = run_to_end(admitting(there, OFFERS, lanes=2, idle=0.5, beside=0.3))
+    assert beside.room == pytest.approx(CAPACITY * 0.5 - 0.3), "what they cost elsewhere on the host"
 
 
 def test_the_same_question_gets_the_same_answer() -> None:

@@ -72,16 +72,19 @@ def admitting(
     batch: float = 1.0,
     idle: float = math.inf,
     busy: float = 0.0,
+    beside: float = 0.0,
 ) -> Slices[Admission]:
     """Do the same in slices of a few milliseconds; `together` and `batch` as in `Scenario`.
 
     `idle` cores of the host are what its other programs leave, while `busy` lanes are at work: a newcomer also has to
-    do with `CAPACITY` of these and of what the running sessions would give up, down to their floors.
+    do with `CAPACITY` of these and of what the running sessions would give up, down to their floors, and there also
+    takes what a session costs `beside` the lanes, in cores.
     """
     if not offers:
         raise ValueError("admission needs at least one offer")
     taken = sum(floor_load(s) for s in running)
-    room = max(0.0, min(CAPACITY * lanes - taken, CAPACITY * (idle + max(0.0, busy - taken))))
+    host = CAPACITY * (idle + max(0.0, busy - taken)) - beside
+    room = max(0.0, min(CAPACITY * lanes - taken, host))
     reasons: list[str] = []
     for offer in offers:
         what = offer.given_up or "all of it"

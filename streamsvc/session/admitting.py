@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from streamsvc.budget import Slices, worker_deadline_ns
+from streamsvc.budget import Clock, Slices, worker_deadline_ns
 from streamsvc.budget.admission import Admission, Offer, admitting
 from streamsvc.budget.deadline import START_NS
 from streamsvc.budget.scenario import RungLoad, SessionLoad, SpeechLoad, ViewLoad
@@ -28,6 +29,9 @@ USUAL_FPS = 30.0
 
 USUAL_DELAY_NS = 8_000_000
 """From capture to the worker."""
+
+USUAL_EDGE, KNOWN_S = 0.1, 5.0
+"""Cores that a participant costs the edge, until so many seconds of stay were seen."""
 
 TOKENS = 8
 """Slices in which a replay decodes a pass; the worker does it in one call of the model, beside views on other lanes."""
@@ -134,9 +138,10 @@ class Admissions:
     def __init__(self, worker: WorkerLink) -> None:
         self._worker = worker
 
-    async def terms(self, newcomer: Newcomer, there: Sequence[Guest]) -> Terms:
-        """Return the best terms on which nobody who is there is harmed; raises SignallingError("no-room") where there
-        are none. Where the worker doesn't answer, nothing is known against them."""
+    async def terms(self, newcomer: Newcomer, there: Sequence[Guest], beside: float) -> Terms:
+        """Return the best terms on which nobody who is there is harmed, where somebody takes `beside` cores outside of
+        the worker; raises SignallingError("no-room") where there are none. Where the worker doesn't answer, nothing is
+        known against them."""
         if newcomer.fps == 0 and not newcomer.settings.speech:
             return WHOLE
         ways = offered(newcomer)
@@ -163,11 +168,36 @@ class Admissions:
                 batch=BATCH,
                 idle=math.inf if costs.idle is None else costs.idle,
                 busy=costs.busy,
+                beside=beside,
             )
         )
         if answer.offer is None:
             raise SignallingError("no-room", _refusal(answer))
         return ways[offers.index(answer.offer)]
+
+
+class EdgeCost:
+    """What one participant costs this process, in cores: its CPU time over the time that people spent in calls."""
+
+    def __init__(self, clock: Clock, cpu_s: Callable[[], float] = time.process_time) -> None:
+        self._clock, self._cpu_s = clock, cpu_s
+        self._people = 0
+        self._since = clock.now_ns(), cpu_s()
+        self._stay_s = self._spent_s = 0.0
+
+    def people(self, count: int) -> None:
+        """So many are there from now on."""
+        now, spent = self._clock.now_ns(), self._cpu_s()
+        if self._people:
+            self._stay_s += self._people * (now - self._since[0]) / 1e9
+            self._spent_s += spent - self._since[1]
+        self._since, self._people = (now, spent), count
+
+    @property
+    def each(self) -> float:
+        """Cores a participant, as far as is known."""
+        self.people(self._people)
+        return self._spent_s / self._stay_s if self._stay_s > KNOWN_S else USUAL_EDGE
 
 
 async def in_slices(slices: Slices[Admission]) -> Admission:

@@ -22,7 +22,7 @@ from streamsvc.frames import Rig, parse_rig
 from streamsvc.frames.glossary import parse_glossary
 from streamsvc.ledger import Ledger
 from streamsvc.ledger.live import LiveBoard
-from streamsvc.session.admitting import WHOLE, Admissions, Newcomer, Terms, offered, told
+from streamsvc.session.admitting import WHOLE, Admissions, EdgeCost, Newcomer, Terms, offered, told
 from streamsvc.session.participant import Participant
 from streamsvc.session.recording import Recordings
 from streamsvc.session.settings import CallSettings, can_hide_room, changed
@@ -46,6 +46,7 @@ class CallHub:
         self._participants: dict[str, Participant] = {}
         self._admissions = Admissions(worker) if limits.admission else None
         self._admitting = asyncio.Lock()
+        self._edge = EdgeCost(clock)
         self.reconsidering: asyncio.Task[None] | None = None
         self._recordings = Recordings(settings.recording, clock, self._participants)
         worker.on_state(self._on_worker_state)
@@ -102,6 +103,7 @@ class CallHub:
             record=lambda action: self._record(session, action),
         )
         self._participants[session] = participant
+        self._edge.people(len(self._participants))
         self._recordings.members_changed(room, message.name, "joined")
         for other in room.others(session):
             self._tell_peers(room, other.session)
@@ -117,7 +119,7 @@ class CallHub:
         there = [p for p in self.participants if p is not of]
         if self._admissions is None or all(self._is_in(p, room) for p in there):
             return WHOLE
-        return await self._admissions.terms(newcomer, there)
+        return await self._admissions.terms(newcomer, there, self._edge.each)
 
     def _is_in(self, participant: Participant, room: str) -> bool:
         found = self.rooms.room_of(participant.session)
@@ -212,6 +214,7 @@ class CallHub:
 
     def _leave(self, session: str) -> None:
         gone = self._participants.pop(session, None)
+        self._edge.people(len(self._participants))
         room = self.rooms.leave(session)
         if room is None:
             return
