@@ -1,6 +1,7 @@
 """Train the geometry net from scratch or go on where it stopped, in pieces of any length.
 
     python models/train_view.py --out DIR [--resume] [--minutes 60] [--steps N] [--batch 4] [--device cpu|cuda]
+    python models/train_view.py --out DIR --resume --finest --rate 3e-4 --minutes 12
     python models/train_view.py --out DIR --evaluate
     python models/train_view.py --out DIR --average DIR1 DIR2 ...
 
@@ -10,8 +11,10 @@ every few minutes and at the end; DIR/geometry.safetensors the mean of the weigh
 DIR/curve.jsonl the losses and scores, DIR/curve.png their plot. The learning rate falls to a tenth over the last
 third of `--minutes` (or `--steps`), so each piece ends in weights that can be used. `--resume` without a checkpoint in
 DIR goes on from the committed weights. `--levels 2` trains the first two levels alone, to see what they lose by being a
-part of the whole. `--average` writes the mean of the weights that several pieces of one training ended in: it bears
-what no training pair shows (cameras that are off, noise) better than the last does (Izmailov et al., UAI 2018).
+part of the whole; `--finest` trains the last level alone and leaves the others as they are, to the bit (a lower
+`--rate` suits weights that are good already). `--average` writes the mean of the weights that several pieces of one
+training ended in: it bears what no training pair shows (cameras that are off, noise) better than the last does
+(Izmailov et al., UAI 2018).
 """
 
 from __future__ import annotations
@@ -33,75 +36,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 from view_feed import CROP, Feed, Sample, batch_of, crop
+from view_losses import losses
 
 from streamsvc.cache import cache_dir
 from streamsvc.scene import open_scene
-from streamsvc.view.net.model import LEVELS, Answer, GeometryNet
-from streamsvc.view.net.pairs import BINS
+from streamsvc.view.net.model import LEVELS, GeometryNet
 from streamsvc.view.net.weights import load_net, read_card
 
 RATE = 6e-4
 MEAN = 0.998
+LAST = ("to_finest", "finest", "edges")
+"""What the names of the last level's weights begin with."""
+
 SEED = 1
 """Of the first weights; batches are drawn by the step that training goes on from."""
-
-
-def _difference(found: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    known = torch.isfinite(truth)
-    error = F.smooth_l1_loss(torch.where(known, found, 0), torch.where(known, truth, 0), reduction="none", beta=0.5)
-    return (error.clamp(max=40) * weight * known).sum() / (weight * known).sum().clamp(min=1)
-
-
-def losses(answers: list[Answer], d: Tensor, p: Tensor) -> dict[str, Tensor]:
-    """Errors of every level against disparity `d` and matte `p` (2n, h, w), pixels beside jumps counting threefold."""
-    known = torch.isfinite(d)
-    flat = torch.where(known, d, 0).unsqueeze(1)
-    high, low = F.max_pool2d(flat, 5, 1, 2), -F.max_pool2d(-flat, 5, 1, 2)
-    weight = (1 + 2 * ((high - low) > 3).float()).squeeze(1)
-    out: dict[str, Tensor] = {}
-    for answer in answers:
-        stride = answer.stride
-        here = (slice(None), slice(stride // 2, None, stride), slice(stride // 2, None, stride))
-        finer = (slice(None), slice(stride // 4, None, stride // 2), slice(stride // 4, None, stride // 2))
-        out[f"d{stride}"] = 0.4 * _difference(answer.disparity, d[here], weight[here])
-        out[f"up{stride}"] = (1.0 if stride == 2 else 0.6) * _difference(answer.upsampled, d[finer], weight[finer])
-        error = (answer.disparity.detach() - d[here]).abs()
-        sure = F.binary_cross_entropy_with_logits(answer.confidence, (error < 1.0).float(), reduction="none")
-        out[f"c{stride}"] = 0.3 * sure[known[here]].mean()
-        person = p[here] if answer.edge is None else p
-        told = torch.isfinite(person)
-        if told.any():
-            out[f"m{stride}"] = 0.5 * F.binary_cross_entropy_with_logits(answer.matte[told], person[told])
-        if answer.edge is not None:
-            near, far = _surfaces(d)
-            jump = near - far > 2
-            even = 0.3 + 0.7 * jump.float()
-            out["near"] = 0.3 * (_difference(answer.edge.near, near, even) + _difference(answer.edge.far, far, even))
-            middle = F.interpolate(
-                torch.where(jump, (near + far) / 2, torch.nan).unsqueeze(1), scale_factor=2.0
-            ).squeeze(1)
-            told = torch.isfinite(middle) & known
-            if told.any():
-                nearer = (d[told] > middle[told]).float()
-                out["side"] = 0.5 * F.binary_cross_entropy_with_logits(answer.edge.side[told], nearer)
-        if answer.scores is not None:
-            bins = (d[here] / 8).clamp(0, BINS - 1)
-            at = torch.where(torch.isfinite(bins), bins, 0)
-            lower = at.floor().long().clamp(max=BINS - 2)
-            part = at - lower
-            log = torch.log_softmax(answer.scores, 1)
-            near = log.gather(1, lower.unsqueeze(1)).squeeze(1) * (1 - part)
-            far = log.gather(1, lower.unsqueeze(1) + 1).squeeze(1) * part
-            out["ce"] = -0.5 * ((near + far) * torch.isfinite(bins)).sum() / torch.isfinite(bins).sum().clamp(min=1)
-    return out
-
-
-def _surfaces(d: Tensor) -> tuple[Tensor, Tensor]:
-    """The greatest and the least disparity of the 6x6 pixels about each 2x2 of `d` (b, h, w), NaN where all are."""
-    known = torch.isfinite(d)
-    extremes = [F.max_pool2d(torch.where(known, x, -1e4).unsqueeze(1), 6, 2, 2).squeeze(1) for x in (d, -d)]
-    near, far = (torch.where(x > -1e4, x, torch.nan) for x in extremes)
-    return near, -far
 
 
 def motorcycle() -> Sample:
@@ -198,8 +146,8 @@ def plot(path: Path, rows: list[dict[str, Any]]) -> None:
 class Training:
     """The net, the mean of its weights, the optimiser, and where they are kept."""
 
-    def __init__(self, out: Path, device: str, resume: bool, levels: int = LEVELS) -> None:
-        self.out, self.device, self.levels = out, device, levels
+    def __init__(self, out: Path, device: str, resume: bool, levels: int = LEVELS, finest: bool = False) -> None:
+        self.out, self.device, self.levels, self.finest = out, device, levels, finest
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(SEED)
         self.net = GeometryNet().to(device).to(memory_format=torch.channels_last)
@@ -209,18 +157,24 @@ class Training:
         self.step, self.seconds = 0, 0.0
         self.made: list[dict[str, Any]] = []
         self.mean_of: list[int] = []
+        self.finest_steps = 0
         if resume and (out / "checkpoint.pt").exists():
             kept = torch.load(out / "checkpoint.pt", map_location=device, weights_only=True)
             self.net.load_state_dict(kept["net"])
             self.mean.load_state_dict(kept["mean"])
             self.optimiser.load_state_dict(kept["optimiser"])
             self.step, self.seconds, self.made = kept["step"], kept["seconds"], kept.get("made", [])
+            self.finest_steps, self.mean_of = kept.get("finest_steps", 0), kept.get("mean_of", [])
         elif resume:
-            card, weights = read_card(), load_net().state_dict()
-            self.net.load_state_dict(weights)
-            self.mean.load_state_dict(weights)
+            card, state = read_card(), load_net().state_dict()
+            self.net.load_state_dict(state)
+            self.mean.load_state_dict(state)
             self.step, self.seconds = int(card["steps"]), 3600.0 * float(card["hours"])
-            self.made = card.get("made", [])
+            self.made, self.finest_steps = card.get("made", []), int(card.get("finest_steps", 0))
+            self.mean_of = card.get("mean_of_steps", []) if finest else []
+        if finest:
+            for name, weights in self.net.named_parameters():
+                weights.requires_grad_(name.startswith(LAST))
 
     def average(self, folders: list[Path]) -> None:
         """Take the mean of the weights in `folders`, and the last one's card."""
@@ -228,7 +182,7 @@ class Training:
         weights = [load_net(folder).state_dict() for folder in folders]
         self.mean.load_state_dict({k: torch.stack([w[k] for w in weights]).mean(0) for k in weights[0]})
         self.step, self.seconds = int(cards[-1]["steps"]), 3600.0 * float(cards[-1]["hours"])
-        self.made = cards[-1].get("made", [])
+        self.made, self.finest_steps = cards[-1].get("made", []), int(cards[-1].get("finest_steps", 0))
         # What is a mean already stands for the ends that it is of.
         self.mean_of = [int(steps) for c in cards for steps in c.get("mean_of_steps", [c["steps"]])]
 
@@ -238,7 +192,8 @@ class Training:
         torch.save(
             {
                 "net": self.net.state_dict(), "mean": self.mean.state_dict(), "optimiser": self.optimiser.state_dict(),
-                "step": self.step, "seconds": self.seconds, "made": self.made,
+                "step": self.step, "seconds": self.seconds, "made": self.made, "mean_of": self.mean_of,
+                "finest_steps": self.finest_steps,
             },
             part,
         )  # fmt: skip
@@ -256,6 +211,7 @@ class Training:
             "net": "streamsvc.view.net.model.GeometryNet",
             "parameters": sum(p.numel() for p in self.net.parameters()),
             "steps": self.step,
+            **({"finest_steps": self.finest_steps} if self.finest_steps else {}),
             "hours": round(self.seconds / 3600, 2),
             "device": torch.cuda.get_device_name()
             if self.device == "cuda"
@@ -277,10 +233,10 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         # The last level costs as much as the others together: half of the steps teach only what it stands on.
-        levels = LEVELS - self.step % 2 if self.levels == LEVELS else self.levels
+        levels = LEVELS - self.step % 2 if self.levels == LEVELS and not self.finest else self.levels
         with torch.autocast(self.device, torch.bfloat16):
             answers = self.net(batch["left"], batch["right"], batch["shift"], levels)
-        parts = losses(answers, batch["d"], batch["p"])
+        parts = losses(answers, batch)
         total = torch.stack(list(parts.values())).sum()
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
@@ -288,6 +244,7 @@ class Training:
         if torch.isfinite(norm):
             self.optimiser.step()
         self.step += 1
+        self.finest_steps += self.finest
         decay = min(MEAN, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for kept, now in zip(self.mean.parameters(), self.net.parameters(), strict=True):
@@ -295,7 +252,9 @@ class Training:
         return {"loss": float(total.detach())} | {k: round(float(v.detach()), 4) for k, v in parts.items()}
 
 
-def train(training: Training, data: Path, minutes: float, steps: int | None, batch: int, every: float) -> None:
+def train(
+    training: Training, data: Path, minutes: float, steps: int | None, batch: int, every: float, rate: float
+) -> None:
     """Train for `minutes`, or for `steps` where these are given, evaluating and saving every `every` minutes."""
     feed = Feed(data / "train", batch, training.step)
     told = data / "train" / "made.jsonl"
@@ -315,8 +274,8 @@ def train(training: Training, data: Path, minutes: float, steps: int | None, bat
         if part >= 1:
             break
         fall = 1.0 if part < 0.65 else 0.1 + 0.45 * (1 + math.cos(math.pi * (part - 0.65) / 0.35))
-        rate = RATE * fall * min(1.0, (training.step - first_step + 1) / 150)
-        recent.append(training.learn(batch_of(feed.next(), training.device), rate))
+        now = rate * fall * min(1.0, (training.step - first_step + 1) / 150)
+        recent.append(training.learn(batch_of(feed.next(), training.device), now))
         training.seconds = before + spent
         if training.step % 50 == 0:
             names = dict.fromkeys(k for r in recent for k in r)
@@ -353,6 +312,8 @@ def main() -> None:
     p.add_argument("--minutes", type=float, default=60)
     p.add_argument("--steps", type=int, help="train for so many steps instead")
     p.add_argument("--levels", type=int, choices=range(1, LEVELS + 1), default=LEVELS)
+    p.add_argument("--finest", action="store_true", help="train the last level alone")
+    p.add_argument("--rate", type=float, default=RATE, help="of learning, until it falls")
     p.add_argument("--every", type=float, default=8, help="minutes between checkpoints")
     p.add_argument("--batch", type=int, default=4)
     p.add_argument("--threads", type=int, default=1)
@@ -360,7 +321,7 @@ def main() -> None:
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     cv2.setNumThreads(1)
-    training = Training(a.out, a.device, a.resume or a.evaluate, a.levels)
+    training = Training(a.out, a.device, a.resume or a.evaluate, a.levels, a.finest)
     if a.evaluate:
         for name, score in evaluate(training.mean, a.data / "held-out", a.device, a.levels).items():
             print(f"{name:14} {score}")
@@ -371,7 +332,7 @@ def main() -> None:
         return
     if not any((a.data / "train").glob("layers-*.npz")):
         sys.exit(f"{a.data / 'train'} holds no pairs; models/make_view_data.py makes them")
-    train(training, a.data, a.minutes, a.steps, a.batch, a.every)
+    train(training, a.data, a.minutes, a.steps, a.batch, a.every, a.rate)
 
 
 if __name__ == "__main__":
