@@ -224,6 +224,11 @@ class CostModel:
         """c95: the compute that 95 % of jobs of size `x` stay under."""
         return round(self._tail * self._speed.ratio * self._fits[rung](x))
 
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """The rungs of which no job was measured."""
+        return tuple(name for name, fit in self._fits.items() if not fit.count)
+
     def statistics(self) -> CostStatistics:
         """Return what has been learned."""
         return CostStatistics(

@@ -167,6 +167,11 @@ class Governed:
         self._model.relax(self._steps[self._range()[0]].rung)
         self._learn()
 
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """The rungs that were never run on, cheapest first."""
+        return tuple(name for name in self._ladder if name in self._model.unseen)
+
     def costs(self) -> tuple[Rung, ...]:
         """Return the ladder with the compute that is expected of it now."""
         return tuple(replace(r, cost_ns=self._model.mean_ns(r.name)) for r in self._ladder.values())

@@ -48,11 +48,15 @@ from streamsvc.view.health import Finding, news
 from streamsvc.view.modes import Picture, take
 from streamsvc.worker.inorder import InOrder
 from streamsvc.worker.lanes import Lanes
+from streamsvc.worker.trial import AFTER_SETS, copied, trial
 
 if TYPE_CHECKING:
     from streamsvc.view.net.geometry import NetGeometry
 
 log = logging.getLogger(__name__)
+
+SLICES_OF_A_VIEW = 3
+"""The longest slice takes about this part of a view."""
 
 
 class ViewStream:
@@ -66,6 +70,7 @@ class ViewStream:
         self.troubles: tuple[Finding, ...] = ()
         self.telling = threading.Lock()
         self.order = InOrder(clock)
+        self.sets = 0
 
     def used(self, cameras: Sequence[str]) -> int:
         """How many of these cameras show something."""
@@ -191,6 +196,33 @@ class Views:
                 stream.order.lost(message.capture_ns)
 
         self._lanes.submit(job, lambda: self._work(stream, message, number, ticket), on_end)
+        stream.sets += 1
+        if stream.sets == AFTER_SETS and self._device == "cpu":
+            self._try_rungs(stream, message)
+
+    def _try_rungs(self, stream: ViewStream, message: SetIn) -> None:
+        """Let idle time tell what the stream's other rungs cost."""
+        frames = copied(self._frame_set(message))
+        with self._budget_lock:
+            rungs, dearest = stream.budget.unseen, max(r.cost_ns for r in stream.budget.costs())
+        if frames is None or not rungs:
+            return
+        live = stream.synthesizer
+
+        def tell(rung: str, cost_ns: int) -> None:
+            with self._budget_lock:
+                if rung in stream.budget.unseen:
+                    stream.budget.observe(rung, cost_ns)
+
+        def work() -> Slices[None]:
+            own = ViewSynthesizer(
+                live.rig, live.width, live.height, mode=live.mode, net=live.net, backdrop=live.backdrop
+            )
+            yield "try open"
+            yield from trial(own, frames, rungs, self._clock, tell)
+
+        job = Job(self._lanes.next_id(), stream.name, Class.BEST_EFFORT, 0, slice_ns=dearest // SLICES_OF_A_VIEW)
+        self._lanes.submit(job, work, lambda reason, spans: None)
 
     def _lost(self, message: SetIn, reason: str, spans: list[StageSpan]) -> None:
         self._send(GiveIn(slots=[p.slot for p in message.pictures]))
