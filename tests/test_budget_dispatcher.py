@@ -190,6 +190,18 @@ def test_best_effort_of_any_length_may_take_one_of_two_idle_lanes_and_leaves_the
     assert d.pick(0, 8 * MS)[0] is None, "the last lane is kept for what comes"
 
 
+def test_while_frames_are_thinned_out_best_effort_waits() -> None:
+    d = Dispatcher(2)
+    d.submit(Job(1, "b", Class.BEST_EFFORT, 0))
+    assert d.pick(0, 0, crowded=True) == (None, [])
+    d.submit(Job(2, "v", Class.VIEW, 100 * MS))
+    found, _ = d.pick(0, 0, crowded=True)
+    assert found is not None and found.id == 2, "what is live goes on"
+    d.finished(2)
+    found, _ = d.pick(0, 0)
+    assert found is not None and found.id == 1
+
+
 def test_beside_a_busy_lane_best_effort_takes_only_short_slices_however_much_time_there_is() -> None:
     for slice_ms, runs in ((25, True), (26, False)):
         d = Dispatcher(2)

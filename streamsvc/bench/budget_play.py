@@ -71,6 +71,7 @@ class Play:
             self._sleep_to(when / S)
             with self._lock:
                 happen(self._clock.now_ns())
+                self._lanes.crowded = self.load.governor.crowded
         self._sleep_to(self._scenario.seconds)
         whole = self._clock.now_ns() * self._lanes.count
         busy = {kind: self._lanes.spent_ns(kind) / whole for kind in Class}

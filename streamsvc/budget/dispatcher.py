@@ -135,10 +135,11 @@ class Dispatcher:
         self._entries[job.id] = _Entry(job, expected_ns=job.floor_ns, order=self._order)
         return dropped
 
-    def pick(self, lane: int, now_ns: int) -> tuple[Job | None, list[Dropped]]:
-        """Choose what `lane` runs for its next slice, and name the jobs that became hopeless."""
+    def pick(self, lane: int, now_ns: int, crowded: bool = False) -> tuple[Job | None, list[Dropped]]:
+        """Choose what `lane` runs for its next slice, and name the jobs that became hopeless. While it is `crowded`
+        (frames are thinned out) best effort waits: a lane that is free for a moment is needed in the next."""
         dropped = self._give_up(now_ns)
-        best = self._best(now_ns)
+        best = self._best(now_ns, crowded)
         if best is None:
             return None, dropped
         best.lane, best.since_ns = lane, now_ns
@@ -232,7 +233,7 @@ class Dispatcher:
         self._hopeless += len(dropped)
         return dropped
 
-    def _best(self, now_ns: int) -> _Entry | None:
+    def _best(self, now_ns: int, crowded: bool) -> _Entry | None:
         speaking = sum(e.job.kind is Class.SPEECH for e in self._running.values())
         may_speak = speaking < self._speech_lanes
         live = (
@@ -248,7 +249,7 @@ class Dispatcher:
             best = pressing or min(live, key=lambda e: (e.job.deadline_ns, not e.started, e.order), default=None)
         if best is not None and best.started and best.job.kind is Class.SPEECH:
             best = self._company(best, now_ns) or best
-        return best or self._best_effort(now_ns)
+        return best or (None if crowded else self._best_effort(now_ns))
 
     def _company(self, begun: _Entry, now_ns: int) -> _Entry | None:
         """The next pass to begin before one that has `begun` goes on: while fewer than `together` are, and unless that

@@ -75,6 +75,11 @@ class Governor:
         """A speaker joined who is expected to take `share` of a lane, or left (negative); measuring takes over."""
         self._speech_load = max(0.0, self._speech_load + share)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether not even the floors fit, so that frames are thinned out."""
+        return any(a.keep < 1 for a in self._plan.allotments.values())
+
     def allotment(self, stream: str) -> Allotment | None:
         """Return what is planned for the stream, None before it was."""
         return self._plan.allotments.get(stream)

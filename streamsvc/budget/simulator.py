@@ -104,7 +104,7 @@ class _Run:
     def _fill(self, now: int) -> None:
         """Give every idle lane its next slice."""
         for lane in list(self._idle):
-            job, dropped = self._dispatcher.pick(lane, now)
+            job, dropped = self._dispatcher.pick(lane, now, self._load.governor.crowded)
             self._drop(dropped)
             if job is None:
                 continue

@@ -40,6 +40,8 @@ class Lanes:
 
     def __init__(self, count: int, clock: Clock, rules: Rules = OURS) -> None:
         self.count = count
+        self.crowded = False
+        """Whether views are being thinned out; whoever plans says so."""
         self._clock = clock
         self._dispatcher = Dispatcher(count, speech_lanes=1, rules=rules)
         self._changed = threading.Condition()
@@ -135,7 +137,7 @@ class Lanes:
     def _run(self, lane: int) -> None:
         while True:
             with self._changed:
-                job, dropped = self._dispatcher.pick(lane, self._clock.now_ns())
+                job, dropped = self._dispatcher.pick(lane, self._clock.now_ns(), self.crowded)
                 ended = self._take_out(dropped)
                 if job is None and not ended:
                     if self._stopping:

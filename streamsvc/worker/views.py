@@ -181,6 +181,7 @@ class Views:
             ticket = stream.budget.frame(
                 self._clock.now_ns(), message.deadline_ns, message.period_ns, self._lanes.backlog_ns, message.rung
             )
+            self._lanes.crowded = self._governor.crowded
         if ticket is None:
             self._lost(message, "thinned", [])
             return
