@@ -190,7 +190,7 @@ def test_best_effort_of_any_length_may_take_one_of_two_idle_lanes_and_leaves_the
     assert d.pick(0, 8 * MS)[0] is None, "the last lane is kept for what comes"
 
 
-def test_while_frames_are_thinned_out_best_effort_waits() -> None:
+def test_while_not_even_the_floors_fit_best_effort_waits() -> None:
     d = Dispatcher(2)
     d.submit(Job(1, "b", Class.BEST_EFFORT, 0))
     assert d.pick(0, 0, crowded=True) == (None, [])

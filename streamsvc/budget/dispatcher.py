@@ -137,7 +137,7 @@ class Dispatcher:
 
     def pick(self, lane: int, now_ns: int, crowded: bool = False) -> tuple[Job | None, list[Dropped]]:
         """Choose what `lane` runs for its next slice, and name the jobs that became hopeless. While it is `crowded`
-        (frames are thinned out) best effort waits: a lane that is free for a moment is needed in the next."""
+        (not even the floors of views fit) best effort waits: a lane that is free now is needed in a moment."""
         dropped = self._give_up(now_ns)
         best = self._best(now_ns, crowded)
         if best is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from streamsvc.budget.cost import CostModel
-from streamsvc.budget.planner import PLAN_EVERY_NS, Allotment, Demand, Objective, Plan, Step, plan, staircase
+from streamsvc.budget.planner import LOAD, PLAN_EVERY_NS, Allotment, Demand, Objective, Plan, Step, plan, staircase
 from streamsvc.budget.policies import DEFAULT_POLICY, Policy
 from streamsvc.budget.rung import Rung
 
@@ -77,8 +77,8 @@ class Governor:
 
     @property
     def crowded(self) -> bool:
-        """Whether not even the floors fit, so that frames are thinned out."""
-        return any(a.keep < 1 for a in self._plan.allotments.values())
+        """Whether not even the floors fit into what is planned for."""
+        return self._plan.load > LOAD * self._lanes
 
     def allotment(self, stream: str) -> Allotment | None:
         """Return what is planned for the stream, None before it was."""

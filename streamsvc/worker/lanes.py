@@ -41,7 +41,7 @@ class Lanes:
     def __init__(self, count: int, clock: Clock, rules: Rules = OURS) -> None:
         self.count = count
         self.crowded = False
-        """Whether views are being thinned out; whoever plans says so."""
+        """Whether not even the floors of views fit; whoever plans says so."""
         self._clock = clock
         self._dispatcher = Dispatcher(count, speech_lanes=1, rules=rules)
         self._changed = threading.Condition()
