@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamsvc.edge import colour
+from streamsvc.edge import Connection, colour
 from streamsvc.edge.errors import EdgeError
 from streamsvc.edge.mailbox import Mailbox
 from streamsvc.edge.profiles import PROFILES, profile_for
@@ -238,3 +238,13 @@ def test_each_camera_of_a_browser_adds_to_the_bitrate_floor() -> None:
     assert "fmtp:98" not in out
     one = with_bitrate_floor("\r\nm=".join(["v=0", section.format(d="recvonly")]), BitrateFloor(400, 1000))
     assert "a=fmtp:97 x-google-min-bitrate=400;x-google-start-bitrate=1000" in one
+
+
+async def test_a_connection_that_was_lost_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = Connection()
+    taken: list[str] = []
+    monkeypatch.setattr(connection._channels, "send", lambda label, text: not taken.append(text))
+    assert connection.send("captions", "before")
+    connection._enter("failed")
+    assert not connection.send("captions", "after") and taken == ["before"]
+    await connection.close()
