@@ -302,8 +302,8 @@ class Connection:
         return self._channels.dropped
 
     def send(self, label: str, text: str) -> bool:
-        """Send `text` on a channel; returns whether it was taken (see `Channels.send`), which a connection that was lost
-        does not though its channels may look open for a moment. Raises EdgeError."""
+        """Send `text` on a channel; returns whether it was taken (see `Channels.send`): nothing is by a connection that
+        was lost, though its channels may look open for a moment. Raises EdgeError."""
         return self._state not in ("failed", "closed") and self._channels.send(label, text)
 
     # State and end.
