@@ -3,7 +3,8 @@ as the page shows them.
 
 The page is used as it is. A script before it draws the card into what its cameras see, reads the card in every picture
 that is displayed (`requestVideoFrameCallback`), and takes down what crosses the ledger channel. Card and display are
-both on the page's `performance.now()`, so there is one clock.
+both on the page's `performance.now()`, so there is one clock. The page reads at fixed points, and hands over pictures
+in which no card is there: the card moves in the view when another rung shows it from another place.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import time
 from base64 import b64decode
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -27,19 +30,24 @@ from streamsvc.peer.sources import open_microphone
 from streamsvc.probe.chromium import BrowserError, ChromiumCall, chromium_call, film_body, write_wav
 from streamsvc.probe.measure import Sighting, captions_of
 from streamsvc.probe.options import ProbeOptions
-from streamsvc.probe.reading import CardReader, Corners
+from streamsvc.probe.reading import CardReader, Corners, Reading
 from streamsvc.probe.run import Taken
 from streamsvc.scene.card import BORDER, CHECK_BITS, COLUMNS, NUMBER_BITS, ROWS, check_of, number_of, outline
 from streamsvc.signalling.channels import FrameTrace
 
 FIND_S = 20.0
+LOOK_MS = 500
+MOST_KEPT = 8
+"""Pictures without a card at the points that the page hands over each time it is looked at."""
+
 WIDTH, HEIGHT = COLUMNS + 2 * BORDER, ROWS + 2 * BORDER
 
 # `points` are where the view has the middles of blocks, in whole pixels: black frame, white margin, the code in order.
 PROBE = """
 (() => {
-  const { homographies, checks, empty, columns, rows, border, numberBits, checkBits } = __SETTINGS__;
-  const probe = (window.probe = { captures: [], seen: [], frames: [], pongs: [], points: null });
+  const { homographies, checks, empty, columns, rows, border, numberBits, checkBits, mostKept } = __SETTINGS__;
+  const nothing = () => ({ captures: [], seen: [], frames: [], pongs: [], kept: 0 });
+  const probe = (window.probe = { ...nothing(), points: null });
   let instant = null;
   const digits = (value, count) => value.toString(2).padStart(count, "0");
   // A cyclic check is linear: that of a number is that of its bits together.
@@ -101,13 +109,18 @@ PROBE = """
     const middle = (median(black) + median(white)) / 2;
     return code.reduce((word, bright) => word * 2 + (bright > middle ? 1 : 0), 0);
   };
+  const isCard = (word) =>
+    word !== null && checkOf(Math.floor(word / 2 ** checkBits)) === word % 2 ** checkBits;
   probe.start = () => {
     const video = document.getElementById("view");
     const onFrame = (_, { expectedDisplayTime, rtpTimestamp }) => {
       video.requestVideoFrameCallback(onFrame);
       // Not the callback's own time: a busy page takes its turn later than that, and then shows a newer picture.
       const now = performance.now();
-      probe.seen.push([Math.max(now, expectedDisplayTime ?? now), rtpTimestamp ?? null, wordIn(video)]);
+      const word = wordIn(video);
+      const picture = isCard(word) || probe.kept >= mostKept ? null : probe.picture();
+      probe.kept += picture !== null;
+      probe.seen.push([Math.max(now, expectedDisplayTime ?? now), rtpTimestamp ?? null, word, picture]);
     };
     video.requestVideoFrameCallback(onFrame);
   };
@@ -119,7 +132,7 @@ PROBE = """
   };
   probe.take = () => {
     const { captures, seen, frames, pongs } = probe;
-    Object.assign(probe, { captures: [], seen: [], frames: [], pongs: [] });
+    Object.assign(probe, nothing());
     return { captures, seen, frames, pongs };
   };
 })();
@@ -137,6 +150,7 @@ def script(rig: Rig) -> str:
         "border": BORDER,
         "numberBits": NUMBER_BITS,
         "checkBits": CHECK_BITS,
+        "mostKept": MOST_KEPT,
     }
     return PROBE.replace("__SETTINGS__", json.dumps(settings))
 
@@ -197,17 +211,23 @@ def look_in_chromium(options: ProbeOptions, tell: Callable[[str], None]) -> Take
     clock = ClockEstimator()
     with chromium_call(film, mic, scripts=[script(film.rig)]) as call:
         call.join(options.url, options.room, rig_file, options.cameras, options.speech or "es", options.token)
-        where = _find_card(call)
-        call.page.evaluate(
-            "(points) => { window.probe.points = points; window.probe.take(); window.probe.start(); }", where
-        )
+        _aim(call, _find_card(call))
+        call.page.evaluate("window.probe.take(); window.probe.start()")
         begin = told = time.monotonic()
         while time.monotonic() - begin < options.seconds:
-            call.page.wait_for_timeout(500)
+            call.page.wait_for_timeout(LOOK_MS)
             news = call.page.evaluate("window.probe.take()")
             captures += [round(ms * 1e6) for ms in news["captures"]]
-            for at_ms, rtp, word in news["seen"]:
-                sightings.append((round(at_ms * 1e6), rtp, None if word is None else number_of(word)))
+            moved: Found | None = None
+            for at_ms, rtp, word, url in news["seen"]:
+                number = None if word is None else number_of(word)
+                if number is None and url is not None and (elsewhere := _read(_decoded(url))) is not None:
+                    number, moved = elsewhere.reading.number, elsewhere
+                sightings.append((round(at_ms * 1e6), rtp, number))
+            if moved is not None:
+                # One half out of the view has no points to read at; it goes on being read from pictures.
+                with suppress(BrowserError):
+                    _aim(call, moved)
             traces.extend(msgspec.convert(news["frames"], list[FrameTrace]))
             for sent, server, received_ms in news["pongs"]:
                 # Seen from here the server's clock is "ours".
@@ -239,23 +259,45 @@ def look_in_chromium(options: ProbeOptions, tell: Callable[[str], None]) -> Take
     )
 
 
-def _picture(call: ChromiumCall) -> Pixels:
-    data = call.page.evaluate("window.probe.picture()").partition(",")[2]
-    bgr: Any = cv2.imdecode(np.frombuffer(b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+def _decoded(url: str) -> Pixels:
+    bgr: Any = cv2.imdecode(np.frombuffer(b64decode(url.partition(",")[2]), np.uint8), cv2.IMREAD_COLOR)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _find_card(call: ChromiumCall) -> dict[str, Any]:
-    """Wait until the view shows a card that can be read, and return where to read it."""
+def _picture(call: ChromiumCall) -> Pixels:
+    return _decoded(call.page.evaluate("window.probe.picture()"))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A card that was read, and the size of the view it was in."""
+
+    reading: Reading
+    width: int
+    height: int
+
+
+def _read(picture: Pixels) -> Found | None:
+    reading = CardReader().read(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8))
+    return None if reading is None else Found(reading, picture.shape[1], picture.shape[0])
+
+
+def _find_card(call: ChromiumCall) -> Found:
+    """Wait until the view shows a card that can be read."""
     deadline = time.monotonic() + FIND_S
     while True:
-        picture = _picture(call)
-        reading = CardReader().read(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8))
-        if reading is not None:
-            return points(reading.corners, picture.shape[1], picture.shape[0])
+        found = _read(_picture(call))
+        if found is not None:
+            return found
         if time.monotonic() > deadline:
             raise BrowserError(f"no clock card could be read in the view within {FIND_S:g} s; console: {call.errors}")
         call.page.wait_for_timeout(100)
+
+
+def _aim(call: ChromiumCall, found: Found) -> None:
+    """Have the page read its cards there from now on."""
+    where = points(found.reading.corners, found.width, found.height)
+    call.page.evaluate("(points) => { window.probe.points = points; }", where)
 
 
 def _speech(captions: list[dict[str, Any]]) -> dict[str, Any]:

@@ -2,16 +2,18 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import msgspec
 import numpy as np
+import pytest
 
 from streamsvc.demo import running_service
 from streamsvc.ledger import read_ledger
 from streamsvc.peer.sources import open_microphone
-from streamsvc.probe import ProbeOptions, run_probe
+from streamsvc.probe import ProbeOptions, browser, run_probe
 from streamsvc.probe.chromium import ChromiumCall, chromium_call, film_body, write_wav
 
 from .headset import DOUBLE, DRAWING, eyes_of, wear
@@ -220,7 +222,17 @@ async def test_a_page_whose_connections_break_goes_on_with_its_session(tmp_path:
     assert len({j["session"] for j in seen["joined"]}) == 1
 
 
-async def test_the_probe_reads_the_card_on_the_page_and_knows_where_the_time_went(tmp_path: Path) -> None:
+async def test_the_probe_reads_the_card_on_the_page_and_knows_where_the_time_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = browser._find_card
+
+    def found_in_another_rung(call: ChromiumCall) -> browser.Found:
+        found = find(call)
+        return replace(found, reading=replace(found.reading, corners=found.reading.corners + np.float32([-22, 11])))
+
+    # The first picture may be of one camera, where the card is elsewhere than in all that follow.
+    monkeypatch.setattr(browser, "_find_card", found_in_another_rung)
     async with running_service(tmp_path, "--no-speech", view=(320, 240)) as (url, _):
         options = ProbeOptions(
             url=url, out=tmp_path, seconds=8, warm_up_s=2, fps=10, size=(320, 240), budget_ms=2000, browser=True
