@@ -16,6 +16,8 @@ from streamsvc.errors import StreamsvcError
 
 Command = Callable[[argparse.Namespace], int]
 
+VIEW_MODES = "window, stereo, anaglyph, packed, cutout, quilt, quilt:COLUMNSxROWS[:DEGREES] (window)"
+
 
 class UsageError(StreamsvcError):
     """A flag that can't be taken."""

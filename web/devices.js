@@ -6,6 +6,7 @@
 
 import { deviceProblem } from "./words.js";
 
+const MOST_FPS = 240; // more than the service believes
 const SOUND = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 
 // Does this page get at devices at all? Off localhost without HTTPS the browser hides them.
@@ -101,6 +102,14 @@ export class LocalMedia extends EventTarget {
     if (this.viewer) return [];
     const sent = this.slots.slice(0, this.rig?.cameras.length);
     return sent.map((slot, i) => ({ name: this.nameOf(i), track: slot.track }));
+  }
+
+  // Pictures a second that the quickest of these cameras delivers: 0 without any, null where the browser doesn't say.
+  get fps() {
+    const cameras = this.cameras();
+    if (!cameras.length) return 0;
+    const rates = cameras.map(({ track }) => track?.getSettings().frameRate ?? 0);
+    return Math.min(Math.max(...rates), MOST_FPS) || null;
   }
 
   nameOf(index) {

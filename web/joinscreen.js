@@ -137,7 +137,7 @@ export class JoinScreen {
       room: fields.room.value.trim(),
       name: fields.name.value.trim(),
       mirror: fields.mirror.checked && !viewer,
-      ...((viewer || !this.#media.slots.length) && { fps: 0 }),
+      fps: this.#media.fps,
       speech: viewer ? { enabled: false } : { source: fields.source.value },
       ...(fields.token.value && { token: fields.token.value }),
       ...(rig && { rig }),

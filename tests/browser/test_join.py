@@ -34,13 +34,19 @@ def test_the_page_offers_the_languages_that_the_interpreter_knows():
     assert dict(offered) == LANGUAGES
 
 
+def said(v, kind):
+    """Return the first message of a kind that the page sent."""
+    return next(m for m in v.page.evaluate("window.__said") if m["type"] == kind)
+
+
 def test_two_cameras_and_a_microphone_join_and_the_view_comes(visit, service):
     v = visit()
     v.join("two", url=service.url)
     v.in_call()
-    offer = next(m for m in v.page.evaluate("window.__said") if m["type"] == "offer")
+    offer = said(v, "offer")
     assert [c["name"] for c in offer["cameras"]] == ["cam0", "cam1"]
     assert len({c["mid"] for c in offer["cameras"]}) == 2
+    assert 1 <= said(v, "join")["fps"] <= 60  # what they deliver, which is what there has to be room for
     v.until("window.streamsvc.stats.live?.cameras === 2", "both cameras arrive")
 
 
@@ -55,9 +61,8 @@ def test_a_rig_names_the_cameras_in_order_and_goes_with_join(visit, service):
     assert v.page.locator(".tile .badge").all_inner_texts() == ["left", "right"]
     v.page.click("#form [type=submit]")
     v.in_call()
-    said = v.page.evaluate("window.__said")
-    assert next(m for m in said if m["type"] == "join")["rig"] == RIG
-    assert [c["name"] for c in next(m for m in said if m["type"] == "offer")["cameras"]] == ["left", "right"]
+    assert said(v, "join")["rig"] == RIG
+    assert [c["name"] for c in said(v, "offer")["cameras"]] == ["left", "right"]
 
 
 def test_cameras_change_places(visit, service):
@@ -84,6 +89,7 @@ def test_a_viewer_joins_without_any_device(visit, service):
     v.until("window.streamsvc.stats.framesShown > 5")
     assert not v.page.locator("[data-call=mute]").is_visible()
     assert v.stats()["live"] is None or v.stats()["live"]["cameras"] == 0
+    assert said(v, "join")["fps"] == 0
 
 
 def test_denied_permission_is_told_and_a_viewer_can_still_join(visit, service):
@@ -126,6 +132,7 @@ def test_a_microphone_alone_is_enough(visit, service):
     v.page.fill("[name=name]", "Ana")
     v.page.click("#form [type=submit]")
     v.in_call()
+    assert said(v, "join")["fps"] == 0
 
 
 def test_a_wrong_token_is_asked_for_again_and_the_right_one_opens(visit, guarded):

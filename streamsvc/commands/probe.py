@@ -1,0 +1,101 @@
+"""`streamsvc probe`: a server measured from outside."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from streamsvc.flags import parameters, share, size, write_json
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure a server from outside: latency from a clock that the cameras themselves see, sound, speech, and where
+    the time goes.
+
+    Exit status: 0 measured, 1 below --require or refused, 2 for bad input.
+    """
+
+    from streamsvc.probe import ProbeOptions, run_probe
+    from streamsvc.probe.report import compare_table, table, write
+    from streamsvc.shaper import parse_network
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    options = ProbeOptions(
+        url=arguments.url,
+        out=arguments.out,
+        room=arguments.room,
+        token=arguments.token or os.environ.get("STREAMSVC_TOKEN"),
+        seconds=arguments.duration,
+        cameras=arguments.cameras,
+        size=arguments.size,
+        fps=arguments.fps,
+        budget_ms=arguments.budget,
+        speech=arguments.speech,
+        policy=arguments.policy,
+        parameters=parameters(arguments.set),
+        role=arguments.role,
+        eye=arguments.eye,
+        insecure=arguments.insecure,
+        browser=arguments.browser,
+        network=None if arguments.network is None else parse_network(arguments.network),
+        relay=arguments.relay,
+    )
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+
+    probes = []
+    for url in (arguments.url, *(arguments.compare or ())):
+        probed = asyncio.run(run_probe(replace(options, url=url), tell))
+        if arguments.role == "send":
+            tell(f"{probed.figures['captured']} captures sent")
+            write_json(arguments.json, probed.figures)
+            return 0
+        for line in table(probed.figures):
+            tell(line)
+        probes.append(probed)
+    if len(probes) > 1:
+        for line in compare_table([p.figures for p in probes]):
+            tell(line)
+    tell(f"report: {write(arguments.out, probes)}")
+    write_json(arguments.json, probes[0].figures if len(probes) == 1 else [p.figures for p in probes])
+    goodput = probes[0].figures["view"]["goodput"]
+    kept = probes[0].figures["verdict"] != "refused" and (arguments.require is None or goodput >= arguments.require)
+    return 0 if kept else 1
+
+
+def add_flags(p: argparse.ArgumentParser) -> None:
+    """Add the command's flags."""
+    p.add_argument("url", metavar="URL", help="a service of ours, or an address that takes an SDP offer by POST")
+    p.add_argument("--room", default="probe", help="name of the room (%(default)s)")
+    p.add_argument("--token", help="token, where the service asks for one (or STREAMSVC_TOKEN)")
+    p.add_argument("--budget", type=float, default=400.0, metavar="MS", help="capture to display (%(default)s)")
+    p.add_argument("--duration", type=float, default=30.0, metavar="S", help="seconds, 5 of warm-up (%(default)s)")
+    p.add_argument("--cameras", type=int, default=2, choices=(1, 2, 4), help="cameras (%(default)s)")
+    p.add_argument("--size", type=size, default=(320, 240), help="of cameras and view (320x240)")
+    p.add_argument("--fps", type=float, default=15.0, help="of cameras (%(default)s)")
+    p.add_argument("--eye", default="still", help="still, sway, or x,y,z in world metres (%(default)s)")
+    p.add_argument("--speech", choices=("es", "fr"), help="say something to translate (chirps, not translated)")
+    p.add_argument("--policy", help="speak policy")
+    p.add_argument("--set", action="append", metavar="K=V", help="parameter of the policy; repeatable")
+    p.add_argument("--browser", action="store_true", help="take part with our page in headless Chromium")
+    p.add_argument("--compare", action="append", metavar="URL", help="probe this server too; repeatable")
+    p.add_argument(
+        "--network",
+        metavar="NAME|RULES",
+        help="lead the call through a bad network: lossy, bursty, lost-twice, narrowing, mobile, or rules like "
+        "delay=50,jitter=20,loss=5",
+    )
+    p.add_argument(
+        "--relay", action="store_true", help="only through the TURN server that the service offers: does it work?"
+    )
+    p.add_argument(
+        "--role", choices=("both", "send", "watch"), default="both", help="halves on two hosts (%(default)s)"
+    )
+    p.add_argument("--require", type=share, metavar="SHARE", help="exit with 1 when less is seen in time")
+    p.add_argument("--out", type=Path, default=Path("out/probe"), metavar="DIR", help="report and plots (%(default)s)")
+    p.add_argument("--insecure", action="store_true", help="accept a self-signed certificate")
