@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from streamsvc.budget import MonotonicClock
-from streamsvc.frames.link import OpenSpeech, Revised, Said, SoundIn, Trouble
+from streamsvc.frames import Samples
+from streamsvc.frames.link import ConfigureSpeech, OpenSpeech, Revised, Said, SoundIn, Trouble
 from streamsvc.speech.fake import FakeDetector, FakeTranslator, speak
 from streamsvc.speech.second import BEAM
-from streamsvc.speech.translator import Hypothesis, Request
+from streamsvc.speech.translator import Encoded, Hypothesis, Request
 from streamsvc.worker.lanes import Lanes
 from streamsvc.worker.speakers import Speakers
 
@@ -99,3 +100,44 @@ def test_a_correction_that_comes_after_the_stream_was_closed_is_not_told(monkeyp
     lanes.stop()
     assert any(isinstance(m, Said) for m in sent)
     assert not any(isinstance(m, Revised) for m in sent)
+
+
+def test_a_glossary_that_is_too_long_costs_no_later_change_either() -> None:
+    sent: list[Any] = []
+    clock = MonotonicClock()
+    speakers = Speakers(FakeTranslator(), None, Lanes(1, clock), clock, sent.append)
+    speakers.open(OpenSpeech(stream="ana", source="auto", glossary=LONG))
+    speakers.configure(ConfigureSpeech(stream="ana", source="de", glossary=LONG))
+    assert speakers._speakers["ana"]._interpreter.settings.source == "de"
+    assert [m.code for m in sent if isinstance(m, Trouble)] == ["bad-settings"] * 2
+
+
+class Failing(FakeTranslator):
+    """Can't encode what begins with the first word."""
+
+    def encode(self, audio: Samples, *, final: bool = False) -> Encoded:
+        if np.isin(np.floor(audio.astype(np.float64) * 1000).astype(int), [1]).any():
+            raise RuntimeError("no device")
+        return super().encode(audio, final=final)
+
+
+def test_a_phrase_that_the_model_fails_on_is_left_out_and_told_and_the_next_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streamsvc.speech.interpreter.VoiceActivity", FakeDetector)
+    sent: queue.Queue[Any] = queue.Queue()
+    clock = MonotonicClock()
+    lanes = Lanes(1, clock)
+    speakers = Speakers(Failing(), None, lanes, clock, sent.put)
+    lanes.start()
+    speakers.open(OpenSpeech(stream="ana", policy="offline", source="es"))
+    pause = np.zeros(40_000, np.float32)
+    sound = np.concatenate([speak(0, 5), pause, speak(5, 3), pause])
+    speakers.sound(SoundIn(stream="ana", samples=sound.astype("<f4").tobytes(), end_ns=clock.now_ns()))
+    told: list[str] = []
+    while not isinstance(message := sent.get(timeout=20), Said):
+        told += [message.message] if isinstance(message, Trouble) else []
+    assert message.text == "w5 w6 w7"
+    assert len(told) == 3 and "the rest of a phrase can't be translated" in told[-1]
+    speakers.close_all()
+    lanes.stop()

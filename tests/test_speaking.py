@@ -13,7 +13,7 @@ from streamsvc.ledger import Ledger
 from streamsvc.session.mixer import VoiceMixer
 from streamsvc.session.settings import CallSettings
 from streamsvc.session.speaking import Speaking
-from streamsvc.signalling.channels import Caption, CaptionsDown
+from streamsvc.signalling.channels import Caption, CaptionsDown, Revision
 
 SETTINGS = CallSettings(
     speech=True, policy="agreement", parameters={}, source="es", target="en", width=320, height=240, budget_ms=400
@@ -94,6 +94,25 @@ def test_nothing_is_interpreted_while_nobody_listens(ledger: Ledger) -> None:
     assert worker.opened == [lea.stream]
     lea.listener = None
     assert worker.opened == []
+
+
+def test_the_words_of_another_worker_go_on_counting(ledger: Ledger) -> None:
+    worker = Worker()
+    lea, sam = speaking(worker, ledger), Listener()
+    lea.listener = sam
+    lea.sound(np.zeros(SPEECH_RATE, np.float32), 10**9)
+    for _ in range(2):
+        for number in range(2):
+            worker.tell(
+                link.Said(
+                    stream=lea.stream, id=number, text="good", source_start_ms=0, source_end_ms=500, audio_ms=900
+                )
+            )
+        worker.tell(link.Revised(stream=lea.stream, ids=[0, 1], text="very good"))
+        lea.worker_state(False)
+        lea.worker_state(True)
+    assert [c.id for c in sam.captions if isinstance(c, Caption)] == [0, 1, 2, 3]
+    assert [c.ids for c in sam.captions if isinstance(c, Revision)] == [[0, 1], [2, 3]]
 
 
 def test_sound_does_not_pile_up_for_one_who_only_reads(ledger: Ledger) -> None:

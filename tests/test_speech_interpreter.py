@@ -19,6 +19,7 @@ from streamsvc.speech.policies import POLICIES
 from streamsvc.speech.second import second_pass
 from streamsvc.speech.text import recites
 from streamsvc.speech.translator import Word
+from streamsvc.speech.vad import CHUNK
 
 RATE = 16_000
 
@@ -279,6 +280,69 @@ def test_an_abandoned_partial_pass_waits_for_more_sound_and_an_abandoned_flush_s
     assert isinstance(commit, Commit) and len(commit.text.split()) == 10
 
 
+def test_a_phrase_that_the_model_always_fails_on_is_left_out_and_what_follows_is_said() -> None:
+    interpreter = Interpreter(FakeTranslator(), InterpretSettings(policy="offline"), FakeDetector())
+    interpreter.feed(phrases((10, 2.5), (5, 2.5)))
+    late = interpreter.next_pass()
+    assert late is not None and not interpreter.abandon(late)
+    given_up = []
+    for _ in range(3):
+        due = interpreter.next_pass()
+        assert due is not None and due.final
+        given_up.append(interpreter.abandon(due, failed=True))
+    assert given_up == [False, False, True]
+    due = interpreter.next_pass()
+    assert due is not None
+    (commit, *_) = interpreter.finish(due, run_to_end(due.slices()))
+    assert isinstance(commit, Commit) and commit.text == "w10 w11 w12 w13 w14"
+
+
+def test_what_is_heard_again_after_a_cut_is_neither_said_nor_reason_to_align() -> None:
+    echoes = []
+
+    class Echo(FakeTranslator):
+        def _decode(self, request):
+            hypothesis = super()._decode(request)
+            first = hypothesis.segments[0] if hypothesis.segments else None
+            if first is None or request.prefix or first.words[0].text == "w0":
+                return hypothesis
+            before = int(first.words[0].text[1:]) - 1
+            echoes.append(before)
+            heard = replace(first.words[0], text=f"w{before}")
+            return replace(hypothesis, segments=(replace(first, words=(heard, *first.words)), *hypothesis.segments[1:]))
+
+    audio = phrases((90, 1.0))
+    run = drive(audio, Echo())
+    assert run.words == list(positions(audio))
+    assert echoes and {c.confidence for c in run.commits} == {0.95}, "every word has its time from the sound"
+
+
+def test_a_change_from_words_to_segments_in_mid_phrase_keeps_the_sound_of_what_was_said() -> None:
+    audio = phrases((30, 1.0))
+    run = drive(audio, policy="greedy", actions={40: lambda i: i.configure(parameters={"segments": 1})})
+    assert run.words == list(positions(audio))
+    where = positions(audio)
+    for passage in run.passages:
+        words = passage.text.split()
+        last, first = where[words[-1]][1], where[words[0]][0]
+        assert passage.seconds * 1000 >= last - first - 1
+
+
+def test_a_long_phrase_is_asked_again_what_language_it_is_and_forgets_where_it_was_quiet() -> None:
+    class Asked(FakeTranslator):
+        times = 0
+
+        def identify(self, encoded):
+            self.times += 1
+            return super().identify(encoded)
+
+    translator, kept = Asked(), []
+    audio = phrases((120, 1.0))
+    note = {n: lambda i: kept.append(len(i._phrases[0].quiet) * CHUNK / 16_000) for n in range(50, 300, 50)}
+    drive(audio, translator, source="auto", actions=note)
+    assert translator.times >= 3 and max(kept) < 20
+
+
 def test_words_that_the_alignment_leaves_no_sound_are_not_said() -> None:
     class Babbler(FakeTranslator):
         babble = 3
@@ -401,7 +465,7 @@ def test_names_of_a_glossary_prompt_every_pass_and_can_be_changed_in_mid_call() 
 def test_a_glossary_comes_before_what_was_said_and_both_fit() -> None:
     translator = FakeTranslator()
     glossary = tuple(f"name{i}" for i in range(60))
-    drive(phrases(*[(20, 1.0)] * 15), translator, glossary=glossary, prompt_tokens=223)
+    drive(phrases(*[(20, 1.0)] * 15), translator, glossary=glossary, parameters={"context": 223})
     names = translator.tokens(", ".join(glossary) + ".")
     assert all(p[:60] == names for p in translator.prompts)
     assert {len(p) - 60 for p in translator.prompts} == {0, 32, 64, 128}

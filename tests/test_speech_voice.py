@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamsvc.budget import MockClock
 from streamsvc.speech.errors import VoiceError
 from streamsvc.speech.voice import Clause, PiperEngine, RoomTone, Schedule, SpeechChunk, Voice, VoiceProcess
 from streamsvc.speech.voice.schedule import (
@@ -25,6 +26,7 @@ from streamsvc.speech.voice.schedule import (
 )
 from streamsvc.speech.voice.sound import trimmed, with_pause
 from streamsvc.speech.voice.track import joined, speak_track
+from streamsvc.speech.voice.voice import REST_S
 
 RATE = 48_000
 
@@ -213,6 +215,20 @@ def test_a_voice_that_fails_says_so_and_say_still_does_not_block() -> None:
     assert chunks == []
 
 
+def test_a_voice_that_failed_speaks_again_after_a_rest() -> None:
+    clock, engine = MockClock(), Engine(broken=True)
+    chunks, told = [], threading.Event()
+    voice = Voice(chunks.append, lambda why: told.set(), engine=engine, clock=clock)
+    voice.say(0, "Please wait.")
+    assert told.wait(20)
+    engine.broken = False
+    clock.advance(round(REST_S * 1e9))
+    voice.say(1, "Still here.")
+    voice.end()
+    assert voice.join(20)
+    assert [c.ids for c in chunks] == [(1,)]
+
+
 def test_a_text_that_cannot_be_said_does_not_end_the_voice(tmp_path: Path) -> None:
     engine = fake_engine("refuses-first", tmp_path)
     voice, chunks, troubles, _ = voice_of(engine)
@@ -276,6 +292,10 @@ def test_a_voice_process_that_cannot_speak_is_a_typed_error(mode: str, says: str
 def test_an_engine_that_cannot_be_started_is_a_typed_error() -> None:
     with pytest.raises(VoiceError, match="can't be started"):
         list(VoiceProcess(["/nowhere/piper"]).synthesise("hello", 1.0))
+    killed = VoiceProcess([sys.executable, "-c", "import os; os._exit(9)"])
+    with pytest.raises(VoiceError, match="didn't get ready"):
+        killed.start()
+    assert killed.pid is None
     with pytest.raises(VoiceError, match="doesn't exist"):
         PiperEngine("/nowhere/voice.onnx")
 

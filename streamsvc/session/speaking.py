@@ -67,7 +67,7 @@ class Speaking:
         self._start_ns: int | None = None
         self._end_ns = 0
         self._base_ms = 0.0
-        self._base_id = self._last_id = 0
+        self._base_id = self._next_id = 0
         self._base_pass = self._last_pass = 0
         self._is_open = False
         self._available = True
@@ -160,7 +160,7 @@ class Speaking:
 
     def _restart(self) -> None:
         self._base_ms = self._samples * 1000 / SPEECH_RATE
-        self._base_id, self._base_pass = self._last_id, self._last_pass
+        self._base_id, self._base_pass = self._next_id, self._last_pass
         self._available = True
 
     def _caption_tentative(self, text: str) -> None:
@@ -193,7 +193,8 @@ class Speaking:
                 log.warning("a speech stream was sent %s", type(message).__name__)
 
     def _said(self, message: link.Said) -> None:
-        self._last_id = self._base_id + message.id
+        number = self._base_id + message.id
+        self._next_id = number + 1
         if self.recorded is not None:
             start, end = self._captured(message.source_start_ms), self._captured(message.source_end_ms)
             self.recorded.words(message.text, start, end)
@@ -201,7 +202,7 @@ class Speaking:
             return
         self.listener.caption(
             Caption(
-                id=self._last_id,
+                id=number,
                 speaker=self._name,
                 text=message.text,
                 source_start_ms=self._base_ms + message.source_start_ms,

@@ -11,15 +11,13 @@ from streamsvc.speech.policies import DEFAULT_POLICY
 
 @dataclass(frozen=True, slots=True)
 class InterpretSettings:
-    """How to interpret. `parameters` are the policy's, absent ones take their defaults; `prompt_tokens` is the most
-    that earlier phrases may prompt the decoder with (0, 32, 64, 128 or 223 are used). The decoder is prompted with the
-    names and terms of the `glossary`, too, so that it spells them as they stand there."""
+    """How to interpret. `parameters` are the policy's, absent ones take their defaults. The decoder is prompted with
+    the names and terms of the `glossary`, so that it spells them as they stand there."""
 
     policy: str = DEFAULT_POLICY
     parameters: Mapping[str, float] = field(default_factory=dict)
     source: str = "auto"
     target: str = "en"
-    prompt_tokens: int = 0
     no_speech_threshold: float = 0.9
     glossary: tuple[str, ...] = ()
 

@@ -28,7 +28,7 @@ from streamsvc.speech.events import Commit, Event, InterpreterStatistics, Interp
 from streamsvc.speech.languages import LanguageState, check_languages, phrase_ended
 from streamsvc.speech.passes import FLUSH_BEAM, PROMPT_LENGTHS, Pass, PassResult, quantised_prompt
 from streamsvc.speech.policies import FRAME_S, Policy, State, Unit, find_policy, resolve
-from streamsvc.speech.text import echo, fold
+from streamsvc.speech.text import fold
 from streamsvc.speech.translator import Translator, Word
 from streamsvc.speech.vad import (
     CHUNK,
@@ -45,6 +45,7 @@ from streamsvc.speech.vad import (
 MAX_BUFFER_S = 20.0
 TRIM_S = 12.0
 TRIM_HARD_S = 16.0
+TRIES = 3
 HISTORY_WORDS = 256
 GLOSSARY_TOKENS = 128
 _MARGIN = SPEECH_RATE // 50
@@ -83,6 +84,7 @@ class Interpreter:
         self._heard_to = 0
         self._committed_to = 0
         self._beam = FLUSH_BEAM
+        self._failures = 0
         self._prompt_dropped = False
         self._tentative = ""
         self._next_commit = 0
@@ -201,7 +203,6 @@ class Interpreter:
         self._rejected += rejected
         tentative = ""
         if not rejected:
-            result = self._without_echo(result)
             units = self._units(pass_, result)
             count = len(units)
             if not pass_.final:
@@ -230,16 +231,24 @@ class Interpreter:
         self._apply()
         return events
 
-    def abandon(self, pass_: Pass) -> None:
-        """Close the outstanding pass without a result (it was late). A partial one waits for more audio; a flush stays
-        due, greedy from now on, because words may not be lost."""
+    def abandon(self, pass_: Pass, *, failed: bool = False) -> bool:
+        """Close the outstanding pass without a result: it was late, or the model `failed` on it. A partial one waits
+        for more audio; a flush stays due, greedy from now on, because words may not be lost. On what the model fails
+        `TRIES` times it would fail for ever: True is returned, and the rest of the phrase is left out."""
         self._close(pass_)
         self._abandoned += 1
+        given_up = False
         if pass_.final:
             self._beam = 1
+            self._failures += failed
+            given_up = self._failures == TRIES
+            if given_up:
+                self._tentative = ""
+                self._leave(self._phrases[0])
         else:
             self._heard_to = pass_.end
         self._apply()
+        return given_up
 
     # Inside.
 
@@ -287,7 +296,7 @@ class Interpreter:
         self._history.extend(self._prefix)
         self._prefix, self._state = (), ()
         self._prompt_dropped = False
-        self._beam = FLUSH_BEAM
+        self._beam, self._failures = FLUSH_BEAM, 0
         assert phrase.end is not None
         self._cut = phrase.end
         self._cut_in_speech = bool(self._phrases) and self._phrases[0].start == phrase.end
@@ -314,7 +323,7 @@ class Interpreter:
 
     def _issue(self, end: int, *, final: bool) -> Pass:
         settings, policy, state = self._settings, self._policy, self._state
-        glossary, pinned, limit = settings.glossary, self._pinned, settings.prompt_tokens
+        glossary, pinned, limit = settings.glossary, self._pinned, int(settings.parameters["context"])
         if self._prompt_dropped:
             glossary, pinned, limit = (), (), 0
         prompt, prompt_words = quantised_prompt(self._history, min(limit, PROMPT_LENGTHS[-1] - len(pinned)))
@@ -333,6 +342,7 @@ class Interpreter:
             prompt=(*pinned, *prompt),
             prompt_words=prompt_words,
             glossary=tuple(tuple(map(fold, term.split())) for term in glossary),
+            said=self._said_before_cut(),
             no_speech_threshold=settings.no_speech_threshold,
             beam=self._beam if final else int(settings.parameters["beam"]),
             commits=lambda units: policy.decide(state, units, settings.parameters)[0],
@@ -358,18 +368,11 @@ class Interpreter:
         if old.source != self._settings.source:
             self._language = LanguageState()
 
-    def _without_echo(self, result: PassResult) -> PassResult:
-        """Drop words that a cut through running speech made the model hear twice."""
-        said = [fold(w.text) for w in list(self._history)[-4:]]
-        if not self._cut_in_speech or self._prefix or not said or self._history[-1].text[-1:] in ".?!":
-            return result
-        drop = echo(said, [fold(w.text) for w in result.words])
-        segments = []
-        for segment in result.segments:
-            words, drop = segment.words[drop:], max(drop - len(segment.words), 0)
-            if words:
-                segments.append(replace(segment, words=words))
-        return replace(result, segments=tuple(segments))
+    def _said_before_cut(self) -> tuple[str, ...]:
+        """The last words before a cut through running speech, which the model may hear twice; none after a sentence."""
+        if not self._cut_in_speech or self._prefix or not self._history or self._history[-1].text[-1:] in ".?!":
+            return ()
+        return tuple(fold(w.text) for w in list(self._history)[-4:])
 
     def _units(self, pass_: Pass, result: PassResult) -> tuple[Unit, ...]:
         if self._by_segment:
@@ -428,6 +431,7 @@ class Interpreter:
         """Keep a long phrase's buffer short."""
         if (last := self._cut_from()) is not None:
             self._cut_at(last)
+            self._language = phrase_ended(self._language)
         elif self._by_segment:
             self._forget(min(self._cut, self._passage_from))
 
@@ -449,4 +453,5 @@ class Interpreter:
             rest[0] = replace(rest[0], lead=begin)
         self._prefix = tuple(rest)
         self._cut, self._cut_in_speech = position, True
-        self._forget(position)
+        phrase.forget(position)
+        self._forget(min(position, self._passage_from))

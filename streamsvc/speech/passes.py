@@ -13,7 +13,7 @@ from streamsvc.frames.audio import SPEECH_RATE, Samples
 from streamsvc.speech.batcher import Batcher
 from streamsvc.speech.languages import LanguageState, choose_language
 from streamsvc.speech.policies import Unit
-from streamsvc.speech.text import copies, fold, recites
+from streamsvc.speech.text import copies, echo, fold, recites
 from streamsvc.speech.translator import Request, Segment, Translator, Word
 
 FLUSH_BEAM = 5
@@ -49,6 +49,16 @@ def heard(words: Sequence[Word]) -> int:
     return count if len(words) - count >= MADE_UP else len(words)
 
 
+def without(segments: Sequence[Segment], count: int) -> tuple[Segment, ...]:
+    """Return the segments without their first `count` words, and without those that had no others."""
+    left = []
+    for segment in segments:
+        words, count = segment.words[count:], max(count - len(segment.words), 0)
+        if words:
+            left.append(replace(segment, words=words))
+    return tuple(left)
+
+
 @dataclass(frozen=True, slots=True)
 class PassResult:
     """What the model said after the prefix. `segments` carry aligned words where the pass was aligned."""
@@ -77,6 +87,7 @@ class Pass:
         read: samples of the stream that had been fed when it was issued; a flush has heard the silence after `end` too.
         seconds: its length, the x of the cost model.
         glossary: the folded words of each of its terms, whose tokens `prompt` begins with.
+        said: where the audio was cut through running speech, the folded words before the cut, which may be heard again.
     """
 
     id: int
@@ -93,6 +104,7 @@ class Pass:
     prompt: tuple[int, ...] = field(repr=False)
     prompt_words: tuple[Word, ...] = field(repr=False)
     glossary: tuple[tuple[str, ...], ...] = field(repr=False)
+    said: tuple[str, ...] = field(repr=False)
     no_speech_threshold: float
     beam: int
     commits: Callable[[tuple[Unit, ...]], int] = field(repr=False)
@@ -128,22 +140,26 @@ class Pass:
             yield stage
             hypothesis = answer()
         yield "decode"
-        said = [fold(w.text) for w in hypothesis.words]
-        dropped = copies(said, [fold(w.text) for w in self.prompt_words])
+        says = [fold(w.text) for w in hypothesis.words]
+        dropped = copies(says, [fold(w.text) for w in self.prompt_words])
         # A short piece of sound may recite the glossary where a longer one won't: it stays for the next pass.
-        if dropped or recites(said, self.glossary):
+        if dropped or recites(says, self.glossary):
             with self.batcher.asked(replace(request, prompt=())) as answer:
                 hypothesis = answer()
             yield "decode"
+            says = [fold(w.text) for w in hypothesis.words]
         segments = hypothesis.segments
         words = hypothesis.words
+        again = echo(self.said, says)
         rejected = hypothesis.no_speech > self.no_speech_threshold
         if words and not rejected and not self.by_segment:
-            units = tuple(Unit(w.text, None, hypothesis.no_speech) for w in words)
+            units = tuple(Unit(w.text, None, hypothesis.no_speech) for w in words[again:])
             # Words that won't be committed need no times, unless the decision is made from what aligning finds.
             if self.final or self.aligned or self.commits(units):
                 words = self.translator.align(encoded, language, words, prefix=self.prefix)
                 words = words[: heard(words)]
                 segments = (Segment(words, words[0].start_s, words[-1].end_s),) if words else ()
                 yield "align"
-        return PassResult(segments, hypothesis.no_speech, hypothesis.log_probability, language, state, dropped)
+        return PassResult(
+            without(segments, again), hypothesis.no_speech, hypothesis.log_probability, language, state, dropped
+        )

@@ -142,7 +142,9 @@ def certain(state: State, units: Units, values: Values) -> tuple[int, State]:
 _FRAME = Parameter("frame_width", 1.0, 0.25, 5.0, "seconds by which the audio grows between passes")
 _BEAM = Parameter("beam", 1, 1, 5, "hypotheses that the model weighs in a pass before the last", True)
 _PHRASE = Parameter("phrase_timeout", 0.7, 0.3, 15.0, "seconds of silence that end a phrase and say all that is left")
-_PASSES = (_FRAME, _BEAM, _PHRASE)
+_CONTEXT = Parameter("context", 0, 0, 223, "tokens of what was said before that the model is reminded of", True)
+_COMMON = (_PHRASE, _CONTEXT)
+_PASSES = (_FRAME, _BEAM, *_COMMON)
 # Three are worth 1.6 chrF and 1.1 BLEU over one (141 recorded prompts as streams) for a tenth more compute.
 _WIDE = replace(_BEAM, default=3)
 _SEGMENTS = Parameter("segments", 0, 0, 1, "1 decides on whole segments and cuts the audio, as the paper does", True)
@@ -154,7 +156,7 @@ POLICIES: dict[str, Policy] = {
             "agreement",
             "says words that the last n passes agree on (LocalAgreement-n)",
             agreement,
-            (Parameter("n", 2, 2, 5, "passes that must agree", True), _FRAME, _WIDE, _PHRASE),
+            (Parameter("n", 2, 2, 5, "passes that must agree", True), _FRAME, _WIDE, *_COMMON),
         ),
         Policy(
             "attention",
@@ -188,7 +190,7 @@ POLICIES: dict[str, Policy] = {
             "offline",
             "waits until the phrase is over, then says all of it",
             offline,
-            (Parameter("phrase_timeout", 2.0, 0.3, 15.0, _PHRASE.meaning),),
+            (replace(_PHRASE, default=2.0), _CONTEXT),
             waits=True,
         ),
     )

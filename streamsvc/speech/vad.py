@@ -73,6 +73,12 @@ class Phrase:
     """Speech probability of every chunk since `quiet_from`: where a long phrase is best split."""
     quiet_from: int = 0
 
+    def forget(self, position: int) -> None:
+        """Forget how quiet it was before `position`."""
+        chunks = max((position - self.quiet_from) // CHUNK, 0)
+        del self.quiet[:chunks]
+        self.quiet_from += chunks * CHUNK
+
 
 class PhraseTracker:
     """Speech begins after three chunks at 0.5 or more; a phrase ends after `timeout_s` of chunks under 0.35."""
@@ -114,14 +120,8 @@ class PhraseTracker:
 
     def split(self, phrase: Phrase, position: int) -> Phrase:
         """End `phrase` at `position` and return what follows as a phrase of its own, open if `phrase` was."""
-        chunk = max((position - phrase.quiet_from) // CHUNK, 0)
-        rest = Phrase(
-            position,
-            max(phrase.speech_end, position),
-            phrase.end,
-            phrase.quiet[chunk:],
-            phrase.quiet_from + chunk * CHUNK,
-        )
+        rest = Phrase(position, max(phrase.speech_end, position), phrase.end, phrase.quiet.copy(), phrase.quiet_from)
+        rest.forget(position)
         phrase.end = position
         phrase.speech_end = min(phrase.speech_end, position)
         if self._open is phrase:

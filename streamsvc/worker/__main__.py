@@ -134,8 +134,8 @@ def handle(
                 target=tell_costs, args=(message, views, speakers, lanes, channel, host), daemon=True
             ).start()
         case link.Close(stream=stream):
-            views.close(stream)
             speakers.close(stream)
+            views.close(stream)
 
 
 def serve(channel: Channel, ring: Ring, settings: link.WorkerSettings) -> None:

@@ -128,15 +128,17 @@ class Speaker:
             commits.extend(self._finish(due, result))
 
         def on_end(reason: str | None, spans: list[StageSpan]) -> None:
+            if self._closed:
+                return
             if reason is None:
                 self._costs.observe(spans)
             else:
                 with self._lock:
-                    self._interpreter.abandon(due)
-                if reason != "closed":
-                    self._send(
-                        Trouble(stream=self.name, code="pass-failed", message=f"a speech pass was lost: {reason}")
-                    )
+                    left_out = self._interpreter.abandon(due, failed=reason != "hopeless")
+                lost = "the rest of a phrase can't be translated" if left_out else "a speech pass was lost"
+                self._send(Trouble(stream=self.name, code="pass-failed", message=f"{lost}: {reason}"))
+                if left_out:
+                    self._send(Maybe(stream=self.name, text=""))
             self._send(
                 PassDone(
                     stream=self.name,
@@ -147,8 +149,7 @@ class Speaker:
                     stages=spans,
                 )
             )
-            if reason != "closed":
-                self._queue()
+            self._queue()
 
         job = Job(self._lanes.next_id(), self.name, Class.SPEECH, deadline, self._costs.pass_ns)
         self._lanes.submit(job, work, on_end)
@@ -166,7 +167,9 @@ class Speaker:
     def _finish(self, due: Pass, result: PassResult) -> list[Commit]:
         with self._lock:
             events = self._interpreter.finish(due, result)
-        commits = []
+        commits: list[Commit] = []
+        if self._closed:
+            return commits
         for event in events:
             if isinstance(event, Commit):
                 commits.append(event)
@@ -184,7 +187,7 @@ class Speaker:
                     self._voice.say(event.id, event.text)
             elif isinstance(event, TentativeText):
                 self._send(Maybe(stream=self.name, text=event.text))
-            elif not self._closed:
+            else:
                 self._second.add(self.name, event, due.no_speech_threshold, partial(self._revise, event))
         return commits
 
@@ -245,14 +248,17 @@ class Speakers:
                 return
 
     def configure(self, message: ConfigureSpeech) -> None:
-        """Change a speaker's settings, or say why not."""
+        """Change a speaker's settings. What isn't accepted is reported and left out, as in `open`."""
         speaker = self._speakers.get(message.stream)
         if speaker is None:
             return
-        try:
-            speaker.configure(message)
-        except StreamsvcError as e:
-            self._send(Trouble(stream=message.stream, code="bad-settings", message=str(e)))
+        for settings in (message, *([replace(message, glossary=None)] if message.glossary else [])):
+            try:
+                speaker.configure(settings)
+            except StreamsvcError as e:
+                self._send(Trouble(stream=message.stream, code="bad-settings", message=str(e)))
+            else:
+                return
 
     def sound(self, message: SoundIn) -> None:
         """Take a block of sound; of a stream that isn't open it is dropped."""

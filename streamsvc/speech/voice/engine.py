@@ -59,9 +59,13 @@ class VoiceProcess:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Start the process and wait until it is ready; otherwise the first text does."""
+        """Start the process and wait until it is ready; otherwise the first text does. Raises VoiceError."""
         with self._lock:
-            self._running()
+            try:
+                self._running()
+            except _DiedError as e:
+                self._kill()
+                raise VoiceError(f"the voice process didn't get ready ({e})") from None
 
     def synthesise(self, text: str, rate: float, voice: str | None = None) -> Iterator[Samples]:
         """See Engine; `voice` is for a program that has several. A process that dies or hangs is restarted once for

@@ -1,13 +1,15 @@
 """The voice of one speaker: text goes in as it is committed, speech comes out clause by clause from an own thread.
 
-Promises: every word that was said is spoken once and in order, or `on_trouble` says why the voice has stopped; `say`
-never blocks; a voice that falls behind speaks up to 1.25 times faster with shorter pauses (see schedule.py).
+Promises: every word that was said is spoken once and in order, or `on_trouble` says why not; `say` never blocks; a
+voice that falls behind speaks up to 1.25 times faster with shorter pauses (see schedule.py). An engine that fails is
+left alone for `REST_S`, in which nothing is spoken, and tried again.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +20,8 @@ from streamsvc.speech.errors import UnsayableError, VoiceError
 from streamsvc.speech.voice.engine import Engine, PiperEngine
 from streamsvc.speech.voice.schedule import Clause, Schedule
 from streamsvc.speech.voice.sound import RoomTone, trimmed, with_pause
+
+REST_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class Voice:
         self._tone = RoomTone()
         self._changed = threading.Condition()
         self._closed = self._ended = False
+        self._rests_until_s = 0.0
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -70,7 +75,7 @@ class Voice:
                 self._thread.start()
 
     def say(self, id: int, text: str) -> None:
-        """Queue the words of commit `id`; after the voice has stopped, do nothing."""
+        """Queue the words of commit `id`; once the voice is closed, do nothing."""
         self.start()
         with self._changed:
             if self._closed:
@@ -116,30 +121,41 @@ class Voice:
 
     def _run(self) -> None:
         try:
-            self._engine.start()
-            while True:
-                with self._changed:
-                    now = self._now_s()
-                    clause = self._schedule.next(now)
-                    while clause is None:
-                        if self._closed or (self._ended and not self._schedule.waiting_words):
-                            return
-                        wake = self._schedule.wake_s(now)
-                        self._changed.wait(None if wake is None else max(wake - now, 0.005))
-                        now = self._now_s()
-                        clause = self._schedule.next(now)
-                if self._closed:
-                    return
-                try:
-                    self._speak(clause)
-                except UnsayableError as e:
-                    self._on_trouble(str(e))
-        except VoiceError as e:
-            if not self._closed:
-                self._on_trouble(str(e))
+            with self._telling():
+                self._engine.start()
+            while (clause := self._next()) is not None:
+                if self._now_s() >= self._rests_until_s:
+                    with self._telling():
+                        self._speak(clause)
         finally:
             with self._changed:
                 self._closed = True
+
+    def _next(self) -> Clause | None:
+        """Wait for a clause that is due; None once the voice has been closed, or has ended and said everything."""
+        with self._changed:
+            while not self._closed:
+                now = self._now_s()
+                clause = self._schedule.next(now)
+                if clause is not None:
+                    return clause
+                if self._ended and not self._schedule.waiting_words:
+                    return None
+                wake = self._schedule.wake_s(now)
+                self._changed.wait(None if wake is None else max(wake - now, 0.005))
+        return None
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tell what the engine fails in, and leave it alone for a while where it would fail again."""
+        try:
+            yield
+        except UnsayableError as e:
+            self._on_trouble(str(e))
+        except VoiceError as e:
+            self._rests_until_s = self._now_s() + REST_S
+            if not self._closed:
+                self._on_trouble(str(e))
 
     def _speak(self, clause: Clause) -> None:
         for speech in self._engine.synthesise(clause.text, clause.rate):
