@@ -118,7 +118,7 @@ def test_pair_above_each_other_works_too() -> None:
     assert psnr(view.pixels, truth, depth < 1.4) >= baseline + 3
 
 
-def test_rig_without_depth_range_estimates_it_once(three: tuple[list[Camera], Rig, FrameSet]) -> None:
+def test_rig_without_depth_range_estimates_it(three: tuple[list[Camera], Rig, FrameSet]) -> None:
     cameras, rig, frames = three
     truth, depth = render(cameras[1], PERSON)
     synthesizer = ViewSynthesizer(replace(rig, depth_range=None), W, H)
@@ -127,6 +127,24 @@ def test_rig_without_depth_range_estimates_it_once(three: tuple[list[Camera], Ri
     assert psnr(view.pixels, truth, depth < 1.4) >= baseline + 3
     again = make(synthesizer, frames, cameras[1])
     assert np.array_equal(view.pixels, again.pixels)
+
+
+def test_who_comes_nearer_than_all_that_was_seen_before_is_shown_too() -> None:
+    cameras = [looking_at(f"cam{i}", (x, 0, 0), (0, 0, 1), W, H) for i, x in enumerate((-0.12, 0.0, 0.12))]
+    rig = pair_rig([cameras[0], cameras[2]], None)
+    room = [thing for thing in PERSON if isinstance(thing, Card)]
+    truth, depth = render(cameras[1], PERSON)
+    synthesizer = ViewSynthesizer(rig, W, H)
+    pair = [cameras[0], cameras[2]]
+    make(synthesizer, frame_set(pair, room), cameras[1])
+    empty = synthesizer.screen
+    second = 1_000_000_000
+    for seconds in range(1, 4):
+        view = make(synthesizer, replace(frame_set(pair, PERSON), capture_ns=seconds * second), cameras[1])
+    stated = make(ViewSynthesizer(pair_rig(pair), W, H), frame_set(pair, PERSON), cameras[1])
+    person = depth < 1.4
+    assert psnr(view.pixels, truth, person) >= psnr(stated.pixels, truth, person) - 1
+    assert np.array_equal(synthesizer.screen.centre, empty.centre), "the window doesn't move"
 
 
 def test_pictures_may_change_size_in_mid_stream(three: tuple[list[Camera], Rig, FrameSet]) -> None:

@@ -1,4 +1,4 @@
-"""The depth range of a rig that doesn't state one: estimated once, from a coarse match over every depth.
+"""The depth range of a rig that doesn't state one: estimated from a coarse match over every depth.
 
 The match is dense, not that of corners (`health_matches`): a plain wall has no corners, and it must be in the range.
 """
@@ -15,19 +15,23 @@ from streamsvc.view.disparity import finish, match_left, match_right
 from streamsvc.view.rectify import rectify_pair, shrunk
 
 COARSE_SIDE = 160
+ROUGH_SIDE = 80
+"""Takes an eighth of the time."""
 NEAREST_M = 0.2
 ENOUGH = 0.05
 """Share of the picture that must be matched both ways before the matches are believed."""
 
 
-def estimate_depth_range(a: Camera, pixels_a: Pixels, b: Camera, pixels_b: Pixels) -> tuple[float, float] | None:
+def estimate_depth_range(
+    a: Camera, pixels_a: Pixels, b: Camera, pixels_b: Pixels, side: int = COARSE_SIDE
+) -> tuple[float, float] | None:
     """Return (near, far) in metres along z of the cameras for what this pair of pictures shows, or None.
 
-    `a` and `b` match their pictures' sizes. Depths are searched from 0.2 m to infinity at 160x120; the 1st and 99th
-    percentile of the inverse depths that both directions agree on, widened by a tenth, are the range. None when too
-    little matched to say. Raises ViewError when the cameras are no pair.
+    `a` and `b` match their pictures' sizes. Depths are searched from 0.2 m to infinity in pictures `side` wide; the 1st
+    and 99th percentile of the inverse depths that both directions agree on, widened by a tenth, are the range. None
+    when too little matched to say. Raises ViewError when the cameras are no pair.
     """
-    pair = rectify_pair(shrunk(a, COARSE_SIDE), shrunk(b, COARSE_SIDE), (NEAREST_M, math.inf))
+    pair = rectify_pair(shrunk(a, side), shrunk(b, side), (NEAREST_M, math.inf))
     pictures = {a.name: pixels_a, b.name: pixels_b}
     colours = [side.rectify(pictures[side.source.name]) for side in (pair.left, pair.right)]
     left, right = (np.asarray(cv2.cvtColor(c, cv2.COLOR_RGB2GRAY), dtype=np.uint8) for c in colours)

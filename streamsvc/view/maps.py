@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 
 from streamsvc.frames import Camera, Pixels, Rig
-from streamsvc.view.depthrange import estimate_depth_range
+from streamsvc.view.depthrange import COARSE_SIDE, ROUGH_SIDE, estimate_depth_range
 from streamsvc.view.net.pairs import NetPair, net_pair
 from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk, side_of
 
@@ -22,6 +22,13 @@ CACHED_PAIRS = 64
 ENLARGED = 1.6
 """Pictures are enlarged up to so many times to be matched: disparity is told in parts of a pixel, and more of them."""
 
+LOOK_EVERY_NS = 2_000_000_000
+"""How often a pair whose depth range nobody states is looked at for depths beyond those seen so far."""
+
+WIDER = 0.2
+"""Share of the inverse depth of what is nearest by which more must be seen before the range is widened: maps are made
+anew for another."""
+
 FADE_PX = 5.0
 """Depth behind the nearest surface, as disparity in grid pixels, at which a splat's weight is down to 1/e."""
 
@@ -30,6 +37,15 @@ def fade_per_m(pair: RectifiedPair) -> float:
     """Return the splat's fade in 1/m for what `pair` shows."""
     middle = (pair.shift + pair.disparities / 2) / pair.fb
     return float(pair.fb * middle**2 / FADE_PX)
+
+
+def _widened(known: tuple[float, float], seen: tuple[float, float]) -> tuple[float, float]:
+    """Return the range with what was seen beyond it, where that is worth new maps."""
+    (near, far), step = known, WIDER / known[0]
+    return (
+        min(near, seen[0]) if 1 / seen[0] > 1 / near + step else near,
+        max(far, seen[1]) if 1 / seen[1] < 1 / far - step else far,
+    )
 
 
 class PairMaps:
@@ -41,19 +57,38 @@ class PairMaps:
         self._pairs: dict[tuple[object, ...], RectifiedPair] = {}
         self._prepared: dict[tuple[int, int], tuple[RectifiedPair, NetPair]] = {}
         self._ranges: dict[tuple[str, str], tuple[float, float]] = {}
+        self._looked_ns: dict[tuple[str, str], int] = {}
+        self.first_range = rig.depth_range
+        """The rig's depth range in metres, else the first that was estimated, which stays: what depends on it doesn't
+        move. None as long as there is none."""
 
     @property
     def depth_range(self) -> tuple[float, float] | None:
-        """The rig's depth range in metres, else the first that was estimated; None as long as there is none."""
-        return self._rig.depth_range or next(iter(self._ranges.values()), None)
+        """The rig's depth range in metres, else all that was seen so far; None as long as there is none."""
+        if self._rig.depth_range is not None or not self._ranges:
+            return self._rig.depth_range
+        nearest, farthest = zip(*list(self._ranges.values()), strict=True)
+        return min(nearest), max(farthest)
 
-    def estimate(self, a: Camera, b: Camera, pictures: Mapping[str, Pixels]) -> None:
-        """Look in these pictures for the depth range of a pair, where nothing states it yet."""
-        if self._rig.depth_range is None and (a.name, b.name) not in self._ranges:
-            found = estimate_depth_range(a, pictures[a.name], b, pictures[b.name])
-            if found is not None:
-                with self._lock:
-                    self._ranges[a.name, b.name] = found
+    def estimate(self, a: Camera, b: Camera, pictures: Mapping[str, Pixels], at_ns: int) -> None:
+        """Look in these pictures, taken at `at_ns`, for the depth range of a pair for which nothing states it, and for
+        depths beyond it, now and then: somebody may sit down before the wall that was seen first. A range only grows.
+        """
+        names = a.name, b.name
+        if self._rig.depth_range is not None:
+            return
+        with self._lock:
+            looked = self._looked_ns.get(names)
+            if looked is not None and 0 <= at_ns - looked < LOOK_EVERY_NS:
+                return
+            self._looked_ns[names] = at_ns
+        side = ROUGH_SIDE if names in self._ranges else COARSE_SIDE
+        found = estimate_depth_range(a, pictures[a.name], b, pictures[b.name], side)
+        if found is not None:
+            with self._lock:
+                known = self._ranges.get(names, found)
+                self._ranges[names] = _widened(known, found)
+                self.first_range = self.first_range or found
 
     def rectified(self, a: Camera, b: Camera, side: int) -> RectifiedPair:
         """Return the pair rectified for pictures of these sizes on a rung that matches them `side` wide, or `ENLARGED`

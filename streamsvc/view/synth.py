@@ -90,8 +90,8 @@ class ViewSynthesizer:
     may share it. `steady` averages sensor noise away where nothing moves, `alike` brings the cameras to one exposure
     and white balance. With a `backdrop` there are only rungs that tell the person from the room. With `device` "cuda",
     where `net` must be too, the net's rungs run there, and there are more of them; before a backdrop the net alone
-    does. `prepare` False leaves what a device has to get ready to the first use. Raises ViewError for a device or a
-    pair of the rig that can't be used, BackdropError where no rung can do what `backdrop` needs.
+    does; what it has to get ready, `prepare` does, else the first use. Raises ViewError for a device or a pair of the
+    rig that can't be used, BackdropError where no rung can do what `backdrop` needs.
     """
 
     def __init__(
@@ -106,7 +106,6 @@ class ViewSynthesizer:
         steady: bool = True,
         alike: bool = True,
         backdrop: Backdrop = ROOM,
-        prepare: bool = True,
     ) -> None:
         if device != "cpu" and net is not None and net.device.type != check_device(device):
             raise ViewError(f"the net is on {net.device.type!r}, not on device {device!r}")
@@ -140,17 +139,18 @@ class ViewSynthesizer:
         if not self.rungs:
             raise BackdropError("a backdrop needs the learned rungs, and a pair whose depth they can tell")
         self.ladder = worthwhile(self.rungs)
-        if self._paths is not None and prepare:
-            self._prepare_paths(self._paths)
 
     def _smallest_side(self) -> float:
         """The width of a 4:3 picture of as many pixels as the smallest of the cameras' has."""
         assert self.rig is not None
         return min(map(side_of, self.rig.cameras))
 
-    def _prepare_paths(self, paths: Paths) -> None:
-        """Have ready what the ladder's rungs need on the device, for pictures of the cameras' sizes."""
-        assert self.rig is not None
+    def prepare(self) -> None:
+        """Have ready what the ladder's rungs need on a GPU, for pictures of the cameras' sizes; takes seconds there,
+        and nothing on a CPU. May run beside other calls. Raises ViewError when it doesn't fit."""
+        paths = self._paths
+        if paths is None or self.rig is None:
+            return
         views, cameras = self.shot(None).cameras, {c.name: c for c in self.rig.cameras}
         shown = [self._about(self.rig.pairs, view) for view in views]
         for level in (self._levels[rung.name] for rung in self.ladder):
@@ -258,7 +258,7 @@ class ViewSynthesizer:
         met = convergence(self.rig.cameras)
         if met is not None:
             return met
-        near, far = (self._maps.depth_range if self._maps else None) or (1.0, 1.0)
+        near, far = (self._maps.first_range if self._maps else None) or (1.0, 1.0)
         return 2 / (1 / near + 1 / far)
 
     def slices(self, frames: FrameSet, view: Camera, rung: str) -> Slices[View]:
@@ -304,7 +304,8 @@ class ViewSynthesizer:
                 pictures[frame.camera] = picture if device else corrected(picture, used.get(frame.camera, IDENTITY))
         assert self._maps is not None
         for first, second in needed:
-            self._maps.estimate(self._camera(first, pictures[first]), self._camera(second, pictures[second]), pictures)
+            both = (self._camera(name, pictures[name]) for name in (first, second))
+            self._maps.estimate(*both, pictures, frames.capture_ns)
         if device:
             results = yield from self._on_device(
                 device, level, views, shown, helping, pictures, used, frames.capture_ns

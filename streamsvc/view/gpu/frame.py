@@ -8,6 +8,7 @@ come down while a third's kernels run, because each has its own stream and its o
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -30,6 +31,13 @@ from streamsvc.view.rectify import shrunk
 
 _CAPTURE = threading.Lock()
 """One graph is captured at a time; those that are there may be replayed meanwhile."""
+
+
+@functools.cache
+def _capturing() -> torch.cuda.Stream:
+    """The one stream that graphs are captured on. PyTorch hands streams out of a pool in turn, so a path's own may be
+    another path's too, and what that one queues would be captured or refused; of this priority there is no other."""
+    return torch.cuda.Stream(priority=-1)  # type: ignore[no-untyped-call]
 
 
 class FramePath:
@@ -90,7 +98,7 @@ class FramePath:
             self.compositor.place(self._seats)
         self.wait()
         if self._stream is not None and captured:
-            self._capture(self._stream)
+            self._capture(_capturing())
 
     def _matched(self, net: NetGeometry, pair: NetPair, planes: Planes) -> PairGeometry:
         pictures = [self._pictures[side.side.source.name] for side in (pair.left, pair.right)]

@@ -118,6 +118,8 @@ class Paths:
             )
         except torch.OutOfMemoryError:
             raise ViewError("the GPU's memory is full: views of this size don't fit beside what runs there") from None
+        except RuntimeError as e:
+            raise ViewError(f"the GPU can't make views of this size ({e})") from e
 
     def prepare(
         self, level: Level, views: Sequence[Camera], shown: Shown, helping: Helping, cameras: Mapping[str, Camera]
