@@ -12,7 +12,7 @@ from streamsvc.view.geometry import Source, project
 from streamsvc.view.quality import psnr
 from streamsvc.view.rectify import pixel_rays
 from streamsvc.view.splat import Splats, splat
-from streamsvc.view.splat_over import splat_over
+from streamsvc.view.splat_over import splat_over, splat_sorted
 
 WIDTH, HEIGHT = 160, 120
 FADE_PER_M = 100.0
@@ -77,13 +77,10 @@ def decibels(scene: str, width: int, height: int) -> dict[str, float]:
     parts = [project(s, view) for s in sources]
     splats = Splats(np.concatenate([p.geometry for p in parts]), np.concatenate([p.features for p in parts]))
     free = splat(splats, width, height, FADE_PER_M)
-    features, coverage, _ = splat_over(
-        torch.from_numpy(splats.geometry), torch.from_numpy(splats.features), width, height
-    )
     shown = {}
     for name, picture, covered in (
         ("free", free.features, free.coverage),
-        ("over", features.numpy(), coverage.numpy()),
+        ("over", *splat_sorted(splats, width, height)),
     ):
         picture = picture.copy()
         fill_holes(picture, covered)

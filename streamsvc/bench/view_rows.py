@@ -5,6 +5,7 @@
     <rung>              every one of `ViewSynthesizer.rungs`; those called sgbm-* are the classical ones; with the help
                         of a pair's neighbours where the rig has such
     <rung>, splat only  the splatted colour without the blend, for the top classical and the top learned rung
+    <rung>, sorted      those rungs splatted by sorted alpha compositing, which is no rung because it is slow
     <rung>, true depth  that rung's own grid, splat and blend with the true depth: what its resolution alone costs
     <rung>, as they are those rungs with the cameras' colours as they are, where these are unlike
     oracle              true depth at the full resolution, the same splat and blend
@@ -30,11 +31,13 @@ from streamsvc.frames import Camera, Pixels, Rig
 from streamsvc.frames.backdrop import ROOM, Backdrop
 from streamsvc.view import ViewError, ViewSynthesizer
 from streamsvc.view.arrange import about, groups
+from streamsvc.view.blend import blend, fill_holes
 from streamsvc.view.compose import View, compose
-from streamsvc.view.geometry import TOLERANCE_PX, Source
+from streamsvc.view.geometry import TOLERANCE_PX, Source, project
 from streamsvc.view.maps import PairMaps, fade_per_m
-from streamsvc.view.rectify import pixel_rays
+from streamsvc.view.rectify import pixel_rays, shrunk
 from streamsvc.view.rungs import FUSED, SPLAT_SIDE
+from streamsvc.view.splat import Splats
 from streamsvc.view.synth import convergence
 from streamsvc.view.synthesize import GIVEN_FADE_PER_M, GIVEN_TOLERANCE
 
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
     from streamsvc.view.net.geometry import NetGeometry
 
 NEAREST, PLAIN, ORACLE = "nearest camera", "OpenCV SGBM", "oracle"
-SPLAT_ONLY, TRUE_DEPTH = ", splat only", ", true depth"
+SPLAT_ONLY, SORTED, TRUE_DEPTH = ", splat only", ", sorted", ", true depth"
 AS_THEY_ARE = ", as they are"
 """Added to the name of a rung that leaves the cameras' colours alone."""
 
@@ -98,7 +101,7 @@ class Rungs:
     @property
     def rows(self) -> tuple[str, ...]:
         """All rows in the order of the tables."""
-        compared = [name + what for name in self.tops for what in (SPLAT_ONLY, TRUE_DEPTH)]
+        compared = [name + what for name in self.tops for what in (SPLAT_ONLY, SORTED, TRUE_DEPTH)]
         return (NEAREST, PLAIN, *self.names, *compared, ORACLE)
 
     @property
@@ -190,6 +193,23 @@ def splat_only(view: View, target: Camera) -> View | None:
     return None if made is None else run_to_end(compose(made.sources, target, made.side, made.k, blended=False))
 
 
+def sorted_over(view: View, target: Camera) -> View | None:
+    """Return a rung's `view` with its Gaussians composited in their order by depth, None where it wasn't composed of
+    sources."""
+    from streamsvc.view.splat_over import splat_sorted
+
+    made = view.composed
+    if made is None:
+        return None
+    small = shrunk(target, made.side)
+    parts = [project(source, small) for source in made.sources]
+    together = Splats(np.concatenate([p.geometry for p in parts]), np.concatenate([p.features for p in parts]))
+    features, coverage = splat_sorted(together, small.width, small.height)
+    fill_holes(features, coverage)
+    pixels, inverse = blend(features, target, made.sources)
+    return View(pixels, inverse, np.asarray(cv2.resize(coverage, (target.width, target.height)), np.float32))
+
+
 def matte(view: View, target: Camera) -> NDArray[np.float32] | None:
     """Return the matte of a rung's `view`, None where its sources have none."""
     made = view.composed
@@ -232,7 +252,11 @@ def views(shot: Shot, rungs: Rungs, *, unlike: bool = False) -> Iterator[tuple[s
             tops[name] = view
         yield name, view
     for name, view in tops.items():
-        for what, made in ((SPLAT_ONLY, splat_only(view, shot.target)), (TRUE_DEPTH, with_true_depth(view, shot))):
+        for what, made in (
+            (SPLAT_ONLY, splat_only(view, shot.target)),
+            (SORTED, sorted_over(view, shot.target)),
+            (TRUE_DEPTH, with_true_depth(view, shot)),
+        ):
             if made is not None:
                 yield name + what, made
         if unlike:

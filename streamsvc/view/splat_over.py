@@ -9,11 +9,20 @@ Pixels are taken tile by tile, so that memory grows with a tile's Gaussians. Imp
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from streamsvc.view.splat import SUPPORT
+from streamsvc.view.splat import SUPPORT, Splats
 
 TILE = 16
+
+
+def splat_sorted(splats: Splats, width: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return (features (h, w, c), coverage (h, w)) float32 of what `splat` takes, composited in order."""
+    geometry, features = torch.from_numpy(splats.geometry), torch.from_numpy(splats.features)
+    blended, coverage, _ = splat_over(geometry, features, width, height)
+    return np.asarray(blended.numpy(), np.float32), np.asarray(coverage.numpy(), np.float32)
 
 
 def splat_over(
