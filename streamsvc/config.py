@@ -105,11 +105,6 @@ class Server(Section, frozen=True, kw_only=True):
     ] = ()
 
     @property
-    def loopback(self) -> bool:
-        """Return True when only this machine can reach the port."""
-        return is_loopback(self.host)
-
-    @property
     def tls(self) -> bool:
         """Return True when the port speaks HTTPS."""
         return self.tls_cert is not None

@@ -94,6 +94,7 @@ class Service:
         Raises WorkerError when no worker can be started, and the port's errors.
         """
         app = create_app(self.hub, self.settings, web=web_folder(), metrics=self.expose, health=self.health)
+        self.metrics.registry.register(health.Port(app.state.statistics))
         server = self.settings.server
         try:
             # The first connection of a process loads libraries and makes keys; no call should wait for that.

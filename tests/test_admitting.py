@@ -1,7 +1,9 @@
 """Who is taken beside the calls of others, and for how much of them: the hub over a worker that only tells costs."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from itertools import count
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import av
 import pytest
@@ -11,14 +13,15 @@ from streamsvc.config import load
 from streamsvc.edge import Received, VideoOut
 from streamsvc.frames import link
 from streamsvc.frames.ring import Slots
-from streamsvc.ledger import Ledger
+from streamsvc.ledger import Ledger, Record
 from streamsvc.ledger.live import LiveBoard
 from streamsvc.scene import open_scene
-from streamsvc.session.admitting import USUAL_EDGE, WHOLE, EdgeCost, Newcomer, Terms, offered
+from streamsvc.session.admitting import UNSEEN, USUAL_EDGE, WHOLE, EdgeCost, Newcomer, Terms, offered
 from streamsvc.session.hub import CallHub
 from streamsvc.session.participant import Participant
 from streamsvc.session.watching import Watching
 from streamsvc.signalling import messages as wire
+from streamsvc.signalling.grants import Grant
 from streamsvc.signalling.messages import SignallingError
 
 RIG = open_scene("body:1").rig(2, 320, 240).to_json()
@@ -37,6 +40,7 @@ class Worker:
         self.ready = link.Ready(device="cpu", rungs=[], policies=POLICIES, notes=[])
         self.cost_ms = 10.0
         self.asked: list[Sequence[link.OpenView]] = []
+        self.opened: list[str] = []
         self.silent = False
 
     async def costs(self, views: Sequence[link.OpenView]) -> link.Costs | None:
@@ -47,7 +51,10 @@ class Worker:
         ladder = [link.RungCost("small", ns, 24.0), link.RungCost("large", 3 * ns, 27.0)]
         return link.Costs(id=1, views=[ladder for _ in views], streams={}, speech=SPEECH, lanes=2, together=4)
 
-    def open(self, message: Any, listener: Callable[[link.FromWorker], None]) -> None: ...
+    def open(self, message: Any, listener: Callable[[link.FromWorker], None]) -> None:
+        if isinstance(message, link.OpenView):
+            self.opened.append(message.stream)
+
     def configure(self, message: Any) -> None: ...
     def close(self, stream: str) -> None: ...
     def send(self, message: Any) -> bool:
@@ -56,13 +63,37 @@ class Worker:
     def on_state(self, listener: Callable[[bool], None]) -> None: ...
 
 
+class Media:
+    """A connection that was agreed on at once; a description is the mids of the cameras."""
+
+    state, channels, sends = "connecting", True, frozenset({"video", "audio"})
+    on_video: Callable[[str, Any], None]
+    cameras: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, ice_servers: object) -> None: ...
+    async def answer(self, sdp: str, **_: object) -> str:
+        for mid in sdp.split():
+            self.cameras[mid] = SimpleNamespace()
+            self.on_video(mid, self.cameras[mid])
+        return "answer"
+
+    def send(self, label: str, text: str) -> bool:
+        return True
+
+    async def close(self) -> None: ...
+
+
+WATCHES: dict[str, Any] = {"fps": 0, "speech": wire.SpeechSettings(enabled=False)}
+
+
 class Calls:
     """A hub, and everything that it said to whoever joined."""
 
     def __init__(self, **flags: object) -> None:
-        self.worker, self.ledger = Worker(), Ledger()
-        settings, clock = load(None, {}, {"speech.policy": "agreement", **flags}), MockClock()
-        self.hub = CallHub(settings, worker=self.worker, ledger=self.ledger, board=LiveBoard(), clock=clock)
+        self.records: list[Record] = []
+        self.worker, self.ledger, self.clock = Worker(), Ledger(listeners=[self.records.append]), MockClock()
+        settings = load(None, {}, {"speech.policy": "agreement", **flags})
+        self.hub = CallHub(settings, worker=self.worker, ledger=self.ledger, board=LiveBoard(), clock=self.clock)
         self.said: dict[str, list[wire.ServerMessage]] = {}
 
     async def join(self, room: str, name: str = "Ana", **more: Any) -> Participant:
@@ -75,8 +106,16 @@ class Calls:
         return [(m.code, m.message) for m in self.said[room + name] if isinstance(m, wire.Notice)]
 
 
+async def offer(calls: Calls, room: str, cameras: int = 2, names: Sequence[str] = ()) -> None:
+    (who,) = (p for p in calls.hub.participants if calls.hub.rooms.room_of(p.session).name == room)  # type: ignore[union-attr]
+    tracks = [wire.CameraTrack(name=n, mid=str(i)) for i, n in enumerate(names)]
+    mids = " ".join(str(i) for i in range(len(names) or cameras))
+    await who.offer(wire.Offer(sdp=mids, cameras=tracks), Grant(until=4e9))
+
+
 @pytest.fixture
-async def calls() -> AsyncIterator[Calls]:
+async def calls(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Calls]:
+    monkeypatch.setattr("streamsvc.session.participant.Connection", Media)
     made = Calls()
     yield made
     await made.hub.close()
@@ -116,7 +155,7 @@ async def test_who_does_not_fit_is_refused_with_the_reason_and_leaves_nothing_be
     with pytest.raises(SignallingError, match=r"busy with other calls \(.*0\.00 is free\); what fits: ") as refused:
         await calls.join("two")
     assert refused.value.code == "no-room"
-    assert [p.name for p in calls.hub.participants] == ["Ana"] and calls.hub.rooms.statistics().participants == 1
+    assert [p.name for p in calls.hub.participants] == ["Ana"] and len(calls.hub.rooms.rooms()) == 1
 
 
 async def test_when_somebody_leaves_those_with_less_get_what_there_is_room_for(calls: Calls) -> None:
@@ -143,8 +182,89 @@ async def test_nothing_is_taken_back_from_whoever_stays_with_less(calls: Calls) 
 async def test_who_only_watches_always_has_room(calls: Calls) -> None:
     calls.worker.cost_ms = 60
     await calls.join("one")
-    watcher = await calls.join("two", rig=None, fps=0, speech=wire.SpeechSettings(enabled=False))
-    assert watcher.terms == WHOLE
+    assert (await calls.join("two", **WATCHES)).terms == UNSEEN
+    await offer(calls, "two", cameras=0)
+    assert not calls.notices("two")
+
+
+async def test_who_came_without_cameras_and_offers_some_is_asked_about_then(calls: Calls) -> None:
+    calls.worker.cost_ms = 60
+    first, second = await calls.join("one"), await calls.join("two", **WATCHES)
+    await offer(calls, "two", cameras=0)
+    with pytest.raises(SignallingError) as refused:
+        await offer(calls, "two")
+    assert refused.value.code == "no-room"
+    assert second.terms == UNSEEN and second.cameras == () and second.connected, "as before"
+    calls.worker.cost_ms = 24
+    await offer(calls, "two")
+    assert second.terms.every == 2 and second.cameras == ("cam0", "cam1")
+    assert [code for code, _ in calls.notices("two")] == ["less"]
+    await first.leave()
+    assert calls.hub.reconsidering is not None
+    await calls.hub.reconsidering
+    assert second.terms == WHOLE
+
+
+async def test_who_is_alone_is_seen_though_they_came_without_cameras(calls: Calls) -> None:
+    calls.worker.cost_ms = 500
+    mirrored = await calls.join("one", mirror=True, **WATCHES)
+    await offer(calls, "one")
+    assert mirrored.terms == WHOLE and calls.worker.opened == [f"{mirrored.session}>{mirrored.session}/view"]
+
+
+LARGE = wire.ViewSettings(width=2048, height=2048)
+
+
+@pytest.mark.parametrize(
+    "growth", [wire.Configure(speech=wire.SpeechSettings(enabled=True)), wire.Configure(view=LARGE)]
+)
+async def test_who_asks_for_more_is_refused_where_there_is_no_room_and_nothing_is_changed(
+    calls: Calls, growth: wire.Configure
+) -> None:
+    await calls.join("one")
+    second = await calls.join("two", speech=wire.SpeechSettings(enabled=False))
+    before = second.settings
+    calls.worker.cost_ms = 60
+    with pytest.raises(SignallingError) as refused:
+        await second.configure(growth)
+    assert refused.value.code == "no-room" and second.settings == before
+    calls.worker.cost_ms = 10
+    await second.configure(growth)
+    assert second.settings != before and calls.worker.asked[-1][0].width == second.settings.width
+
+
+async def test_who_asks_for_no_more_is_not_asked_about(calls: Calls) -> None:
+    await calls.join("one")
+    second = await calls.join("two")
+    calls.worker.cost_ms = 500
+    asked = len(calls.worker.asked)
+    small = wire.ViewSettings(width=160, height=120, budget_ms=300)
+    await second.configure(wire.Configure(speech=wire.SpeechSettings(enabled=False), view=small))
+    assert second.settings.width == 160 and len(calls.worker.asked) == asked
+
+
+async def test_a_stream_that_is_made_anew_goes_on_numbering_its_sets(calls: Calls) -> None:
+    await calls.join("one", mirror=True)
+    for _ in range(2):
+        await offer(calls, "one", cameras=1)
+        for n in range(3):
+            calls.clock.advance(33_333_333)
+            received = Received(av.VideoFrame(16, 16, "yuv420p"), n, calls.clock.now_ns(), None)
+            Media.cameras["0"].on_frame(received)
+    calls.ledger.close()
+    assert len({r.stream for r in calls.records}) == 1
+    assert sorted(r.id for r in calls.records) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_whose_one_pair_was_not_offered_is_told_that_nobody_sees_them(calls: Calls) -> None:
+    wide = open_scene("body:1").rig(4, 320, 240)
+    owner = await calls.join("one", rig=wide.to_json(), mirror=True)
+    owner.terms = Terms(one_pair=True, given_up="one pair of cameras")
+    other = [n for n in (c.name for c in wide.cameras) if n not in wide.pairs[0]]
+    await offer(calls, "one", names=other)
+    assert calls.worker.opened == [] and calls.notices("one")[-1][0] == "no-picture"
+    await offer(calls, "one", names=[*other, wide.pairs[0][0]])
+    assert len(calls.worker.opened) == 1 and owner.shown_cameras == wide.pairs[0][:1]
 
 
 async def test_a_worker_that_does_not_answer_says_nothing_against_anybody(calls: Calls) -> None:
@@ -178,14 +298,15 @@ async def test_of_whom_only_some_pictures_are_agreed_only_those_are_due(calls: C
     clock, period = MockClock(), 33_333_333
     watching = Watching(
         session="ana", stream="ben>ana/view", cameras=("cam0",), rig=None, settings=settings, backdrop="room",
-        every=every, worker=calls.worker, ledger=calls.ledger, clock=clock, video=VideoOut(), tell=lambda *_: None,
-        tell_owner=lambda *_: None, windowed=lambda: None, packed=lambda _: None,
+        every=every, worker=calls.worker, ledger=calls.ledger, clock=clock, video=VideoOut(), ids=count(1),
+        bitrate=lambda: None, tell=lambda *_: None, tell_owner=lambda *_: None, windowed=lambda: None,
+        packed=lambda _: None,
     )  # fmt: skip
     frame = av.VideoFrame(16, 16, "yuv420p")
     for n in range(12):
         clock.advance(period)
-        watching.picture("cam0", Received(frame, n, None, clock.now_ns()), clock.now_ns(), 0)
-        watching.picture("cam7", Received(frame, n, None, clock.now_ns()), clock.now_ns(), 0)  # not one of those
+        watching.picture("cam0", Received(frame, n, clock.now_ns(), None), clock.now_ns(), 0)
+        watching.picture("cam7", Received(frame, n, clock.now_ns(), None), clock.now_ns(), 0)  # not one of those
     assert watching.statistics().sets == due
     assert watching.pace.fps == pytest.approx(30 / every, rel=0.01)
     watching.close()

@@ -3,16 +3,8 @@
 import pytest
 
 from streamsvc.budget import AfterWorker, MockClock, run_to_end, worker_deadline_ns
-from streamsvc.budget.deadline import token_cap
 
 MS = 1_000_000
-
-
-def test_a_pass_makes_as_many_tokens_as_fit_before_its_deadline() -> None:
-    assert token_cap(0, 70, 10, 2, 20) == 7
-    assert token_cap(60, 70, 10, 2, 20) == 2
-    assert token_cap(0, 7000, 10, 2, 20) == 20
-    assert token_cap(71, 70, 10, 2, 20) == 20, "what is late anyway is said whole"
 
 
 def test_the_worker_deadline_leaves_room_for_what_comes_after() -> None:

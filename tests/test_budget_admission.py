@@ -1,8 +1,10 @@
 """Admission: a newcomer is taken only if everybody, itself included, keeps nearly all of its frames and words."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from streamsvc.budget.admission import CAPACITY, ENOUGH, Offer, admit, admitting, floor_load
+from streamsvc.budget.admission import CAPACITY, ENOUGH, Admission, Offer, admitting, floor_load
 from streamsvc.budget.policies import DEFAULT_POLICY
 from streamsvc.budget.scenario import RungLoad, Scenario, SessionLoad, SpeechLoad, ViewLoad
 from streamsvc.budget.simulator import simulate
@@ -20,6 +22,10 @@ def session(fps: float = 30.0, view: bool = True) -> SessionLoad:
 
 
 OFFERS = (Offer(session()), Offer(session(15), "half rate"), Offer(session(view=False), "captions only"))
+
+
+def admit(running: Sequence[SessionLoad], offers: Sequence[Offer]) -> Admission:
+    return run_to_end(admitting(running, offers))
 
 
 def test_the_floor_load_is_that_of_the_cheapest_rung_that_counts() -> None:

@@ -48,6 +48,13 @@ def test_a_third_waiting_frame_set_displaces_the_oldest_of_its_stream() -> None:
     assert d.submit(view(4, 50, stream="other")) == []
 
 
+def test_a_frame_set_does_not_displace_best_effort_of_its_stream() -> None:
+    d = Dispatcher(1)
+    d.submit(Job(9, "v", Class.BEST_EFFORT, 0))
+    assert d.submit(view(1, 50)) == [] and d.submit(view(2, 80)) == []
+    assert [x.job.id for x in d.submit(view(3, 110))] == [1]
+
+
 def test_a_view_that_cannot_make_it_even_at_its_floor_is_never_started() -> None:
     d = Dispatcher(1)
     d.submit(view(1, 20, floor_ms=15))

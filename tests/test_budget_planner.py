@@ -89,6 +89,54 @@ def test_neither_the_cap_nor_what_the_deadline_allows_is_exceeded() -> None:
     assert rungs(settled(demand(slack_ms=17))) == {"a": "good"}
 
 
+def test_a_stream_keeps_its_quality_when_a_better_rung_turns_out_cheaper_than_its_own() -> None:
+    made = settled(demand(cap=0.9))
+    assert rungs(made) == {"a": "good"}
+    learned = staircase([*STEPS[:2], Step("good", 21 * MS, 25 * MS, 0.9), STEPS[3]])
+    asked = Demand("a", learned, 0.7, 33 * MS, 90 * MS)
+    assert rungs(plan(10**11, made, [asked])) == {"a": "full"}
+    poorer = Demand("a", STEPS[:2], 0.7, 33 * MS, 90 * MS)
+    assert rungs(plan(10**11, made, [poorer])) == {"a": "fair"}, "the best there is, where none is as good"
+
+
+def test_a_frame_runs_on_the_rung_that_has_just_beaten_the_planned_one() -> None:
+    ladder = [Rung("fair", 8 * MS, 0.75), Rung("good", 13 * MS, 0.9), Rung("full", 20 * MS, 1.0)]
+    governed = Governor().open("s", ladder, CostModel(ladder), 0.7)
+    for t in range(0, 3000, 33):
+        ticket = governed.frame(t * MS, (t + 90) * MS, 33 * MS, lambda: 0)
+    assert ticket is not None
+
+    def best() -> str:
+        return governed.choose(ticket, lambda costs: len(costs) - 1).name
+
+    assert best() == "good"
+    for _ in range(6):
+        governed.observe("fair", 8 * MS)
+    for _ in range(6):
+        governed.observe("good", 24 * MS)
+    assert best() == "full"
+
+
+def test_what_the_way_to_the_viewer_does_not_carry_is_not_computed_and_the_floor_is_all_the_same() -> None:
+    ladder = [Rung("fair", 8 * MS, 24.0), Rung("good", 13 * MS, 26.0), Rung("full", 20 * MS, 29.0)]
+    for carried, rung in ((math.inf, "full"), (27.0, "good"), (20.0, "fair")):
+        governed = Governor().open("s", ladder, CostModel(ladder))
+        for t in range(0, 6000, 33):
+            ticket = governed.frame(t * MS, (t + 90) * MS, 33 * MS, lambda: 0, carried=carried)
+        assert ticket is not None
+        assert governed.choose(ticket, lambda costs: len(costs) - 1).name == rung
+
+
+def test_when_the_last_stream_ends_nothing_is_planned_any_more() -> None:
+    ladder = [Rung("r", 200 * MS, 1.0)]
+    governor = Governor()
+    governed = governor.open("s", ladder, CostModel(ladder))
+    governed.frame(0, 90 * MS, 33 * MS, lambda: 0)
+    assert governor.crowded
+    governor.close("s")
+    assert not governor.crowded
+
+
 def test_a_bitrate_carries_less_the_more_pixels_it_has_to_carry() -> None:
     assert carried_db(12.5e6, 2048, 2048, 30) == pytest.approx(37, abs=0.1)
     assert carried_db(1e6, 2048, 2048, 30) == pytest.approx(24, abs=0.1)
@@ -141,7 +189,7 @@ def test_whatever_is_asked_no_plan_goes_under_a_floor_or_overloads_what_can_be_h
 def test_thinned_frames_are_spread_evenly(keep: float, frames: int) -> None:
     class Thinning(Governor):
         def refresh(self, now_ns: int) -> None:
-            self._plan = Plan({"s": Allotment("r", keep)})
+            self._plan = Plan({"s": Allotment("r", 1.0, keep)})
 
     ladder = [Rung("r", 8 * MS, 1.0)]
     governed = Thinning().open("s", ladder, CostModel(ladder))

@@ -105,6 +105,14 @@ def test_ours_is_never_more_than_002_below_the_best_other_policy(name: str) -> N
     assert speech(ours) >= max(map(speech, found.values())) - 0.02
 
 
+def test_a_pass_that_is_late_is_late_whole_because_the_worker_cuts_none_short() -> None:
+    sound = SpeechLoad(deadline_ms=80)  # 25 ms, and 20 tokens of 3.5 ms
+    outcome = small(sessions=(SessionLoad(speech=sound),), noise=Noise(sigma=0, slow_share=0))
+    (session,) = outcome.sessions
+    assert {d.units for d in session.speech} == {20} and session.speech_goodput == 0
+    assert all(d.displayed_ns == d.captured_ns + 95_000_000 for d in session.speech)
+
+
 def test_best_effort_uses_a_fifth_of_the_machine_beside_one_session_and_takes_nothing() -> None:
     sessions = (SessionLoad(view=VIEW, speech=SpeechLoad()),)
     without, beside = (

@@ -21,7 +21,7 @@ def write(tmp_path: Path, text: str) -> Path:
 def test_nothing_given_is_loopback_without_third_parties() -> None:
     s = load(None, {}, {})
     assert s == Settings()
-    assert s.server.loopback and not s.server.tls
+    assert is_loopback(s.server.host) and not s.server.tls
     assert s.server.ice_servers == ()
 
 

@@ -47,12 +47,14 @@ from streamsvc.edge import (
     rtp_timestamp_of,
     wall_offset_ns,
 )
-from streamsvc.edge.codecs import H264Encoder, Vp8Encoder, is_keyframe
+from streamsvc.edge.codecs import H264Encoder, OpusEncoder, Vp8Encoder, is_keyframe
 from streamsvc.edge.extensions import COLOUR_SPACE, PLAYOUT_DELAY, ColourSpace, ExtensionsMap, agreed_extras
 from streamsvc.edge.rate import SentRate, next_target
 from streamsvc.edge.rtp_receiver import MAX_SOURCES, Decoded, DecodeQueue, Receiver
 from streamsvc.edge.rtp_sender import Sender, audio_level
 from streamsvc.edge.rtpclock import unix_ns_of
+from streamsvc.edge.send import Picture
+from streamsvc.edge.statistics import sent_statistics
 
 VP8 = RTCRtpCodecParameters(mimeType="video/VP8", clockRate=90_000, payloadType=97)
 RTX = RTCRtpCodecParameters(mimeType="video/rtx", clockRate=90_000, payloadType=98, parameters={"apt": 97})
@@ -374,13 +376,16 @@ async def test_a_sender_report_maps_rtp_to_the_senders_clock() -> None:
 @pytest.mark.parametrize("make", [Vp8Encoder, H264Encoder])
 def test_an_encoder_follows_size_target_and_keyframe_requests(make: type[Vp8Encoder] | type[H264Encoder]) -> None:
     encoder = make()
-    name = "VP8" if make is Vp8Encoder else "H264"
     picture = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
-    sizes = [sum(map(len, encoder.encode(picture, 3000 * i, False))) for i in range(3)]
-    assert encoder.keyframes == 1 and sizes[0] > 0
-    encoder.encode(picture, 9000, True)
-    encoder.encode(picture[:120, :160].copy(), 12000, False)
-    assert encoder.keyframes == 3 and name in ("VP8", "H264")
+
+    def keyframe(picture: np.ndarray, number: int, *, force: bool = False) -> bool:
+        assert sum(map(len, encoder.encode(picture, 3000 * number, force))) > 0
+        assert encoder.last is not None
+        return encoder.last.keyframe
+
+    assert [keyframe(picture, i) for i in range(3)] == [True, False, False]
+    assert keyframe(picture, 3, force=True)
+    assert keyframe(picture[:120, :160].copy(), 4)
     encoder.target_bitrate = 1
     assert encoder.target_bitrate > 10_000
     encoder.target_bitrate = 10**9
@@ -463,3 +468,46 @@ async def test_consent_is_asked_for_no_longer_than_the_connection_lives(monkeypa
     monkeypatch.setattr(peerconnection.asyncio, "sleep", sleep)
     await peerconnection.query_consent(ice, lambda: 0.0, lambda: pytest.fail("nobody was lost"))
     assert len(waits) == 3 and max(waits) < 0.5
+
+
+async def test_an_estimate_is_made_on_a_clock_that_does_not_jump(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtp_receiver.time, "monotonic_ns", lambda: 77 * SECOND_NS)
+    made, arrivals = Receiver("video", Wire()), []
+    monkeypatch.setattr(made._estimator, "add", lambda **packet: arrivals.append(packet["arrival_time_ms"]))
+    packet = RtpPacket(97, 1, 7, 0, 1234, b"x")
+    packet.extensions.abs_send_time = 5
+    await made._handle_rtp_packet(packet, arrival_time_ms=1_700_000_000_000)
+    assert arrivals == [77_000]
+
+
+async def test_sound_that_claims_a_colour_is_heard_all_the_same() -> None:
+    opus = RTCRtpCodecParameters(mimeType="audio/opus", clockRate=48_000, channels=2, payloadType=96)
+    track = RemoteStreamTrack(kind="audio")
+    queue = DecodeQueue("audio", track, asyncio.Event())
+    queue.colour_space = ColourSpace(matrix=1, full=True)
+    for i in range(2):
+        payload = OpusEncoder().encode(np.zeros(960, np.float32), 960 * i)[0]
+        queue.put((opus, rtp_receiver.JitterFrame(data=payload, timestamp=960 * i)))
+    queue.put(None)
+    assert [(await track._queue.get()).rtp_timestamp for _ in range(2)] == [0, 960]
+    assert await track._queue.get() is None
+
+
+async def test_keyframes_go_on_being_counted_when_an_encoder_was_given_up() -> None:
+    sender, track = Sender("video", Wire()), VideoOut()
+    sender._carried = track
+    for i in range(2):
+        sender._stock_encoder = None
+        await sender._encode(VP8, [Picture(np.zeros((48, 64, 3), np.uint8), i * SECOND_NS)])
+    sender._stock_encoder = None
+    assert sent_statistics(sender).keyframes == 2
+
+
+def test_sources_that_nobody_announced_are_forgotten_again() -> None:
+    router, heard = peerconnection.MidRouter(), object()
+    router.register_receiver(heard, ssrcs=[1], payload_types=[97], mid="0")
+    for ssrc in range(1000, 3000):
+        packet = RtpPacket(97, 1, 7, 0, ssrc, b"x")
+        packet.extensions.mid = "0" if ssrc % 2 else None
+        assert router.route_rtp(packet) is heard
+    assert len(router.ssrc_table) == 1 + peerconnection.MAX_LEARNED and router.ssrc_table[1] is heard

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+from aiortc.sdp import SessionDescription
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamsvc.edge import Connection, colour
+from streamsvc.edge import AudioOut, Connection, colour, live_connections
+from streamsvc.edge.channels import Channels
 from streamsvc.edge.errors import EdgeError
 from streamsvc.edge.mailbox import Mailbox
 from streamsvc.edge.profiles import PROFILES, profile_for
@@ -23,7 +28,14 @@ from streamsvc.edge.rtpclock import (
     signed_difference,
     unix_ns_of,
 )
-from streamsvc.edge.sdp import BitrateFloor, SdpLimits, check_description, parse_candidate, with_bitrate_floor
+from streamsvc.edge.sdp import (
+    BitrateFloor,
+    SdpLimits,
+    check_description,
+    parse_candidate,
+    sending,
+    with_bitrate_floor,
+)
 
 DAY_NS = 86_400_000_000_000
 
@@ -169,6 +181,38 @@ def test_a_good_offer_passes_and_gets_its_default_direction() -> None:
     assert check_description(offer("video", "audio"), SdpLimits()).count("a=sendrecv") == 2
 
 
+@pytest.mark.parametrize(
+    ("edit", "sends"),
+    [
+        (lambda sdp: sdp, 1),
+        (lambda sdp: sdp + "a=recvonly\r\n", 0),
+        (lambda sdp: sdp + "a=sendrecv\r\n a=recvonly\r\n", 1),
+        (lambda sdp: sdp + "a=recvonly\r\na=sendrecv:1\r\n", 1),
+        (lambda sdp: sdp + "a=recvonly\x0ba=sendonly\r\n", 1),
+        (lambda sdp: sdp.replace("t=0 0\r\n", "t=0 0\r\na=recvonly\r\n"), 0),
+        (lambda sdp: sdp.replace("t=0 0\r\n", "t=0 0\r\na=recvonly\r\n") + "a=sendrecv\r\n", 1),
+    ],
+    ids=[
+        "no word",
+        "receives",
+        "leading blank",
+        "with a value",
+        "one line of two",
+        "the session",
+        "beyond the session",
+    ],
+)
+def test_what_sends_is_what_is_applied_however_it_is_worded(edit: Callable[[str], str], sends: int) -> None:
+    text = check_description(edit(offer("video")), SdpLimits())
+    applied = SessionDescription.parse(text).media[0].direction
+    assert sending(text).total() == sends == (applied in ("sendrecv", "sendonly"))
+
+
+def test_sections_that_send_are_counted_by_kind() -> None:
+    assert sending(check_description(offer("video", "audio", "video"), SdpLimits())) == {"video": 2, "audio": 1}
+
+
+LINE_ENDS = ("\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\r")
 BAD = {
     "empty": ("", "bad-sdp"),
     "not SDP": ("hello\r\n", "bad-sdp"),
@@ -189,6 +233,15 @@ BAD = {
     "too many lines": (offer("video") + "a=x\r\n" * 5000, "too-large"),
     "too many codecs": (offer("video") + "".join(f"a=rtpmap:{i} VP8/90000\r\n" for i in range(100)), "bad-sdp"),
     "too many sources": (offer("video") + "".join(f"a=ssrc:{i} cname:x\r\n" for i in range(300)), "bad-sdp"),
+    "sections behind other line ends": (offer(*["video"] * 9).replace("\r\nm=", "\x85m="), "bad-sdp"),
+    "sources behind other line ends": (
+        offer("video") + "".join(f"a=ssrc:{i} cname:x{LINE_ENDS[i % 7]}" for i in range(300)),
+        "bad-sdp",
+    ),
+    "too many candidates": (
+        offer("video") + "".join(f"a=candidate:{i} 1 udp 1 192.0.2.1 9 typ host\r\n" for i in range(300)),
+        "bad-sdp",
+    ),
     "bad media line": (offer("video").replace("m=video 9 ", "m=video "), "bad-sdp"),
     "bad payload type": (offer("video").replace("SAVPF 97", "SAVPF 9x"), "bad-sdp"),
     "forbidden payload type": (offer("video").replace("SAVPF 97", "SAVPF 72"), "bad-sdp"),
@@ -248,3 +301,71 @@ async def test_a_connection_that_was_lost_takes_nothing_more(monkeypatch: pytest
     connection._enter("failed")
     assert not connection.send("captions", "after") and taken == ["before"]
     await connection.close()
+
+
+async def test_of_two_voices_the_first_is_heard_and_the_other_never_decoded() -> None:
+    connection = Connection()
+    answer = await connection.answer(offer("audio", "audio"), video=None, audio=AudioOut(lambda n: np.zeros(n)))
+    assert [media.direction for media in SessionDescription.parse(answer).media] == ["sendrecv", "inactive"]
+    assert connection.audio_in is not None and connection.audio_in.mid == "0"
+    await connection.close()
+
+
+async def test_an_offer_that_sends_more_than_is_allowed_changes_nothing() -> None:
+    connection, told = Connection(), []
+
+    def allow(sections: object) -> None:
+        told.append(sections)
+        raise EdgeError("no", "less")
+
+    with pytest.raises(EdgeError, match="less"):
+        await connection.answer(offer("video", "audio"), video=None, audio=None, allow=allow)
+    assert told == [{"video": 1, "audio": 1}] and not connection.videos and connection.state == "new"
+    await connection.close()
+
+
+async def test_a_close_that_is_cut_off_goes_on_to_its_end() -> None:
+    before, goes_on, states = live_connections(), asyncio.Event(), []
+    connection = Connection(on_state=states.append)
+    close = connection._pc.close
+
+    async def slowly() -> None:
+        await goes_on.wait()
+        await close()
+
+    connection._pc.close = slowly  # type: ignore[method-assign]
+    closing = asyncio.create_task(connection.close())
+    while connection._closing is None:  # noqa: ASYNC110 it begins when it has its turn
+        await asyncio.sleep(0)
+    closing.cancel()
+    goes_on.set()
+    await connection._closing
+    await asyncio.sleep(0)
+    assert live_connections() == before and states == ["closed"]
+
+
+class FakeChannel(SimpleNamespace):
+    """A data channel that is open, as far as `Channels` asks."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            label="ledger", readyState="open", maxRetransmits=None, maxPacketLifeTime=None, bufferedAmount=0
+        )
+        self.sent: list[str] = []
+        self.handlers: dict[str, Callable[..., None]] = {}
+
+    def on(self, event: str, handler: Callable[..., None]) -> None:
+        self.handlers[event] = handler
+
+    def send(self, text: str) -> None:
+        self.sent.append(text)
+
+
+def test_a_channel_that_was_closed_is_forgotten_and_another_of_its_label_is_not() -> None:
+    channels, first, second = Channels(), FakeChannel(), FakeChannel()
+    channels.add(first)  # type: ignore[arg-type]
+    channels.add(second)  # type: ignore[arg-type]
+    first.handlers["close"]()
+    assert channels.send("ledger", "x") and second.sent == ["x"] and not first.sent
+    second.handlers["close"]()
+    assert not channels._channels and not channels.send("ledger", "y")

@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamsvc.edge.statistics import ConnectionStatistics, ReceivedStatistics, SentStatistics
 from streamsvc.edge.traffic import Sums, Traffic
-from streamsvc.session.health import Connections, Loop, watch
+from streamsvc.session.health import Connections, Loop, Port, watch
+from streamsvc.signalling.admission import PortStatistics
 
 RECEIVED = ReceivedStatistics(
     mid="0",
@@ -104,3 +105,12 @@ async def test_the_process_and_its_loop_are_exposed(monkeypatch: pytest.MonkeyPa
     assert any(name == "streamsvc_tasks" and labels for name, labels in found), "by what they do"
     assert found["process_open_fds", ()] > 3
     assert found["process_resident_memory_bytes", ()] > 1e6
+
+
+def test_the_port_is_exposed_with_what_clients_were_told() -> None:
+    registry = CollectorRegistry()
+    registry.register(Port(lambda: PortStatistics(2, 7, 3, {"bad-token": 4})))
+    found = samples(registry)
+    assert found["streamsvc_port_clients", ()] == 2 and found["streamsvc_port_opened_total", ()] == 7
+    assert found["streamsvc_port_refused_total", ()] == 3
+    assert found["streamsvc_port_errors_total", (("code", "bad-token"),)] == 4

@@ -64,6 +64,21 @@ def test_a_job_that_fails_ends_alone(error: Exception, reason: str) -> None:
     bench.lanes.stop()
 
 
+def test_an_end_that_fails_ends_neither_the_lane_nor_the_reader() -> None:
+    def failing(reason: str | None, spans: object) -> None:
+        raise RuntimeError(f"told {reason}")
+
+    bench = Bench()
+    for stream in ("a", "a", "a", "b"):  # the third displaces the first: that is told on this thread
+        bench.lanes.submit(Job(bench.lanes.next_id(), stream, Class.VIEW, LATER), two_slices, failing)
+    bench.lanes.close_stream("b")
+    bench.lanes.start()
+    good = bench.submit(two_slices, "good")
+    assert bench.next_end()[:2] == (good, None)
+    assert bench.lanes.statistics().finished == 3
+    bench.lanes.stop()
+
+
 def test_a_closed_stream_ends_what_waits_and_a_displaced_job_is_told() -> None:
     bench = Bench()
     started, go = threading.Event(), threading.Event()

@@ -124,7 +124,7 @@ OTHERS: list[tuple[str, msgspec.Struct]] = [
             inverse_near=2.0,
         ),
     ),
-    ("ledger_up", channels.Ping(sent_ns=1, wall_ns=2)),
+    ("ledger_up", channels.Ping(sent_ns=1)),
     ("ledger_up", channels.Clocks(offset_ns=-5, error_ns=3)),
     ("ledger_up", channels.Shown(frames=[(90_000, 17)], error_ns=4)),
     ("ledger_up", channels.Follow(frames=True, speech=True)),

@@ -6,10 +6,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from port import serving
 
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import RigError, Screen
 from streamsvc.peer.eyes import EyeError, eye_at
+from streamsvc.peer.headless import HeadlessPeer, PeerOptions
 from streamsvc.peer.recorder import Recorder
 from streamsvc.peer.sources import Microphone, SourceError, open_cameras, open_microphone
 
@@ -124,3 +126,18 @@ def test_a_recording_of_nothing_is_empty_and_whole(tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "speech.wav")) as saved:
         assert saved.getnframes() == 0
     assert (tmp_path / "captions.srt").read_text() == "" and not (tmp_path / "view.mp4").exists()
+
+
+async def test_who_came_back_as_somebody_new_asks_again_to_be_told_of_frames(web: Path) -> None:
+    async with serving(web) as s:
+        peer = HeadlessPeer(PeerOptions(url=s.url, room="lab"))
+        await peer._enter()
+        peer._following = True
+        first = peer._client
+        assert await peer._enter() and peer._following
+        assert first is not None and peer._client is not None
+        await first.abandon()
+        await peer._client.leave()
+        await s.hub.left.wait()
+        assert not await peer._enter() and not peer._following
+        await peer._client.leave()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -23,7 +24,7 @@ from streamsvc.probe.options import check
 from streamsvc.probe.post_offer import post, takes_post
 from streamsvc.probe.reading import CardReader, read_at
 from streamsvc.probe.report import compare_table, table, write
-from streamsvc.probe.run import verdict
+from streamsvc.probe.run import _microphone, verdict
 from streamsvc.probe.sound import ChirpVoice, Ear, Onsets, chirp, first_heard
 from streamsvc.probe.witness import luma
 from streamsvc.scene import open_scene
@@ -267,6 +268,15 @@ def test_what_can_not_be_measured_is_refused_before_it_begins(capsys: pytest.Cap
     with pytest.raises(SystemExit) as e:
         main(["probe", "http://127.0.0.1:9", "--require", "95"])
     assert e.value.code == 2 and "0 to 1" in capsys.readouterr().err
+
+
+def test_the_report_says_what_the_microphone_heard() -> None:
+    options = ProbeOptions(url="http://a", out=Path())
+    told = [
+        _microphone(replace(options, browser=browser, speech=speech))
+        for browser, speech in ((False, None), (True, None), (True, "es"))
+    ]
+    assert told == ["chirps, not translated", "silence", "recorded speech in es"]
 
 
 def test_nobody_there_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -203,6 +203,24 @@ async def test_recordings_are_counted_and_end_when_they_are_long_enough(tmp_path
     await case.recordings.close()
 
 
+async def test_a_recording_keeps_its_place_until_its_process_has_ended(tmp_path: Path) -> None:
+    case = Case(tmp_path, "Ana", mirror=True, max_recordings=1)
+    other = Room("another", True, (Member("ana", "Ana"),))
+    await case.does(case.ana, "ask")
+    pid = case.ana.view_tap._writer.pid
+    os.kill(pid, signal.SIGSTOP)
+    await case.does(case.ana, "stop")
+    assert case.ana.state == "off"
+    with pytest.raises(SignallingError) as full:
+        await case.recordings.record(other, "ana", "ask")
+    assert full.value.code == "recording-full"
+    os.kill(pid, signal.SIGCONT)
+    await asyncio.wait(case.recordings._closing)
+    await case.recordings.record(other, "ana", "ask")
+    assert case.ana.state == "on"
+    await case.recordings.close()
+
+
 async def test_a_writer_that_dies_or_a_disk_that_is_full_is_told_to_everybody(tmp_path: Path) -> None:
     case = Case(tmp_path, "Ana", "Ben")
     await case.does(case.ana, "ask")

@@ -11,6 +11,7 @@ from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import cv2
 import numpy as np
@@ -332,6 +333,20 @@ async def test_a_set_up_does_one_thing_at_a_time_and_ends_with_its_process(web: 
         status, answer = await waiting
         assert (status, answer["code"]) == (500, "setup-failed")
         assert open_places(s) == 0 and await told(s, f"{where}/finish") == (404, "not-found")
+
+
+async def test_a_set_up_reads_one_body_at_a_time(web: Path) -> None:
+    async with serving(web) as s:
+        where = (await begun(s))[1]["location"]
+        setup = next(iter(s.app.state.close.__self__._setups.values()))
+        _, writer = await asyncio.open_connection("127.0.0.1", s.port)
+        head = f"POST {where}/look?bytes=9,9 HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n"
+        writer.write(f"{head}Content-Length: 18\r\n\r\n123".encode())
+        await until(lambda: setup.busy)
+        assert await look(s, where, [EMPTY, EMPTY]) == (409, ANY)
+        writer.close()
+        await until(lambda: not setup.busy)
+        assert (await look(s, where, [EMPTY, EMPTY]))[0] == 200
 
 
 async def test_a_set_up_that_nobody_asks_anything_ends(web: Path) -> None:

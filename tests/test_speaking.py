@@ -104,9 +104,7 @@ def test_the_words_of_another_worker_go_on_counting(ledger: Ledger) -> None:
     for _ in range(2):
         for number in range(2):
             worker.tell(
-                link.Said(
-                    stream=lea.stream, id=number, text="good", source_start_ms=0, source_end_ms=500, audio_ms=900
-                )
+                link.Said(stream=lea.stream, id=number, text="good", source_start_ms=0, source_end_ms=500, audio_ms=900)
             )
         worker.tell(link.Revised(stream=lea.stream, ids=[0, 1], text="very good"))
         lea.worker_state(False)

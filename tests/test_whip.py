@@ -59,7 +59,7 @@ def refused(answer: tuple[int, Any, bytes]) -> tuple[int, str]:
 
 
 def nobody(s: Service) -> bool:
-    return s.app.state.statistics().open == 0 and s.hub.rooms.statistics().participants == 0
+    return s.app.state.statistics().open == 0 and not s.hub.rooms.rooms()
 
 
 # The ordinary way.

@@ -94,9 +94,12 @@ export class CallScreen {
       home: () => this.#follower.centre() || this.#viewpoint?.home(),
       commits: () => this.#captions.saved(),
       correct: (on) => (this.#captions.corrected = on),
-      camera: (on) => this.#stopCameras(on),
+      camera: (on) => media.stopCameras(on),
       notice: (code, message) => this.#notice(code, message),
-      opened: (panel) => this.#budget.show(panel === "budget"),
+      opened: (panel) => {
+        this.#budget.show(panel === "budget");
+        if (panel === "transcript") this.#captions.open();
+      },
     });
     this.#recording = new RecordingControl(root, {
       say: (action) => this.#session?.record(action),
@@ -113,12 +116,9 @@ export class CallScreen {
     this.#view.addEventListener("playing", () => this.#waiting(""));
     media.addEventListener("gone", ({ detail }) => {
       this.#notice("device-gone", `${detail} went away. It comes back by itself when you plug it in again.`);
-      this.#resend();
     });
-    media.addEventListener("back", () => {
-      this.#notice("device-back", "The device is back.");
-      this.#resend();
-    });
+    media.addEventListener("back", () => this.#notice("device-back", "The device is back."));
+    media.addEventListener("change", () => this.#resend());
   }
 
   // What the hook shows.
@@ -236,7 +236,7 @@ export class CallScreen {
         this.#wish.mirror
           ? "Your picture is on its way…"
           : peers.length
-            ? `The picture of ${peers.join(", ")} is on its way…`
+            ? `No picture of ${peers.join(", ")} yet. Viewers, and people with only a microphone, send none.`
             : "You are the only one here. Give the other person this address:",
       );
     } else this.#waiting("");
@@ -300,11 +300,6 @@ export class CallScreen {
     } catch {
       this.#notice("bad-picture", `${file.name} is not a picture that this browser can show.`);
     }
-  }
-
-  async #stopCameras(on) {
-    await this.#media.stopCameras(on);
-    this.#resend();
   }
 
   #resend() {

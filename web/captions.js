@@ -75,6 +75,11 @@ export class Captions {
     this.#transcript.classList.toggle("as-said", !corrected);
   }
 
+  // The transcript comes into sight: show its end, and follow it from there.
+  open() {
+    this.#transcript.scrollTop = this.#transcript.scrollHeight;
+  }
+
   // The commits for a file; a corrected passage is one of them, with its words as_said.
   saved() {
     if (!this.#corrected) return this.commits;

@@ -20,6 +20,7 @@ export class Chooser {
   #rigDevices = []; // the remembered rig's, in its order
   #level = new LevelMeter();
   #found = false;
+  #finding = null; // the promise of a search that runs
   #ask = false; // only once it is known that devices don't open by themselves
 
   // `tell` shows a Problem (or null, to clear it).
@@ -36,6 +37,7 @@ export class Chooser {
     ui.rig.onchange = () => this.#try(() => this.#loadRig(ui.rig.files[0]));
     ui.norig.onclick = () => this.#try(() => this.#loadRig(null));
     media.addEventListener("change", () => this.#draw());
+    media.addEventListener("back", () => this.#level.watches && this.#listen());
     navigator.mediaDevices?.addEventListener?.("devicechange", () => this.#refresh());
     this.useRig(recallRig() ?? { rig: null, devices: [], name: "" });
   }
@@ -56,7 +58,17 @@ export class Chooser {
     this.#draw();
   }
 
-  async find() {
+  get searching() {
+    return this.#finding !== null;
+  }
+
+  // Find devices and open what is missing: the first microphone, and as many cameras as the rig has, or one.
+  find() {
+    this.#finding ??= this.#find().finally(() => (this.#finding = null));
+    return this.#finding;
+  }
+
+  async #find() {
     await this.#try(async () => {
       this.#ui.find.disabled = true;
       try {
@@ -68,6 +80,7 @@ export class Chooser {
       this.#fillMicrophones();
       const { cameras, microphones, problem } = this.#devices;
       if (microphones.length && !this.#media.microphone) await this.#pickMicrophone(microphones[0].deviceId);
+      else this.#listen();
       await this.#open(this.#media.rig?.cameras.length ?? 1);
       if (problem?.code === "permission-denied") throw problem;
       if (!cameras.length) throw new Problem("no-camera");
@@ -88,6 +101,7 @@ export class Chooser {
   }
 
   async #open(count) {
+    await this.#media.openCameras();
     const place = (d) => (this.#rigDevices.indexOf(d.deviceId) + 1 || Infinity);
     const inOrder = [...this.#devices.cameras].sort((a, b) => Math.sign(place(a) - place(b)) || 0);
     for (const device of inOrder) {
@@ -99,7 +113,11 @@ export class Chooser {
   async #pickMicrophone(deviceId) {
     const device = this.#devices.microphones.find((d) => d.deviceId === deviceId) ?? null;
     await this.#media.chooseMicrophone(device);
-    this.#ui.microphone.value = device?.deviceId ?? "";
+    this.#ui.microphone.value = this.#media.microphone?.deviceId ?? "";
+    this.#listen();
+  }
+
+  #listen() {
     this.#level.watch(this.#media.microphone?.track ?? null, (x) => this.#ui.level.style.setProperty("--level", x));
   }
 
@@ -110,22 +128,19 @@ export class Chooser {
   }
 
   async #loadRig(file) {
+    let rig = null;
     try {
-      this.#media.rig = file ? await readRig(file) : null;
-    } catch (problem) {
-      this.#media.rig = null;
-      throw problem;
+      if (file) rig = await readRig(file);
     } finally {
-      this.#ui.rig.value = "";
-      this.#rigDevices = [];
-      if (this.#media.rig) rememberRig({ rig: this.#media.rig, devices: [], name: file.name });
-      else forgetRig();
-      this.#ui.rigname.textContent = this.#media.rig ? file.name : "";
-      this.#draw();
+      this.#ui.rig.value = ""; // the same file may be chosen again
     }
+    const made = { rig, devices: [], name: rig ? file.name : "" };
+    this.useRig(made);
+    if (rig) rememberRig(made);
+    else forgetRig();
     if (this.#found) {
       await this.#media.reopenCameras();
-      if (this.#media.rig) await this.#open(this.#media.rig.cameras.length);
+      if (rig) await this.#open(rig.cameras.length);
     }
   }
 

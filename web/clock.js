@@ -51,7 +51,7 @@ export class ClockSync {
   start() {
     const tick = () => {
       const now = performance.now();
-      this.#send({ type: "ping", sent_ns: ns(now), wall_ns: ns(wallMs(now)) });
+      this.#send({ type: "ping", sent_ns: ns(now) });
       this.#sent += 1;
       this.#timer = setTimeout(tick, this.#sent < QUICK_PINGS ? QUICK_MS : STEADY_MS);
     };

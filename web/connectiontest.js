@@ -35,7 +35,7 @@ export class ConnectionTest {
       const { room, token } = this.#wish();
       const { grade, text } = linkVerdict(
         await this.#test.run({
-          room: token && room ? room : `test-${crypto.randomUUID().slice(0, 8)}`,
+          room: token && room ? room : `test-${crypto.getRandomValues(new Uint32Array(1))[0].toString(16)}`,
           name: "Connection test",
           ...(token && { token }),
         }),
@@ -48,6 +48,7 @@ export class ConnectionTest {
         this.#say("poor", `${title}. ${text}`);
       } else throw problem;
     } finally {
+      this.#test?.stop();
       this.#test = null;
       this.#ui.button.textContent = "Test the connection";
     }

@@ -27,6 +27,10 @@ export class Cutout {
     ({ gl: this.#gl, places: this.#places } = wholeCanvas(canvas, FRAGMENT, ["size"], { premultipliedAlpha: true }));
   }
 
+  get lost() {
+    return this.#gl.isContextLost();
+  }
+
   // Draw `source`, anything that texImage2D takes, whose upper two thirds are `width` x `height` pixels of the view.
   draw(source, width, height) {
     const gl = this.#gl;
@@ -99,10 +103,11 @@ export class CutoutView {
     const alike = view?.mode === "cutout" && Math.abs(width - view.width) <= 1 && Math.abs(height - view.height) <= 2;
     if (!alike) return this.#show(false);
     try {
+      if (this.#cutout?.lost) this.#cutout = null;
       this.#cutout ??= new Cutout(this.#canvas);
       this.#cutout.draw(this.#video, width, height);
     } catch {
-      return this.#show(false); // no WebGL after all: the picture is shown as it comes
+      return this.#show(false); // no WebGL after all, or not now: the picture is shown as it comes
     }
     this.drawn += 1;
     this.#show(true);

@@ -1,8 +1,8 @@
 // The participant's own cameras and microphone: who may use them, which are open, in which order.
 //
-// Invariants: `slots` are the chosen cameras in rig order; a slot's track is live, or null while the camera is stopped
-// or unplugged. Opening never leaves a half-open device behind. Events: `change`, `gone` (detail: the device's label),
-// `back`.
+// Invariants: `slots` are the chosen cameras in rig order; a slot's track is live, or null while the camera is stopped,
+// unplugged or being opened. Opening takes time, and much may change meanwhile: what is no longer wanted when it has come
+// is stopped at once. A viewer has no device open. Events: `change`, `gone` (detail: the device's label), `back`.
 
 import { deviceProblem } from "./words.js";
 
@@ -90,6 +90,7 @@ export class LocalMedia extends EventTarget {
   stopped = false;
   rig = null;
   size = { width: 640, height: 480 };
+  #choice = null; // the last choice of a microphone
 
   constructor() {
     super();
@@ -122,10 +123,17 @@ export class LocalMedia extends EventTarget {
   }
 
   async addCamera(device) {
+    if (this.viewer || this.slots.some((s) => s.deviceId === device.deviceId)) return;
     const slot = { ...device, track: null };
-    slot.track = await this.#openCamera(slot, this.slots.length);
     this.slots.push(slot);
-    this.#changed();
+    try {
+      await this.#fill(slot);
+    } catch (problem) {
+      this.slots = this.slots.filter((s) => s !== slot);
+      throw problem;
+    } finally {
+      this.#changed();
+    }
   }
 
   removeCamera(deviceId) {
@@ -146,16 +154,30 @@ export class LocalMedia extends EventTarget {
 
   // Open all cameras again, at the size that the rig or the user now wants.
   async reopenCameras() {
-    for (const [i, slot] of this.slots.entries()) {
-      slot.track?.stop();
-      slot.track = null;
-      slot.track = await this.#openCamera(slot, i);
+    this.#closeCameras();
+    await this.openCameras();
+  }
+
+  // Open the chosen cameras that aren't open; throws the first Problem when all were tried.
+  async openCameras() {
+    const dark = this.slots.filter((s) => !s.track);
+    if (!dark.length) return;
+    let first = null;
+    for (const slot of dark) {
+      if (!slot.track) await this.#fill(slot).catch((problem) => (first ??= problem));
     }
     this.#changed();
+    if (first) throw first;
   }
 
   async chooseMicrophone(device) {
+    if (this.viewer) return;
+    const choice = (this.#choice = Symbol());
     const track = device && (await getTrack({ audio: { ...SOUND, deviceId: { exact: device.deviceId } } }));
+    if (this.#choice !== choice) {
+      track?.stop();
+      return;
+    }
     this.microphone?.track?.stop();
     this.microphone = device && { deviceId: device.deviceId, label: device.label, track };
     if (track) {
@@ -171,36 +193,64 @@ export class LocalMedia extends EventTarget {
     this.#changed();
   }
 
-  // Really switch the cameras off (their lights go out), or on again.
+  // Really switch the cameras off (their lights go out), or on again; throws a Problem where one doesn't start, and where
+  // none does they are still stopped.
   async stopCameras(on) {
     this.stopped = on;
-    for (const [i, slot] of this.slots.entries()) {
-      if (on) {
-        slot.track?.stop();
-        slot.track = null;
-      } else slot.track ??= await this.#openCamera(slot, i);
+    if (on) {
+      this.#closeCameras();
+      this.#changed();
+      return;
     }
-    this.#changed();
+    try {
+      await this.openCameras();
+    } catch (problem) {
+      this.stopped ||= this.slots.length > 0 && !this.slots.some((s) => s.track);
+      this.#changed();
+      throw problem;
+    }
   }
 
   release() {
     for (const device of [...this.slots, this.microphone]) device?.track?.stop();
     this.slots = [];
-    this.microphone = null;
+    this.microphone = this.#choice = null;
     this.stopped = this.muted = false;
     this.#changed();
   }
 
-  async #openCamera(slot, index) {
-    const { width, height } = this.rig?.cameras[index] ?? this.size;
-    const track = await getTrack({
-      video: { deviceId: { exact: slot.deviceId }, width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30 } },
-    });
+  #closeCameras() {
+    for (const slot of this.slots) {
+      slot.track?.stop();
+      slot.track = null;
+    }
+  }
+
+  // Open the camera of a slot, if it is wanted. Of several attempts at once the last counts: it knows the size that is
+  // wanted now. Throws a Problem.
+  async #fill(slot) {
+    const attempt = (slot.attempt = Symbol());
+    const wanted = () => slot.attempt === attempt && this.slots.includes(slot) && !this.stopped;
+    if (!wanted()) return;
+    const { width, height } = this.rig?.cameras[this.slots.indexOf(slot)] ?? this.size;
+    let track;
+    try {
+      track = await getTrack({
+        video: { deviceId: { exact: slot.deviceId }, width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30 } },
+      });
+    } catch (problem) {
+      if (wanted()) throw problem;
+      return;
+    }
+    if (!wanted()) {
+      track.stop();
+      return;
+    }
     track.onended = () => {
       slot.track = null;
       this.#ended(slot.label);
     };
-    return track;
+    slot.track = track;
   }
 
   #ended(label) {
@@ -212,9 +262,9 @@ export class LocalMedia extends EventTarget {
   async #revive() {
     const present = new Set((await listDevices().catch(() => ({ cameras: [] }))).cameras.map((d) => d.deviceId));
     let back = false;
-    for (const [i, slot] of this.slots.entries()) {
-      if (slot.track || this.stopped || !present.has(slot.deviceId)) continue;
-      slot.track = await this.#openCamera(slot, i).catch(() => null);
+    for (const slot of [...this.slots]) {
+      if (slot.track || !present.has(slot.deviceId)) continue;
+      await this.#fill(slot).catch(() => {});
       back ||= Boolean(slot.track);
     }
     if (this.microphone?.track?.readyState === "ended") {

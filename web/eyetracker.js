@@ -55,7 +55,8 @@ export class EyeTracker extends EventTarget {
   stop() {
     this.#worker?.terminate();
     this.#worker = null;
-    this.#video.cancelVideoFrameCallback(this.#frame);
+    if (this.#frame !== null) this.#video.cancelVideoFrameCallback(this.#frame);
+    this.#frame = null;
     this.#video.srcObject = null;
   }
 
@@ -80,12 +81,12 @@ export class EyeTracker extends EventTarget {
     }
   }
 
-  #take({ ready, failed, points, ms }) {
+  #take({ ready, failed, face, ms }) {
     if (failed) return this.#fail(failed);
     this.#busy = false;
     if (ready) return;
     const { videoWidth: width, videoHeight: height } = this.#video;
-    const eyes = points && this.#gauge.measure(points, width, height, focalLength(this.degrees, width));
+    const eyes = face && this.#gauge.measure(face, width, height, focalLength(this.degrees, width));
     this.dispatchEvent(new CustomEvent("eyes", { detail: { eyes, at: this.#taken, ms } }));
   }
 

@@ -1,9 +1,9 @@
 // A worker that finds the irises in camera pictures with MediaPipe's face mesh (the package that `make assets` fetched;
 // served below /face_mesh/). The pictures stay here: what leaves is points.
 //
-// In: {picture: ImageBitmap}, the next one after the answer. Out: {ready} once; {points, ms} for each picture, where
-// `points` is null when no face is seen, else [x, y, z] of POINTS: x and y in 0..1 of the picture's width and height, z
-// (away from the camera, from the head's middle) in its width; {failed} when it can't go on.
+// In: {picture: ImageBitmap}, the next one after the answer. Out: {ready} once; {face, ms} for each picture, where `face`
+// is null when none is seen, else {eyes, head}: [x, y, z] of EYES and HEAD, x and y in 0..1 of the picture's width and
+// height, z (away from the camera, from the head's middle) in its width; {failed} when it can't go on.
 //
 // The package's glue (Emscripten's embind) writes functions as text for `new Function`, which the content security policy
 // forbids for good reasons. Its text is of three kinds; `Function` is replaced, in this worker only, by one that makes
@@ -77,7 +77,9 @@ self.Function = Assembled;
 
 const PLACE = "/face_mesh/";
 // Iris of the person's right eye and its corners, then of the left; an iris is its middle and four points around it.
-const POINTS = [468, 469, 470, 471, 472, 33, 133, 473, 474, 475, 476, 477, 362, 263];
+const EYES = [468, 469, 470, 471, 472, 33, 133, 473, 474, 475, 476, 477, 362, 263];
+// What moves with the skull alone: corners of the eyes, bridge and tip of the nose, forehead, temples, cheekbones.
+const HEAD = [33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 1, 10, 151, 9, 8, 127, 356, 234, 454, 93, 323];
 
 let face = null;
 let seen = null;
@@ -136,8 +138,8 @@ async function look({ picture }) {
   seen = null;
   await face.send({ image: picture });
   picture.close();
-  const points = seen && POINTS.map((i) => seen[i]);
-  postMessage({ points, ms: performance.now() - start });
+  const [eyes, head] = seen ? [EYES, HEAD].map((wanted) => wanted.map((i) => seen[i])) : [];
+  postMessage({ face: seen && { eyes, head }, ms: performance.now() - start });
 }
 
 const fail = (error) => postMessage({ failed: String(error?.message ?? error) });

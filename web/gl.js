@@ -29,11 +29,14 @@ export function bindPicture(gl) {
 
 // Return {gl, places}: a context of `canvas` with a program of `fragment` and a texture in use, ready for
 // drawArrays(TRIANGLES, 0, 3), one triangle over the whole canvas, and the places of the uniforms `names`. Throws where
-// there is no WebGL 2.
+// there is no WebGL 2, or the context is lost; once the browser has given it back it is made anew.
 export function wholeCanvas(canvas, fragment, names, options) {
   const gl = canvas.getContext("webgl2", { antialias: false, ...options });
-  if (!gl) throw new Error("no WebGL 2");
+  if (!gl || gl.isContextLost()) throw new Error("no WebGL 2");
+  canvas.addEventListener("webglcontextlost", wantBack);
   const { places } = programOf(gl, VERTEX, fragment, names);
   bindPicture(gl);
   return { gl, places };
 }
+
+const wantBack = (event) => event.preventDefault();

@@ -39,7 +39,7 @@ export class JoinScreen {
       event.preventDefault();
       this.#submit();
     };
-    this.#fields.viewer.onchange = () => this.#draw();
+    this.#fields.viewer.onchange = () => this.#chooseViewer();
     root.querySelector("[data-ui=setup]").onclick = () => {
       this.away();
       setUp(this.#fields.token.value);
@@ -56,7 +56,7 @@ export class JoinScreen {
       this.#show({ code: "insecure", ...insecureAdvice(location) });
       return;
     }
-    this.#chooser.begin();
+    if (!this.#fields.viewer.checked) this.#chooser.begin();
   }
 
   // The call has begun; the devices stay open, for it.
@@ -104,7 +104,7 @@ export class JoinScreen {
     const query = new URLSearchParams(location.search);
     fields.room.value = roomOfPath(location.pathname) ?? query.get("room") ?? "";
     fields.name.value = query.get("name") ?? recall("name") ?? "";
-    const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? recall("token", sessionStorage) ?? "";
+    const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? recall("token", "sessionStorage") ?? "";
     fields.token.value = token;
     document.getElementById("token-field").hidden = !token;
     fields.viewer.checked = query.has("viewer");
@@ -124,14 +124,36 @@ export class JoinScreen {
     document.getElementById("devices").inert = viewer.checked;
   }
 
+  // Who only watches has no device on.
+  #chooseViewer() {
+    this.#draw();
+    if (this.#media.viewer) {
+      this.#media.release();
+      this.#chooser.close();
+    } else this.#chooser.begin();
+  }
+
+  get #ready() {
+    const { viewer, slots, microphone } = this.#media;
+    return viewer || (!this.#chooser.searching && (slots.length > 0 || microphone !== null));
+  }
+
   async #submit() {
     if (this.#busy) return;
-    const fields = this.#fields;
-    const viewer = fields.viewer.checked;
-    if (!viewer && !this.#media.slots.length && !this.#media.microphone) {
-      await this.#chooser.find();
-      if (!this.#media.slots.length && !this.#media.microphone) return;
+    this.#setBusy(true);
+    try {
+      if (!this.#ready) await this.#chooser.find();
+      if (this.#ready) await this.#join();
+    } catch (problem) {
+      this.tell(problem);
+    } finally {
+      this.#setBusy(false);
     }
+  }
+
+  async #join() {
+    const fields = this.#fields;
+    const { viewer } = this.#media;
     const rig = viewer ? null : this.#media.rig;
     const wish = {
       room: fields.room.value.trim(),
@@ -144,17 +166,10 @@ export class JoinScreen {
     };
     remember("name", wish.name);
     remember("source", fields.source.value);
-    this.#setBusy(true);
     this.#test.stop();
-    try {
-      this.tell(null);
-      await this.#enter(wish);
-      if (wish.token) remember("token", wish.token, sessionStorage);
-    } catch (problem) {
-      this.tell(problem);
-    } finally {
-      this.#setBusy(false);
-    }
+    this.tell(null);
+    await this.#enter(wish);
+    if (wish.token) remember("token", wish.token, "sessionStorage");
   }
 
   #setBusy(on) {

@@ -24,6 +24,10 @@ export class LevelMeter {
     tick();
   }
 
+  get watches() {
+    return this.#context !== null;
+  }
+
   stop() {
     cancelAnimationFrame(this.#frame);
     this.#context?.close();

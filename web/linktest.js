@@ -17,6 +17,7 @@ export class LinkTest {
   #session;
   #camera = document.createElement("video");
   #canvas = document.createElement("canvas");
+  #context;
   #view = document.createElement("video");
   #scratch = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   #drawn = new Map(); // number -> when
@@ -33,7 +34,9 @@ export class LinkTest {
     for (const video of [this.#camera, this.#view]) Object.assign(video, { muted: true, playsInline: true });
     Object.assign(this.#canvas, { width: size[0], height: size[1] });
     if (track) this.#play(this.#camera, track);
-    const [sent] = this.#canvas.captureStream(0).getVideoTracks();
+    this.#context = this.#canvas.getContext("2d"); // Firefox captures a canvas only once it has one
+    const stream = this.#canvas.captureStream(0);
+    const [sent] = stream.getVideoTracks();
     this.#session = new Session({ cameras: () => [{ name: "cam0", track: sent }], voice: () => null });
     const on = (type, then) => this.#session.addEventListener(type, ({ detail }) => then(detail));
     on("view", (view) => this.#play(this.#view, view));
@@ -41,7 +44,8 @@ export class LinkTest {
     on("pong", (message) => this.#clock.pong(message));
     on("state", ({ state, problem }) => state === "reconnecting" && this.#end(problem));
     this.#ended.catch(() => {}); // whoever runs the test is told
-    this.#timers.push(setInterval(() => this.#draw(sent), 1000 / FPS));
+    const capture = sent.requestFrame ? sent : stream; // Firefox has it on the stream
+    this.#timers.push(setInterval(() => this.#draw(capture), 1000 / FPS));
   }
 
   // Run the test as `wish` says (room, name, token); return what linkVerdict takes. Throws the Problem that stood in the way,
@@ -110,14 +114,14 @@ export class LinkTest {
     return report && totals(report, performance.now());
   }
 
-  #draw(track) {
-    const context = this.#canvas.getContext("2d");
+  #draw(capture) {
+    const context = this.#context;
     const { width, height } = this.#canvas;
     const n = this.#drawn.size;
     if (this.#camera.readyState >= 2) context.drawImage(this.#camera, 0, 0, width, height);
     else this.#drawSomething(context, n);
     mark(context, n);
-    track.requestFrame();
+    capture.requestFrame();
     this.#drawn.set(n, performance.now());
   }
 

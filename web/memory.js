@@ -1,24 +1,25 @@
-// What the page remembers from visit to visit. Private windows may have no storage; nothing depends on it.
+// What the page remembers from visit to visit. Private windows may have no storage; nothing depends on it. `storage` is the
+// name of one: where storage is blocked, to look at it throws.
 
-export function recall(key, storage = localStorage) {
+export function recall(key, storage = "localStorage") {
   try {
-    return storage.getItem(`streamsvc.${key}`);
+    return window[storage].getItem(`streamsvc.${key}`);
   } catch {
     return null;
   }
 }
 
-export function forget(key, storage = localStorage) {
+export function forget(key, storage = "localStorage") {
   try {
-    storage.removeItem(`streamsvc.${key}`);
+    window[storage].removeItem(`streamsvc.${key}`);
   } catch {
     // see above
   }
 }
 
-export function remember(key, value, storage = localStorage) {
+export function remember(key, value, storage = "localStorage") {
   try {
-    storage.setItem(`streamsvc.${key}`, value);
+    window[storage].setItem(`streamsvc.${key}`, value);
   } catch {
     // see above
   }

@@ -22,10 +22,13 @@ const ATTEMPTS = [
 // The service says how things are twice a second; after such a silence nothing else will come either.
 const SILENCE_MS = 2500;
 const LISTEN_MS = 500;
-// Refusals that pass: the service may not have noticed yet that the old connection is gone.
+// Refusals that pass: the service may not have noticed yet that the old connection is gone. It took this page's calls
+// before, so what looks like a refused origin is something on the way.
 const PASSING = new Set([
   "unreachable", "timeout", "media-failed", "room-full", "name-taken", "service-full", "no-room", "too-many-rooms", "internal",
+  "origin-refused",
 ]);
+const PARTS = ["speech", "view", "appearance"];
 
 export class Session extends EventTarget {
   state = "idle";
@@ -34,6 +37,7 @@ export class Session extends EventTarget {
   #signalling = null;
   #call = null;
   #key = null;
+  #inForce = {}; // the settings, as the service last told them
   #iceServers = [];
   #heard = null;
   #mending = false;
@@ -66,7 +70,7 @@ export class Session extends EventTarget {
   }
 
   configure(change) {
-    for (const part of ["speech", "view", "appearance"]) if (change[part]) Object.assign(this.#wish[part], change[part]);
+    for (const part of PARTS) if (change[part]) Object.assign(this.#wish[part], change[part]);
     if (this.#signalling?.isOpen) this.#signalling.send("configure", change);
     else this.#untold = true;
   }
@@ -106,6 +110,10 @@ export class Session extends EventTarget {
   async #enterRoom(patience) {
     const signalling = new Signalling();
     await signalling.open(socketUrl(location), patience);
+    if (this.state === "ended") {
+      signalling.close();
+      throw new Problem("unreachable", "left in between");
+    }
     signalling.onmessage = (message) => this.#take(message);
     this.#signalling?.close(true);
     this.#signalling = signalling;
@@ -113,6 +121,7 @@ export class Session extends EventTarget {
     const joined = await signalling.request("join", wish, "joined", patience);
     this.#key = joined.resume;
     this.#iceServers = joined.ice_servers;
+    this.#inForce = joined.settings;
     this.#emit("joined", joined);
     if (joined.resumed && this.#untold) {
       const { speech, view, appearance } = this.#wish;
@@ -150,9 +159,26 @@ export class Session extends EventTarget {
 
   #take(message) {
     if (message.type === "candidate") this.#call?.candidate(message);
-    else if (message.type === "error") this.#emit("notice", message);
+    else if (message.type === "error") this.#refused(message);
+    else if (message.type === "configured") this.#configured(message);
     else if (message.code === "connection-lost") this.#lost(new Problem("media-failed"));
     else this.#emit(message.type, message);
+  }
+
+  #refused(message) {
+    this.#emit("notice", message);
+    if (message.re === "configure") this.#configured({ settings: this.#inForce });
+  }
+
+  // The next join asks for what is in force now: one setting that was refused would have all of it refused.
+  #configured(message) {
+    this.#inForce = message.settings;
+    for (const part of PARTS) {
+      for (const name of Object.keys(this.#wish[part])) {
+        if (name in message.settings[part]) this.#wish[part][name] = message.settings[part][name];
+      }
+    }
+    this.#emit("configured", message);
   }
 
   async #lost(problem) {
@@ -160,6 +186,7 @@ export class Session extends EventTarget {
     this.#mending = true;
     try {
       if (await this.#mendUnseen()) return;
+      if (this.state === "ended") return this.#drop();
       await this.#comeBack(problem);
     } finally {
       this.#mending = false;
@@ -172,6 +199,7 @@ export class Session extends EventTarget {
     try {
       return (await this.#enterRoom(ATTEMPTS[0].patience)) && this.state === "in-call" && this.#call.connected;
     } catch {
+      this.#signalling?.close(true);
       return false;
     }
   }
@@ -223,7 +251,7 @@ export class Session extends EventTarget {
 
   #enter(state, detail = {}) {
     this.state = state;
-    if (state === "ended") this.#over.abort();
+    if (state === "ended" || state === "idle") this.#over.abort();
     this.#emit("state", { state, ...detail });
   }
 

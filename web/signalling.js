@@ -24,8 +24,12 @@ export class Signalling {
     const socket = new WebSocket(url);
     this.#socket = socket;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => socket.close(), patience);
       let opened = false;
+      let late = false; // closed here, because it did not open in time
+      const timer = setTimeout(() => {
+        late = true;
+        socket.close();
+      }, patience);
       socket.onopen = () => {
         opened = true;
         clearTimeout(timer);
@@ -38,7 +42,8 @@ export class Signalling {
         this.#waiting?.reject(problem);
         this.#waiting = null;
         if (opened) this.onclose(problem);
-        else whyClosed(problem).then(reject);
+        else if (late) reject(problem);
+        else whyClosed(problem, patience).then(reject);
       };
     });
   }
@@ -88,9 +93,10 @@ export class Signalling {
 }
 
 // A socket that doesn't open gives no reason; a service that is healthy otherwise has refused this page's origin.
-async function whyClosed(problem) {
+async function whyClosed(problem, patience) {
   try {
-    return (await fetch("/healthz", { cache: "no-store" })).ok ? new Problem("origin-refused") : problem;
+    const { ok } = await fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(patience) });
+    return ok ? new Problem("origin-refused") : problem;
   } catch {
     return problem;
   }

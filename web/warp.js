@@ -81,12 +81,17 @@ export class Warp {
   #places;
 
   static get possible() {
-    return Boolean(document.createElement("canvas").getContext("webgl2"));
+    const told = "requestVideoFrameCallback" in HTMLVideoElement.prototype; // which picture comes when
+    return told && Boolean(document.createElement("canvas").getContext("webgl2"));
   }
 
   constructor(canvas) {
     const names = ["canvas", "window", ...WARPED_NAMES];
     ({ gl: this.#gl, places: this.#places } = wholeCanvas(canvas, FRAGMENT, names, { alpha: false }));
+  }
+
+  get lost() {
+    return this.#gl.isContextLost();
   }
 
   // Take a new picture: anything that texImage2D takes.
@@ -168,10 +173,11 @@ export class WarpedView {
       return;
     }
     try {
+      if (this.#warp?.lost) this.#warp = null;
       this.#warp ??= new Warp(this.#canvas);
       this.#warp.upload(this.#video);
     } catch {
-      this.#hide(); // no WebGL after all: the picture is shown as it comes
+      this.#hide(); // no WebGL after all, or not now: the picture is shown as it comes
       return;
     }
     this.#messages.delete(message.rtp);

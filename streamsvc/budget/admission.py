@@ -18,7 +18,7 @@ from streamsvc.budget.outcome import Outcome
 from streamsvc.budget.policies import DEFAULT_POLICY
 from streamsvc.budget.scenario import Scenario, SessionLoad
 from streamsvc.budget.simulator import simulating
-from streamsvc.budget.slices import Slices, run_to_end
+from streamsvc.budget.slices import Slices
 
 CAPACITY = 0.80
 ENOUGH = 0.95
@@ -55,14 +55,6 @@ def floor_load(session: SessionLoad) -> float:
     return session.count * load
 
 
-def admit(running: Sequence[SessionLoad], offers: Sequence[Offer], *, lanes: int = 1) -> Admission:
-    """Return the first of `offers`, best first, that the worker can keep, or a refusal.
-
-    Raises ValueError without offers.
-    """
-    return run_to_end(admitting(running, offers, lanes=lanes))
-
-
 def admitting(
     running: Sequence[SessionLoad],
     offers: Sequence[Offer],
@@ -74,7 +66,8 @@ def admitting(
     busy: float = 0.0,
     beside: float = 0.0,
 ) -> Slices[Admission]:
-    """Do the same in slices of a few milliseconds; `together` and `batch` as in `Scenario`.
+    """Return the first of `offers`, best first, that the worker can keep, or a refusal, in slices of a few
+    milliseconds; `together` and `batch` as in `Scenario`. Raises ValueError without offers.
 
     `idle` cores of the host are what its other programs leave, while `busy` lanes are at work: a newcomer also has to
     do with `CAPACITY` of these and of what the running sessions would give up, down to their floors, and there also

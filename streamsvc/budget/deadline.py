@@ -51,11 +51,3 @@ def worker_deadline_ns(capture_ns: int, budget_ns: int, after_worker_ns: int) ->
     """d_j = r_j + D - R_s, but never less than `LEAST_SHARE` of D: where everything comes too late, a picture that is
     late is better than none."""
     return capture_ns + max(budget_ns - after_worker_ns, round(LEAST_SHARE * budget_ns))
-
-
-def token_cap(now_ns: int, deadline_ns: int, token_ns: int, least: int, most: int) -> int:
-    """Return how many tokens a speech pass may make to be over at its deadline, `least` to `most`; `most` once that has
-    passed, because what is late anyway is best said whole."""
-    if now_ns >= deadline_ns:
-        return most
-    return max(least, min((deadline_ns - now_ns) // max(token_ns, 1), most))

@@ -126,7 +126,11 @@ class Dispatcher:
         if job.kind is Class.VIEW:
             self._newest[job.stream] = job
             if self._rules.depth is not None:
-                waiting = [e for e in self._entries.values() if e.job.stream == job.stream and not e.started]
+                waiting = [
+                    e
+                    for e in self._entries.values()
+                    if e.job.stream == job.stream and e.job.kind is Class.VIEW and not e.started
+                ]
                 for entry in waiting[: max(0, len(waiting) - self._rules.depth + 1)]:
                     del self._entries[entry.job.id]
                     dropped.append(Dropped(entry.job, "superseded"))

@@ -64,8 +64,10 @@ class Governor:
         return governed
 
     def close(self, stream: str) -> None:
-        """Plan without the stream from now on."""
+        """Plan without the stream from now on; without any nothing is planned."""
         self._streams.pop(stream, None)
+        if not self._streams:
+            self._plan = Plan()
 
     def speech(self, spent_ns: int) -> None:
         """Take the compute of a slice of speech."""
@@ -122,16 +124,23 @@ class Governed:
         self._learn()
 
     def frame(
-        self, now_ns: int, deadline_ns: int, period_ns: int, backlog: Callable[[], int], cap: str | None = None
+        self,
+        now_ns: int,
+        deadline_ns: int,
+        period_ns: int,
+        backlog: Callable[[], int],
+        cap: str | None = None,
+        carried: float = math.inf,
     ) -> Ticket | None:
         """A frame arrived: return how it goes on, None when it is thinned out.
 
-        `backlog()` is the compute of all live jobs that wait or run (ns); `cap` names the best rung that is wanted.
+        `backlog()` is the compute of all live jobs that wait or run (ns); `cap` names the best rung that is wanted,
+        `carried` is the quality above which the way to the viewer carries no more.
         """
         slack = deadline_ns - now_ns
         self._slack_ns = slack if self._seen_ns is None else self._slack_ns + 0.1 * (slack - self._slack_ns)
         self._seen_ns, self._period_ns = now_ns, max(period_ns, 1)
-        self._cap = self._ladder[cap].quality if cap in self._ladder else math.inf
+        self._cap = min(carried, self._ladder[cap].quality if cap in self._ladder else math.inf)
         self._governor.refresh(now_ns)
         match self._governor.policy.choice:
             case "top":
@@ -198,12 +207,12 @@ class Governed:
     def _range(self) -> tuple[int, int]:
         """The lowest and the highest step that a frame may run on: the floor, or what is planned where that lies under
         it, and what is planned; costs learned since the plan may have put a better step in the place of its rung."""
-        bottom = self.demand().bottom
+        demand = self.demand()
+        bottom = demand.bottom
         allotted = self._governor.allotment(self._name)
         if allotted is None:
             return bottom, bottom
-        quality = self._ladder[allotted.rung].quality if allotted.rung in self._ladder else -math.inf
-        planned = max((i for i, s in enumerate(self._steps) if s.quality <= quality), default=0)
+        planned = min(demand.held(allotted.quality), demand.top)
         if self._governor.policy.choice is Objective.QUALITY:
             return min(bottom, planned), planned
         return bottom, max(bottom, planned)

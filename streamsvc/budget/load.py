@@ -15,7 +15,6 @@ from random import Random
 from typing import Protocol
 
 from streamsvc.budget.cost import CostModel, Speed
-from streamsvc.budget.deadline import token_cap
 from streamsvc.budget.dispatcher import Class, Job
 from streamsvc.budget.goodput import Due
 from streamsvc.budget.governor import Governed, Governor, Ticket
@@ -28,8 +27,6 @@ MS = 1_000_000
 S = 1_000_000_000
 DELAY_SHAPE = 2.0
 """Of the gamma distribution of delays: a lower limit near zero, and a tail."""
-LEAST_TOKENS = 0.5
-"""A pass is cut short by at most this share of what there is to say; the next one says the rest."""
 
 Slicing = Generator[Callable[[int], int], tuple[int, int], None]
 """A job under way: yields what tells, at the instant at which its next slice begins, how long that is to take (0: there
@@ -74,16 +71,14 @@ class _Speech:
     load: SpeechLoad
     model: CostModel
     dues: list[Due]
-    owed: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class _Pass:
-    """A speech pass that was encoded: how many words it has to say once it is decoded, and how many it said."""
+    """A speech pass that was encoded, and whether it is decoded too."""
 
     speech: _Speech
-    words: int = 0
-    said: int | None = None
+    decoded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +92,7 @@ class Load:
     """All sessions of one run; sessions that are in the scenario join by `begin`, others by `join`."""
 
     def __init__(self, scenario: Scenario, policy: Policy, seed: int, host: Host) -> None:
-        self._scenario, self._policy, self._host = scenario, policy, host
+        self._scenario, self._host = scenario, host
         self._arrivals, self._noise = Random(f"arrivals {seed}"), Random(f"noise {seed}")
         self.governor = Governor(policy, scenario.lanes)
         self.end_ns = round(scenario.seconds * S)
@@ -194,14 +189,14 @@ class Load:
         view.dues[index] = replace(view.dues[index], displayed_ns=now, quality=rung.quality, rung=rung.name)
 
     def _sound(self, speech: _Speech, index: int, now: int) -> None:
-        words = speech.load.tokens + speech.owed
-        floor = speech.model.c95_ns("encode") + speech.model.c95_ns("decode", words / speech.load.tokens)
+        floor = speech.model.c95_ns("encode") + speech.model.c95_ns("decode")
         job = Job(self._host.next_id(), speech.name, Class.SPEECH, speech.dues[index].deadline_ns, floor)
-        self._host.submit(job, partial(self._speech, speech, index, job))
+        self._host.submit(job, partial(self._speech, speech, index))
 
-    def _speech(self, speech: _Speech, index: int, job: Job, now: int) -> Slicing:
+    def _speech(self, speech: _Speech, index: int, now: int) -> Slicing:
         """A pass: its sound is encoded, then decoded together with what else waits for that by then, as
-        `speech.batcher` does. One that was decoded along with another ends when it is its turn."""
+        `speech.batcher` does, to the end however late that is. One that was decoded along with another ends when it is
+        its turn."""
         now, spent = yield from self._spoken(partial(self._real, speech.load.encode_ms * MS))
         speech.model.observe("encode", spent)
         own = _Pass(speech)
@@ -209,31 +204,22 @@ class Load:
         batch: list[_Pass] = []
 
         def first_token(begun: int) -> int:
-            if own.said is not None:
+            if own.decoded:
                 return 0
             batch.extend((own, *[p for p in self._asked if p is not own][: self._scenario.together - 1]))
             self._asked = [p for p in self._asked if p not in batch]
-            for p in batch:
-                p.words, p.speech.owed = p.speech.load.tokens + p.speech.owed, 0
             return self._real(speech.load.token_ms * MS * self._factor(batch), begun)
 
         now, spent = yield from self._spoken(first_token)
-        if own.said is None:
-            factor = self._factor(batch)
-            cap = self._cap(batch, factor, job, now - spent)
-            for _ in range(cap - 1):
+        if not own.decoded:
+            factor, tokens = self._factor(batch), max(p.speech.load.tokens for p in batch)
+            for _ in range(tokens - 1):
                 now, took = yield from self._spoken(partial(self._real, speech.load.token_ms * MS * factor))
                 spent += took
-            speech.model.observe("decode", round(spent / factor), cap / speech.load.tokens)
+            speech.model.observe("decode", round(spent / factor), tokens / speech.load.tokens)
             for p in batch:
-                p.said = min(p.words, cap)
-                p.speech.owed += p.words - p.said
-        assert own.said is not None
-        due = speech.dues[index]
-        missed = max(0, due.units - own.said)
-        speech.dues[index] = replace(due, displayed_ns=now, units=due.units - missed)
-        if missed:
-            speech.dues.append(replace(due, units=missed))
+                p.decoded = True
+        speech.dues[index] = replace(speech.dues[index], displayed_ns=now)
 
     def _spoken(self, cost: Callable[[int], int]) -> Generator[Callable[[int], int], tuple[int, int], tuple[int, int]]:
         now, took = yield cost
@@ -242,14 +228,6 @@ class Load:
 
     def _factor(self, batch: Sequence[_Pass]) -> float:
         return 1 + self._scenario.batch * (len(batch) - 1)
-
-    def _cap(self, batch: Sequence[_Pass], factor: float, job: Job, begun: int) -> int:
-        """How many tokens the passes may make; all where nothing is reserved for speech."""
-        lead, most = batch[0].speech, max(p.words for p in batch)
-        if not self._policy.rules.reserve_speech:
-            return most
-        a_token = lead.model.c95_ns("decode") * factor / lead.load.tokens
-        return token_cap(begun, job.deadline_ns, round(a_token), math.ceil(LEAST_TOKENS * most), most)
 
     def _best_effort(self, lane: int, _: int) -> None:
         slice_ns = round(self._scenario.best_effort_ms * MS)

@@ -59,13 +59,18 @@ class Demand:
     @property
     def bottom(self) -> int:
         """The cheapest step that counts; the last one where none does."""
-        return next((i for i, s in enumerate(self.steps) if s.quality >= self.floor), len(self.steps) - 1)
+        return self.held(self.floor)
 
     @property
     def top(self) -> int:
         """The highest step that the cap and the deadline allow, never under the bottom."""
         allowed = (i for i, s in enumerate(self.steps) if s.quality <= self.cap and s.c95_ns <= self.slack_ns)
         return max(self.bottom, max(allowed, default=0))
+
+    def held(self, quality: float) -> int:
+        """The step of a rung of this quality or, where cheaper ones have beaten it since, the next better one; the last
+        where none is as good."""
+        return next((i for i, s in enumerate(self.steps) if s.quality >= quality), len(self.steps) - 1)
 
     def load(self, step: int) -> float:
         """The share of one lane that the stream takes on a step."""
@@ -74,9 +79,10 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Allotment:
-    """The rung that a stream runs on and the share of its frames that are processed."""
+    """The rung that a stream runs on, its quality, and the share of the stream's frames that are processed."""
 
     rung: str
+    quality: float
     keep: float = 1.0
 
 
@@ -139,14 +145,16 @@ def plan(
     keep, load = 1.0, _load(demands, levels)
     if objective is Objective.GOODPUT and load > max(0.0, THIN_LOAD * lanes - speech_load):
         keep = max(LEAST_KEPT, (THIN_LOAD * lanes - speech_load) / load)
-    allotments = {d.stream: Allotment(d.steps[i].rung, keep) for d, i in zip(demands, levels, strict=True)}
+    allotments = {
+        d.stream: Allotment(d.steps[i].rung, d.steps[i].quality, keep) for d, i in zip(demands, levels, strict=True)
+    }
     return Plan(allotments, keep * load + speech_load, since)
 
 
 def _level(demand: Demand, before: Plan, base: int, top: int) -> int:
     """The step that the plan before put the stream on, within what is now allowed."""
     held = before.allotments.get(demand.stream)
-    at = next((i for i, s in enumerate(demand.steps) if held is not None and s.rung == held.rung), demand.bottom)
+    at = demand.bottom if held is None else demand.held(held.quality)
     return max(base, min(at, top))
 
 

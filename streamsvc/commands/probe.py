@@ -79,7 +79,11 @@ def add_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--size", type=size, default=(320, 240), help="of cameras and view (320x240)")
     p.add_argument("--fps", type=float, default=15.0, help="of cameras (%(default)s)")
     p.add_argument("--eye", default="still", help="still, sway, or x,y,z in world metres (%(default)s)")
-    p.add_argument("--speech", choices=("es", "fr"), help="say something to translate (chirps, not translated)")
+    p.add_argument(
+        "--speech",
+        choices=("es", "fr"),
+        help="say something to translate (chirps, not translated; with --browser silence)",
+    )
     p.add_argument("--policy", help="speak policy")
     p.add_argument("--set", action="append", metavar="K=V", help="parameter of the policy; repeatable")
     p.add_argument("--browser", action="store_true", help="take part with our page in headless Chromium")

@@ -10,8 +10,6 @@ from typing import Any
 from aiortc import RTCDataChannel
 from aiortc.exceptions import InvalidStateError
 
-from streamsvc.edge.errors import EdgeError
-
 logger = logging.getLogger(__name__)
 
 UNRELIABLE_BUFFER = 16_384
@@ -35,7 +33,6 @@ class Channels:
 
     def __init__(self) -> None:
         self.on_message: Callable[[str, str], None] | None = None
-        self.dropped = 0
         self._channels: dict[str, RTCDataChannel] = {}
 
     def add(self, channel: RTCDataChannel) -> None:
@@ -50,27 +47,27 @@ class Channels:
                     # aiortc would end the SCTP association.
                     logger.exception("on_message failed")
 
+        def on_close() -> None:
+            if self._channels.get(channel.label) is channel:
+                del self._channels[channel.label]
+
         channel.on("message", on_message)
+        channel.on("close", on_close)
 
     def send(self, label: str, text: str) -> bool:
         """Send `text`; returns whether it was taken.
 
-        Dropped when the channel is not open, or when too much is waiting already: 16 KiB on an unreliable channel, 4
-        MiB on a reliable one. Raises EdgeError("too-large") for more than the other side takes in one message.
+        Dropped when the channel is not open, when too much is waiting already (16 KiB on an unreliable channel, 4 MiB
+        on a reliable one), and when it is more than the other side takes in one message.
         """
         channel = self._channels.get(label)
         if channel is None or channel.readyState != "open":
-            self.dropped += 1
             return False
         unreliable = channel.maxRetransmits is not None or channel.maxPacketLifeTime is not None
         if channel.bufferedAmount > (UNRELIABLE_BUFFER if unreliable else RELIABLE_BUFFER):
-            self.dropped += 1
             return False
         try:
             channel.send(text)
-        except ValueError as error:
-            raise EdgeError("too-large", str(error)) from None
-        except (InvalidStateError, ConnectionError):
-            self.dropped += 1
+        except (ValueError, InvalidStateError, ConnectionError):
             return False
         return True

@@ -58,7 +58,6 @@ class VideoEncoder:
         self._size = (0, 0)
         self._profile: Profile | None = None
         self._target: int | None = None
-        self.keyframes = 0
 
     @property
     def target_bitrate(self) -> int:
@@ -81,7 +80,6 @@ class VideoEncoder:
             self._codec = self._open(*size)
             force_keyframe = True
         frame.pict_type = PictureType.I if force_keyframe else PictureType.NONE
-        self.keyframes += force_keyframe
         data = b"".join(bytes(p) for p in self._codec.encode(frame))
         keyframe = is_keyframe(self.codec_name, data)
         self.last = EncodedPicture(self.codec_name, data, keyframe, self._codec.width, self._codec.height)

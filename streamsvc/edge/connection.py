@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -31,6 +31,7 @@ from aiortc.sdp import MediaDescription, SessionDescription
 
 from streamsvc.edge.adaptation import require_aiortc
 from streamsvc.edge.channels import Channels, ChannelSpec
+from streamsvc.edge.codecs import VideoEncoder
 from streamsvc.edge.errors import EdgeError
 from streamsvc.edge.extensions import agreed_extras
 from streamsvc.edge.peerconnection import PeerConnection
@@ -43,6 +44,7 @@ from streamsvc.edge.sdp import (
     SdpLimits,
     check_description,
     parse_candidate,
+    sending,
     with_bitrate_floor,
 )
 from streamsvc.edge.send import AudioOut, VideoOut
@@ -53,7 +55,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 CONNECT_TIMEOUT_S = 15.0
-MAX_CANDIDATES = 256
 _AIORTC_ERRORS = (*PARSER_ERRORS, InternalError, InvalidAccessError, OperationError)
 
 _live: set[Connection] = set()
@@ -124,14 +125,25 @@ class Connection:
 
     # Agreeing on a call.
 
-    async def answer(self, sdp: str, *, video: VideoOut | None, audio: AudioOut | None) -> str:
+    async def answer(
+        self,
+        sdp: str,
+        *,
+        video: VideoOut | None,
+        audio: AudioOut | None,
+        allow: Callable[[Mapping[str, int]], None] | None = None,
+    ) -> str:
         """Take an offer and return the complete answer (candidates included).
 
         `video` and `audio` are sent on the first section of their kind that the other side is willing to receive; a
-        later offer on the same connection keeps the tracks that are already sent. Raises EdgeError (too-large,
-        bad-sdp, bad-state); after one the connection can be offered again unless the code is bad-state.
+        later offer on the same connection keeps the tracks that are already sent. Of several voices the first is heard.
+        `allow` is told, before anything else happens, on how many sections of each kind the other side sends, and may
+        raise. Raises EdgeError (too-large, bad-sdp, bad-state); after one the connection can be offered again unless
+        the code is bad-state.
         """
         text = check_description(sdp, self._limits)
+        if allow is not None:
+            allow(sending(text))
         await self._apply(self._pc.setRemoteDescription(RTCSessionDescription(text, "offer")))
         for transceiver, media in self._sections(text):
             if transceiver.kind == "video":
@@ -200,8 +212,8 @@ class Connection:
             await self._apply(self._pc.addIceCandidate(None), "bad-candidate")
             return
         self._candidates += 1
-        if self._candidates > MAX_CANDIDATES:
-            raise EdgeError("bad-candidate", f"at most {MAX_CANDIDATES} candidates are accepted")
+        if self._candidates > self._limits.candidates:
+            raise EdgeError("bad-candidate", f"at most {self._limits.candidates} candidates are accepted")
         if self._pc.remoteDescription is None:
             raise EdgeError("bad-candidate", "a candidate is accepted only after the offer")
         # Everything is bundled on the first section's transport, whatever section the candidate names.
@@ -213,6 +225,12 @@ class Connection:
         """The mids of the video sections on which we send, in the order of `offer`'s videos."""
         sending = [t for t in self._pc.getTransceivers() if t.kind == "video" and t.sender.track is not None]
         return tuple(t.mid for t in sending if t.mid is not None)
+
+    @property
+    def picture_bitrate(self) -> int | None:
+        """What the picture that we send is encoded at now, bits per second; None before the first one."""
+        encoders = (s.encoder for s in cast(list[Sender], self._pc.getSenders()))
+        return next((e.target_bitrate for e in encoders if isinstance(e, VideoEncoder)), None)
 
     @property
     def sends(self) -> frozenset[str]:
@@ -276,6 +294,9 @@ class Connection:
                 self.audio_in = AudioIn(mid, receiver)
                 if self.on_audio is not None:
                     self.on_audio(self.audio_in)
+            elif transceiver.kind == "audio" and self.audio_in is not None and self.audio_in.receiver is not receiver:
+                # Nobody would read what it decodes.
+                transceiver.direction = "inactive" if transceiver.sender.track is None else "sendonly"
 
     async def _apply(self, step: Awaitable[T], code: str = "bad-sdp") -> T:
         try:
@@ -296,14 +317,9 @@ class Connection:
     def on_message(self, callback: Callable[[str, str], None] | None) -> None:
         self._channels.on_message = callback
 
-    @property
-    def dropped_messages(self) -> int:
-        """Messages that could not be sent."""
-        return self._channels.dropped
-
     def send(self, label: str, text: str) -> bool:
         """Send `text` on a channel; returns whether it was taken (see `Channels.send`): nothing is by a connection that
-        was lost, though its channels may look open for a moment. Raises EdgeError."""
+        was lost, though its channels may look open for a moment."""
         return self._state not in ("failed", "closed") and self._channels.send(label, text)
 
     # State and end.
@@ -336,6 +352,8 @@ class Connection:
         """End the connection; returns within `timeout` seconds whatever hangs. May be called again."""
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._close())
+            # Whoever waits for it may be cut off.
+            self._closing.add_done_callback(lambda _: self._gone())
         await asyncio.wait({self._closing}, timeout=timeout)
         if not self._closing.done():
             logger.warning("a connection did not close within %g s and was cut", timeout)
@@ -343,6 +361,9 @@ class Connection:
             for transport in self._pc.ice_transports:
                 for protocol in transport._connection._protocols:
                     protocol.transport.abort()
+            self._gone()
+
+    def _gone(self) -> None:
         _live.discard(self)
         self._enter("closed")
 

@@ -200,11 +200,6 @@ class Estimator:
         """Bits per second, None before there is an estimate."""
         return self._rate.estimate_bps
 
-    @property
-    def queue_ms(self) -> float:
-        """How long packets stand in queues, as far as can be told."""
-        return self._queue_ms
-
     def lost(self, packets: int, now_ms: int) -> None:
         """Take note that so many packets are missing."""
         self._loss.add(0, packets, now_ms)

@@ -58,7 +58,8 @@ class _Camera(Generic[T]):
 
 
 class FrameSets(Generic[T]):
-    """See the module. `period_ns` is a first guess of the cameras' period, `wait_ns` the bound of the wait."""
+    """See the module. `period_ns` is a first guess of the cameras' period, `wait_ns` the bound of the wait,
+    which may be set anew at any time."""
 
     def __init__(self, cameras: Sequence[str], period_ns: int, wait_ns: int) -> None:
         if not cameras or len(set(cameras)) != len(cameras):
@@ -67,7 +68,7 @@ class FrameSets(Generic[T]):
             raise ValueError("the period must be positive and the wait not negative")
         self._names = tuple(cameras)
         self._cameras: dict[str, _Camera[T]] = {name: _Camera(period_ns=float(period_ns)) for name in cameras}
-        self._wait_ns = wait_ns
+        self.wait_ns = wait_ns
         self._arrivals: deque[tuple[int, int]] = deque(maxlen=_HISTORY)  # (instant, first arrival), of all cameras
         self._last_ns: int | None = None
         self._sets = self._partial = self._dropped = self._late = self._waits = 0
@@ -143,7 +144,7 @@ class FrameSets(Generic[T]):
     def next_wake_ns(self) -> int | None:
         """Return when a wait runs out and `take` may have a set without any new `put`; None when nothing waits."""
         wakes = [
-            arrival + self._wait_ns
+            arrival + self.wait_ns
             for state in self._cameras.values()
             for capture, arrival, _ in state.pending
             if state.present and self._owing(capture)
@@ -180,7 +181,7 @@ class FrameSets(Generic[T]):
         return now_ns
 
     def _consider_return(self, state: _Camera[T], lag_ns: int) -> None:
-        state.in_time = state.in_time + 1 if lag_ns <= self._wait_ns else 0
+        state.in_time = state.in_time + 1 if lag_ns <= self.wait_ns else 0
         if not state.present and state.in_time >= state.patience:
             state.present = True
             state.sets_since_return = 0
@@ -200,7 +201,7 @@ class FrameSets(Generic[T]):
     def _exclude(self, now_ns: int) -> None:
         for state in list(self._cameras.values()):
             for capture, arrival, _ in list(state.pending):
-                if not state.present or now_ns - arrival < self._wait_ns:
+                if not state.present or now_ns - arrival < self.wait_ns:
                     continue
                 for late in self._owing(capture):
                     # At least one camera holds the picture that is waited for, so somebody always stays.
@@ -224,6 +225,6 @@ class FrameSets(Generic[T]):
                 chosen[name] = min(near, key=lambda p: abs(p[0] - anchor[0]))
             else:
                 # Complete only now, because one camera skipped it and was left out over a later one: too old to show.
-                stale = all(now_ns - arrival > self._wait_ns for _, arrival, _ in chosen.values())
+                stale = all(now_ns - arrival > self.wait_ns for _, arrival, _ in chosen.values())
                 return None if stale else chosen
         return None

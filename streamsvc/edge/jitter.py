@@ -61,11 +61,6 @@ class VideoJitterBuffer(JitterBuffer):
         self._marker_trusted = True
         self.overran = False
 
-    @property
-    def marker_trusted(self) -> bool:
-        """False once the sender put the rest of a picture behind a marker within one timestamp."""
-        return self._marker_trusted
-
     def _remove_frame(self, sequence_number: int) -> AssembledFrame | None:
         while True:
             run: list[RtpPacket] = []

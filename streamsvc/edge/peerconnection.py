@@ -12,6 +12,7 @@ import logging
 import random
 import struct
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -53,14 +54,28 @@ class Certificate(RTCCertificate):
         return context
 
 
+MAX_LEARNED = 64
+"""Unannounced SSRCs whose way is remembered: two for each of eight cameras and a voice, several times over."""
+
+
 class MidRouter(RtpRouter):
     """Routes an unannounced SSRC by the MID header extension before guessing from the payload type."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._learned: deque[int] = deque()
+
     def route_rtp(self, packet: RtpPacket) -> Any:
         """Return the receiver of `packet`, None to drop it."""
-        if packet.ssrc not in self.ssrc_table and packet.extensions.mid in self.mid_table:
+        known = packet.ssrc in self.ssrc_table
+        if not known and packet.extensions.mid in self.mid_table:
             self.ssrc_table[packet.ssrc] = self.mid_table[packet.extensions.mid]
-        return super().route_rtp(packet)
+        receiver = super().route_rtp(packet)
+        if not known and packet.ssrc in self.ssrc_table:
+            self._learned.append(packet.ssrc)
+            if len(self._learned) > MAX_LEARNED:
+                self.ssrc_table.pop(self._learned.popleft(), None)
+        return receiver
 
 
 class PeerConnection(RTCPeerConnection):

@@ -128,7 +128,6 @@ class AudioIn:
         self.on_block: Callable[[Samples, int | None, int], None] | None = None
         self.on_voice: Callable[[Samples, int | None, int], None] | None = None
         self.blocks = 0
-        self.filled_samples = 0
         self._expected: int | None = None
         self._ended = False
         self._task = asyncio.ensure_future(self._read(receiver.track))
@@ -156,7 +155,6 @@ class AudioIn:
         if 0 < missing_ns <= MAX_FILL_NS:
             speech = np.concatenate([np.zeros(missing_ns * SPEECH_RATE // SECOND_NS, np.float32), speech])
             voice = np.concatenate([np.zeros(missing_ns * OUTPUT_RATE // SECOND_NS, np.float32), voice])
-            self.filled_samples += missing_ns * SPEECH_RATE // SECOND_NS
             sender_ns = None if sender_ns is None else sender_ns - missing_ns
         self.blocks += 1
         for callback, samples in ((self.on_block, speech), (self.on_voice, voice)):

@@ -157,7 +157,7 @@ class DecodeQueue:
             logger.debug("a %s frame could not be decoded: %s", item.codec.name, found)
             return
         for frame, sound in found:
-            if self.colour_space is not None:
+            if self._video and self.colour_space is not None:
                 frame.colorspace = self.colour_space.matrix
                 frame.color_range = 2 if self.colour_space.full else 1
             timestamp = item.frame.timestamp if frame.pts is None or not self._video else frame.pts
@@ -289,6 +289,8 @@ class Receiver(RTCRtpReceiver):
             self.sender_clock.rate = codec.clockRate
         self._forget_sources(packet.ssrc)
         self._repair.now_ns = time.monotonic_ns()
+        # aiortc's is the time of day, which may jump.
+        arrival_time_ms = self._repair.now_ns // 1_000_000
         missed = self._repair.missed
         await super()._handle_rtp_packet(packet, arrival_time_ms)
         if self._repair.missed > missed:

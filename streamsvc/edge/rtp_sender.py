@@ -81,7 +81,7 @@ class Sender(RTCRtpSender):
 
     def __init__(self, track_or_kind: Any, transport: Any) -> None:
         super().__init__(track_or_kind, transport)
-        self.frames = 0
+        self.frames = self.keyframes = 0
         self.errors = 0
         self.encode_ns = 0
         self._rate, self._again_rate = SentRate(), SentRate()
@@ -123,6 +123,7 @@ class Sender(RTCRtpSender):
         if isinstance(item := items[0], Picture):
             force, self._stock_force_keyframe = self._stock_force_keyframe, False
             payloads = [await executors.run(executors.encoding(), encoder.encode, item.pixels, item.pts, force)]
+            self.keyframes += encoder.last.keyframe
             if isinstance(track := self._stock_track, VideoOut) and track.encoded(encoder.last, item.capture_ns):
                 self._stock_force_keyframe = True
         else:

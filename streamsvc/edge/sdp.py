@@ -6,6 +6,7 @@ starts opening sockets before it is done; nothing reaches it that has not passed
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from aiortc.rtcicetransport import RTCIceCandidate
@@ -28,14 +29,16 @@ _SECTIONS = ("audio", "video", "application")
 
 @dataclass(frozen=True, slots=True)
 class SdpLimits:
-    """The most that a description may hold: bytes, lines, media sections of each kind, and in one section codecs and
-    a=ssrc lines, for which aiortc's parser takes quadratic time on the event loop."""
+    """The most that a description may hold: bytes, lines, media sections of each kind, candidates (and as many that are
+    trickled), and in one section codecs and a=ssrc lines, for which aiortc's parser takes quadratic time on the event
+    loop."""
 
     size: int = 200_000
     lines: int = 4000
     video: int = 8
     audio: int = 2
     application: int = 1
+    candidates: int = 256
     codecs: int = 64
     ssrc_lines: int = 128
 
@@ -47,8 +50,9 @@ def check_description(text: str, limits: SdpLimits) -> str:
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > limits.size:
         raise EdgeError("too-large", f"the description has {size} bytes; at most {limits.size} are accepted")
-    lines = text.replace("\r\n", "\n").split("\n")
-    if not lines[0].startswith("v=0"):
+    # The lines that aiortc will see: it also takes other characters than CR and LF for their ends.
+    lines = text.splitlines()
+    if not text.startswith("v=0"):
         raise EdgeError("bad-sdp", "the description is not SDP: it must start with v=0")
     kinds = [line[2:].split(" ", 1)[0] for line in lines if line.startswith("m=")]
     if not kinds:
@@ -82,6 +86,9 @@ def check_description(text: str, limits: SdpLimits) -> str:
 def _check_crowd(lines: list[str], limits: SdpLimits) -> None:
     if len(lines) > limits.lines:
         raise EdgeError("too-large", f"the description has {len(lines)} lines; at most {limits.lines} are accepted")
+    candidates = sum(line.startswith("a=candidate:") for line in lines)
+    if candidates > limits.candidates:
+        raise EdgeError("bad-sdp", f"{candidates} candidates; at most {limits.candidates} are accepted")
     for prefix, most in (("a=rtpmap:", limits.codecs), ("a=ssrc:", limits.ssrc_lines)):
         count = 0
         for line in lines:
@@ -109,13 +116,19 @@ def _check_section(media: MediaDescription) -> None:
 
 
 def _with_directions(lines: list[str]) -> list[str]:
-    """Say the default direction, sendrecv (RFC 8866 section 6.7), where a section leaves it out; aiortc needs one."""
+    """Say the default direction, that of the session or else sendrecv (RFC 8866 section 6.7), where a section leaves
+    it out; aiortc needs one."""
     out: list[str] = []
     section: list[str] = []
+    default = "sendrecv"
 
     def flush() -> None:
-        if section and section[0].startswith("m=") and not any(line[2:] in DIRECTIONS for line in section):
-            section.append("a=sendrecv")
+        nonlocal default
+        said = [line[2:] for line in section if line.startswith("a=") and line[2:] in DIRECTIONS]
+        if section and section[0].startswith("m="):
+            section.extend([] if said else [f"a={default}"])
+        elif said:
+            default = said[-1]
         out.extend(section)
         section.clear()
 
@@ -125,6 +138,12 @@ def _with_directions(lines: list[str]) -> list[str]:
         section.append(line)
     flush()
     return out
+
+
+def sending(text: str) -> Counter[str]:
+    """Return on how many sections of each kind ("audio", "video") a description that was checked sends."""
+    media = SessionDescription.parse(text).media
+    return Counter(m.kind for m in media if m.kind != "application" and m.direction in ("sendrecv", "sendonly"))
 
 
 def parse_candidate(text: str, mid: str | None) -> RTCIceCandidate:

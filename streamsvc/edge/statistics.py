@@ -99,7 +99,7 @@ def sent_statistics(sender: Sender) -> SentStatistics:
         errors=sender.errors,
         packets=packets,
         bytes=octets,
-        keyframes=getattr(sender.encoder, "keyframes", 0),
+        keyframes=sender.keyframes,
         retransmitted=sender.retransmitted,
         held_back=sender.held_back,
         target_bitrate=getattr(sender.encoder, "target_bitrate", None),

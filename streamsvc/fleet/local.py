@@ -3,7 +3,8 @@ than a pause.
 
 The edge side of `frames.link`. Invariants: a stream that is open stays open across replacements (its `Open...` message,
 with the settings of later `Configure...` messages folded in, is replayed); nothing here blocks the loop; slots of a
-dead worker's ring are never reused, because a new worker gets a new ring.
+dead worker's ring are never reused, because a new worker gets a new ring; a listener that raises is logged, and keeps
+neither the others nor the supervision from going on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 
@@ -27,9 +29,12 @@ from streamsvc.frames.ring import Ring, Slots
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 READY_TIMEOUT_S = 180.0
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 STEADY_S = 30.0
+STOP_S = 1.0
 ANSWER_TIMEOUT_S = 0.6
 SEND_LIMIT = 8 * 1024 * 1024
 # glibc gives each thread a heap of its own by default; in a worker they grow apart for many minutes.
@@ -70,6 +75,7 @@ class LocalWorker:
         self._asked: dict[int, asyncio.Future[link.Costs]] = {}
         self._asked_id = 0
         self._unable: str | None = None
+        self._grace_s = 0.0
         self._up = asyncio.Event()
         self.ready: link.Ready | None = None
         self.ring: Ring | None = None
@@ -98,11 +104,11 @@ class LocalWorker:
 
     async def stop(self) -> None:
         """End the worker; it has a second to go by itself."""
+        self._grace_s = STOP_S
         if self._runner is not None:
             self._runner.cancel()
             with contextlib.suppress(asyncio.CancelledError, WorkerError):
                 await self._runner
-        await self._end_process(1.0)
 
     def on_state(self, listener: Callable[[bool], None]) -> None:
         """Call `listener(up)` whenever a worker is lost or back."""
@@ -169,7 +175,7 @@ class LocalWorker:
 
     def _tell_state(self, up: bool) -> None:
         for listener in self._state_listeners:
-            listener(up)
+            _tell(listener, up)
 
     async def _run(self) -> None:
         failures = 0
@@ -186,7 +192,7 @@ class LocalWorker:
                 was_up = self.up
                 self._up.clear()
                 self._writer = None
-                await self._end_process(0.0)
+                await self._end_process(self._grace_s)
                 if was_up:
                     self._tell_state(False)
             self._restarts += 1
@@ -257,7 +263,7 @@ class LocalWorker:
             case _:
                 listener = self._listeners.get(message.stream)
                 if listener is not None:
-                    listener(message)
+                    _tell(listener, message)
                 elif isinstance(message, link.ViewOut):
                     self._send(link.GiveOut(slots=[message.slot]))
 
@@ -286,3 +292,11 @@ class LocalWorker:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
+
+
+def _tell(listener: Callable[[T], None], what: T) -> None:
+    """Call a listener. What one stream's listener gets wrong must not end the supervision of the worker of all."""
+    try:
+        listener(what)
+    except Exception:
+        log.exception("a listener failed at %s", type(what).__name__)

@@ -57,7 +57,8 @@ class PictureIn(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SetIn(Message, frozen=True, kw_only=True):
-    """One frame set. `eyes` are world metres (the newest viewpoint, None: the default eye); `rung` caps the ladder."""
+    """One frame set. `eyes` are world metres (the newest viewpoint, None: the default eye); `rung` caps the ladder,
+    and so does `carried_db`, the quality that the way to the viewer carries; None: unknown."""
 
     stream: str
     id: int
@@ -67,6 +68,7 @@ class SetIn(Message, frozen=True, kw_only=True):
     pictures: list[PictureIn]
     eyes: list[tuple[float, float, float]] | None = None
     rung: str | None = None
+    carried_db: float | None = None
 
 
 class OpenSpeech(Message, frozen=True, kw_only=True):
@@ -221,7 +223,8 @@ class ViewOut(Message, frozen=True, kw_only=True):
 
 
 class ViewLost(Message, frozen=True, kw_only=True):
-    """A frame set that will not be shown: "superseded", "hopeless", "thinned", "closed", "no-slot" or "failed"."""
+    """A frame set that will not be shown: "superseded", "hopeless", "thinned", "closed", "no-slot", "out-of-memory" or
+    "failed"."""
 
     stream: str
     id: int

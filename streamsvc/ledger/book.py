@@ -94,12 +94,6 @@ class Book:
                 cameras=record.cameras if cameras is None else cameras,
             )
 
-    def committed(self, key: Key, text: str) -> None:
-        """Say what text a speech pass committed."""
-        record = self._find(key)
-        if record is not None:
-            self._open[key] = msgspec.structs.replace(record, text=text)
-
     def drop(self, key: Key, reason: str) -> None:
         """Say why this will not be displayed; the first reason stands. A display report still outranks it."""
         record = self._find(key)

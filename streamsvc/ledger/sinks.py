@@ -99,11 +99,6 @@ class Ledger:
         with self._lock:
             self._book.plan(key, rung=rung, quality=quality, predicted_ns=predicted_ns, cameras=cameras)
 
-    def committed(self, key: Key, text: str) -> None:
-        """Say what a speech pass committed; see `Book.committed`."""
-        with self._lock:
-            self._book.committed(key, text)
-
     def drop(self, key: Key, reason: str) -> None:
         """Say why this won't be displayed; see `Book.drop`."""
         with self._lock:

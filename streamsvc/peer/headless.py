@@ -151,6 +151,7 @@ class HeadlessPeer:
             options.cameras, options.rig, options.size, options.fps, options.scene_time, self.microphone
         )
         self._rig = rig if options.calibrated else None
+        self._following = False
         self._recorder = None if options.save is None else Recorder(options.save)
         self._outs: dict[str, VideoOut] = {}
         self._clock = ClockEstimator()
@@ -293,6 +294,7 @@ class HeadlessPeer:
             await client.abandon()
             raise
         self._client, self._key = client, joined.resume
+        self._following = self._following and joined.resumed
         self._ice_servers = [
             IceServer(tuple(s["urls"]), s.get("username"), s.get("credential")) for s in joined.ice_servers
         ]
@@ -408,10 +410,10 @@ class HeadlessPeer:
 
     async def _ping(self) -> None:
         sent = 0
-        following = self._options.witness is None
         while True:
-            following = following or self._send("ledger", channels.Follow(frames=True))
-            self._send("ledger", channels.Ping(sent_ns=time.monotonic_ns(), wall_ns=time.time_ns()))
+            if self._options.witness is not None and not self._following:
+                self._following = self._send("ledger", channels.Follow(frames=True))
+            self._send("ledger", channels.Ping(sent_ns=time.monotonic_ns()))
             best = self._clock.map
             if best is not None:
                 wall_to_here = time.monotonic_ns() - time.time_ns()

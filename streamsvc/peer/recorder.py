@@ -64,7 +64,6 @@ class Recorder:
         self._samples = 0
         self._captions: list[_Caption] = []
         self._revised: dict[tuple[str, int], str] = {}
-        self.skipped = 0
 
     def picture(self, frame: av.VideoFrame, shown_ns: int) -> None:
         """Save a view that was shown at `shown_ns`."""
@@ -72,8 +71,6 @@ class Recorder:
             self._zero_ns = shown_ns
         if self._free.acquire(blocking=False):
             self._queue.put(_Picture(frame, shown_ns - self._zero_ns))
-        else:
-            self.skipped += 1
 
     def sound(self, samples: Samples, heard_ns: int) -> None:
         """Save sound that was heard until `heard_ns`; gaps are filled with silence."""

@@ -47,7 +47,7 @@ PROBE = """
 (() => {
   const { homographies, checks, empty, columns, rows, border, numberBits, checkBits, mostKept } = __SETTINGS__;
   const nothing = () => ({ captures: [], seen: [], frames: [], pongs: [], kept: 0 });
-  const probe = (window.probe = { ...nothing(), points: null });
+  const probe = (window.probe = { ...nothing(), points: null, budgetMs: null });
   let instant = null;
   const digits = (value, count) => value.toString(2).padStart(count, "0");
   // A cyclic check is linear: that of a number is that of its bits together.
@@ -85,6 +85,7 @@ PROBE = """
         const now = performance.now();
         const message = JSON.parse(data);
         if (message.type === "frames") probe.frames.push(...message.frames);
+        if (message.type === "live") probe.budgetMs = message.budget_ms;
         if (message.type === "pong") probe.pongs.push([message.sent_ns, message.server_ns, now]);
       });
     }
@@ -209,8 +210,9 @@ def look_in_chromium(options: ProbeOptions, tell: Callable[[str], None]) -> Take
     sightings: list[tuple[int, int | None, int | None]] = []
     traces: deque[FrameTrace] = deque(maxlen=200_000)
     clock = ClockEstimator()
-    with chromium_call(film, mic, scripts=[script(film.rig)]) as call:
+    with chromium_call(film, mic, scripts=[script(film.rig)], insecure=options.insecure) as call:
         call.join(options.url, options.room, rig_file, options.cameras, options.speech or "es", options.token)
+        _set_budget(call, options.budget_ms)
         _aim(call, _find_card(call))
         call.page.evaluate("window.probe.take(); window.probe.start()")
         begin = told = time.monotonic()
@@ -280,6 +282,18 @@ class Found:
 def _read(picture: Pixels) -> Found | None:
     reading = CardReader().read(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8))
     return None if reading is None else Found(reading, picture.shape[1], picture.shape[0])
+
+
+def _set_budget(call: ChromiumCall, budget_ms: float) -> None:
+    """Move the page's slider, further than it goes if need be, and wait until the service says that it obeys."""
+    move = """(ms) => {
+      const slider = document.querySelector("[data-set=budget]");
+      const [min, max] = [Math.min(slider.min, ms), Math.max(slider.max, ms)];
+      Object.assign(slider, { min, max, step: "any", value: ms });
+      slider.dispatchEvent(new Event("input"));
+    }"""
+    call.page.evaluate(move, budget_ms)
+    call.until(f"window.probe.budgetMs === {budget_ms}")
 
 
 def _find_card(call: ChromiumCall) -> Found:

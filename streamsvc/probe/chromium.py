@@ -198,9 +198,12 @@ class ChromiumCall:
 
 
 @contextmanager
-def chromium_call(film: Film | None, mic: Path, *flags: str, scripts: Sequence[str] = ()) -> Iterator[ChromiumCall]:
+def chromium_call(
+    film: Film | None, mic: Path, *flags: str, scripts: Sequence[str] = (), insecure: bool = False
+) -> Iterator[ChromiumCall]:
     """Open Chromium with a film for its cameras (None: its own fake one), a file for its microphone (played once beside
-    a film, else again and again), more `flags`, and `scripts` that every page begins with."""
+    a film, else again and again), more `flags`, and `scripts` that every page begins with; `insecure` takes any
+    certificate."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -212,7 +215,7 @@ def chromium_call(film: Film | None, mic: Path, *flags: str, scripts: Sequence[s
         sound = f"--use-file-for-fake-audio-capture={mic}{'%noloop' if film else ''}"
         browser = p.chromium.launch(executable_path=executable, args=[*FLAGS, *flags, sound, "--headless=new"])
         try:
-            context = browser.new_context(viewport={"width": 1280, "height": 800})
+            context = browser.new_context(viewport={"width": 1280, "height": 800}, ignore_https_errors=insecure)
             context.grant_permissions(["camera", "microphone"])
             for script in (*scripts, *([film.script()] if film else [])):
                 context.add_init_script(script)

@@ -18,9 +18,9 @@ class ProbeError(StreamsvcError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeOptions:
     """What to probe; with `browser` our page in headless Chromium is the participant. `speech` is the language that the
-    microphone hears (None: chirps, untranslated); `role` is both, send or watch; `budget_ms` from capture to display;
-    `warm_up_s` of the `seconds` are discarded; the call is led through `network` (None: straight), or with `relay`
-    through the TURN server that the service offers and nothing else."""
+    microphone hears (None: chirps, untranslated, and in Chromium silence); `role` is both, send or watch; `budget_ms`
+    from capture to display; `warm_up_s` of the `seconds` are discarded; the call is led through `network` (None:
+    straight), or with `relay` through the TURN server that the service offers and nothing else."""
 
     url: str
     out: Path

@@ -282,13 +282,19 @@ def probed(options: ProbeOptions, taken: Taken, load_before: float) -> Probed:
             "network": _network(options, taken.shaped),
             "seconds": f"{options.seconds:g}, of which the first {options.warm_up_s:g} are discarded",
             "budget": f"{options.budget_ms:g} ms from capture to display",
-            "microphone": f"recorded speech in {options.speech}" if options.speech else "chirps, not translated",
+            "microphone": _microphone(options),
             **conditions(),
             "load before": f"{load_before:.2f} (1 min)",
         },
         "notices": list(taken.notices),
     }
     return Probed(figures, joined.records, taken.seen)
+
+
+def _microphone(options: ProbeOptions) -> str:
+    if options.speech is not None:
+        return f"recorded speech in {options.speech}"
+    return "silence" if options.browser else "chirps, not translated"
 
 
 def _captures_elsewhere(notes: Notes, fps: float) -> list[int]:

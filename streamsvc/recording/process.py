@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 
 PICTURES_WAITING = 4 << 20
 MOST_WAITING = 8 << 20
-END_S = 5.0
 
 
 class Writer:
@@ -74,12 +73,13 @@ class Writer:
             self._close()
 
     async def stop(self) -> None:
-        """End the recording, and wait until the file is whole, but not for long: a long one is put in order later."""
+        """End the recording, and wait until the file is whole and the process has ended; that of a long one takes its
+        time."""
         if not self._ended:
             self._send(items.End())
         self._close()
         if self._reader is not None:
-            await asyncio.wait({self._reader}, timeout=END_S)
+            await asyncio.wait({self._reader})
 
     def _send(self, item: items.Item, limit: int = MOST_WAITING) -> bool:
         pipe = None if self._process is None else self._process.stdin

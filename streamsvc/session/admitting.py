@@ -3,7 +3,8 @@
 Asks the worker what everybody's streams cost and what the newcomer's would, and lets `budget.admission` plan and
 replay, a few milliseconds at a time, so that calls go on meanwhile. Who has the service to themselves, or with the
 other one of their room, is not asked about: there is nobody to protect, and the planner thins their pictures evenly
-where the machine is too small. Everybody else is taken whole, with less, or refused, and told why.
+where the machine is too small. Everybody else is taken whole, with less, or refused, and told why. Whoever came without
+cameras, or asks for more later, is asked about then.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from streamsvc.budget.admission import Admission, Offer, admitting
 from streamsvc.budget.deadline import START_NS
 from streamsvc.budget.scenario import RungLoad, SessionLoad, SpeechLoad, ViewLoad
 from streamsvc.frames import Rig, link
+from streamsvc.frames.backdrop import parse_backdrop
+from streamsvc.frames.outputmode import parse_mode
 from streamsvc.session.settings import CallSettings
 from streamsvc.session.worker_link import WorkerLink
 from streamsvc.signalling.messages import SignallingError
@@ -63,6 +66,9 @@ class Terms:
 
 WHOLE = Terms()
 
+UNSEEN = Terms(seen=False)
+"""Of who said that they come without cameras: none are shown before there was asked about them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -93,12 +99,21 @@ class Newcomer:
             backdrop=s.backdrop,
         )
 
+    def exceeds(self, other: Newcomer) -> bool:
+        """Whether they ask more of the worker than `other`: speech, a larger picture, or the room hidden."""
+        mine, before = self.settings, other.settings
+        return (
+            mine.speech > before.speech
+            or _pixels(mine) > _pixels(before)
+            or parse_backdrop(mine.backdrop).hides > parse_backdrop(before.backdrop).hides
+        )
+
     def pace(self, terms: Terms) -> Pace:
         """Return what is to be expected before anything was measured."""
         budget = round(self.settings.budget_ms * 1e6)
         return Pace(
             (USUAL_FPS if self.fps is None else self.fps) / terms.every,
-            8_000_000,
+            USUAL_DELAY_NS,
             worker_deadline_ns(0, budget, START_NS),
         )
 
@@ -119,9 +134,9 @@ class Guest(Protocol):
 
 def offered(newcomer: Newcomer) -> list[Terms]:
     """Return the terms on which they could be taken, best first."""
-    found = [WHOLE]
     if newcomer.fps == 0:
-        return found
+        return [UNSEEN]
+    found = [WHOLE]
     narrow = newcomer.rig is not None and len(newcomer.rig.pairs) > 1
     if narrow:
         found.append(Terms(one_pair=True, given_up="one pair of cameras"))
@@ -138,18 +153,17 @@ class Admissions:
     def __init__(self, worker: WorkerLink) -> None:
         self._worker = worker
 
-    async def terms(self, newcomer: Newcomer, there: Sequence[Guest], beside: float) -> Terms:
-        """Return the best terms on which nobody who is there is harmed, where somebody takes `beside` cores outside of
-        the worker; raises SignallingError("no-room") where there are none. Where the worker doesn't answer, nothing is
-        known against them."""
+    async def terms(self, newcomer: Newcomer, ways: Sequence[Terms], there: Sequence[Guest], beside: float) -> Terms:
+        """Return the first of `ways` on which nobody who is there is harmed, where somebody takes `beside` cores
+        outside of the worker; raises SignallingError("no-room") where there is none. Where the worker doesn't answer,
+        nothing is known against them."""
         if newcomer.fps == 0 and not newcomer.settings.speech:
-            return WHOLE
-        ways = offered(newcomer)
+            return ways[0]
         rigs = {t.one_pair: newcomer.view(t) for t in ways if t.seen}
         unseen = [g for g in there if g.seen_as is None and g.terms.seen]
         costs = await self._worker.costs([*rigs.values(), *(g.newcomer.view(g.terms) for g in unseen)])
         if costs is None:
-            return WHOLE
+            return ways[0]
         ladders = iter(costs.views)
         shown = {one_pair: next(ladders) for one_pair in rigs}
         waiting = {id(g): next(ladders) for g in unseen}
@@ -245,6 +259,11 @@ def _load_of(guest: Guest, costs: link.Costs, unseen: Sequence[link.RungCost] | 
 
 def _refusal(answer: Admission) -> str:
     return f"this machine is busy with other calls ({answer.reasons[-1]}); what fits: {answer.fits}"
+
+
+def _pixels(settings: CallSettings) -> int:
+    width, height = parse_mode(settings.mode).picture_size(settings.width, settings.height)
+    return width * height
 
 
 def told(terms: Terms) -> str:

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from streamsvc.edge import all_traffic, live_connections
 from streamsvc.edge.traffic import Traffic
+from streamsvc.signalling.admission import PortStatistics
 
 LOOK_S = 0.05
 _LAG = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -52,6 +53,26 @@ class Connections(Collector):
         yield GaugeMetricFamily(
             "streamsvc_connections_unclosed", "Connections not closed yet", value=live_connections()
         )
+
+
+class Port(Collector):
+    """The port's counts, read when they are asked for."""
+
+    def __init__(self, read: Callable[[], PortStatistics]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the places that are taken, were taken and were refused, and what clients were told."""
+        found = self._read()
+        yield GaugeMetricFamily("streamsvc_port_clients", "Sockets, calls over HTTP and set-ups now", value=found.open)
+        yield CounterMetricFamily("streamsvc_port_opened", "Clients that were let in", value=found.opened_total)
+        yield CounterMetricFamily(
+            "streamsvc_port_refused", "Clients sent away: no place, or another site's page", value=found.refused_total
+        )
+        errors = CounterMetricFamily("streamsvc_port_errors", "Errors that clients were told", labels=["code"])
+        for code, count in sorted(found.errors.items()):
+            errors.add_metric([code], count)
+        yield errors
 
 
 class Loop:

@@ -22,7 +22,7 @@ from streamsvc.frames import Rig, parse_rig
 from streamsvc.frames.glossary import parse_glossary
 from streamsvc.ledger import Ledger
 from streamsvc.ledger.live import LiveBoard
-from streamsvc.session.admitting import WHOLE, Admissions, EdgeCost, Newcomer, Terms, offered, told
+from streamsvc.session.admitting import Admissions, EdgeCost, Newcomer, Terms, offered, told
 from streamsvc.session.participant import Participant
 from streamsvc.session.recording import Recordings
 from streamsvc.session.settings import CallSettings, can_hide_room, changed
@@ -68,7 +68,8 @@ class CallHub:
         changes = message.speech, message.view, message.appearance
         settings = changed(self._defaults(), *changes, self._policies, self._rungs, self._voices, backdrops)
         async with self._admitting:
-            terms = await self._terms(Newcomer(rig, settings, message.fps), message.room)
+            newcomer = Newcomer(rig, settings, message.fps)
+            terms = await self._terms(newcomer, offered(newcomer), message.room)
             return self._admit(message, send, resumable, rig, settings, terms)
 
     def _admit(
@@ -101,6 +102,7 @@ class CallHub:
             gone=lambda: self._leave(session),
             away=lambda away: self._tell_away(session, away),
             record=lambda action: self._record(session, action),
+            consider=lambda newcomer, ways: self._consider(session, newcomer, ways),
         )
         self._participants[session] = participant
         self._edge.people(len(self._participants))
@@ -113,13 +115,26 @@ class CallHub:
             participant.notice("less", told(terms))
         return participant, self._joined(participant, resumed=False)
 
-    async def _terms(self, newcomer: Newcomer, room: str, of: Participant | None = None) -> Terms:
-        """Return on which terms there is room for a newcomer to a room, or for somebody who is there already; raises
-        SignallingError where there is none beside the calls of others."""
+    async def _consider(self, session: str, newcomer: Newcomer, ways: Sequence[Terms]) -> Terms:
+        """Return on which of `ways` there is room for what somebody who is there asks for; raises SignallingError."""
+        async with self._admitting:
+            room = self.rooms.room_of(session)
+            if room is None:
+                raise SignallingError("gone", "the participant has left")
+            terms = await self._terms(newcomer, ways, room.name, self._participants[session])
+            if session not in self._participants:
+                raise SignallingError("gone", "the participant left while it was asked whether there is room")
+            return terms
+
+    async def _terms(
+        self, newcomer: Newcomer, ways: Sequence[Terms], room: str, of: Participant | None = None
+    ) -> Terms:
+        """Return on which of `ways`, the best first, there is room for a newcomer to a room, or for somebody who is
+        there already; raises SignallingError where there is none beside the calls of others."""
         there = [p for p in self.participants if p is not of]
         if self._admissions is None or all(self._is_in(p, room) for p in there):
-            return WHOLE
-        return await self._admissions.terms(newcomer, there, self._edge.each)
+            return ways[0]
+        return await self._admissions.terms(newcomer, ways, there, self._edge.each)
 
     def _is_in(self, participant: Participant, room: str) -> bool:
         found = self.rooms.room_of(participant.session)
@@ -132,11 +147,11 @@ class CallHub:
                 room = self.rooms.room_of(participant.session)
                 if not participant.terms.given_up or room is None:
                     continue
+                ways = offered(participant.newcomer)
                 try:
-                    terms = await self._terms(participant.newcomer, room.name, participant)
+                    terms = await self._terms(participant.newcomer, ways, room.name, participant)
                 except SignallingError:
                     continue
-                ways = offered(participant.newcomer)
                 if participant.session not in self._participants or (
                     participant.terms in ways and ways.index(terms) >= ways.index(participant.terms)
                 ):
@@ -180,11 +195,12 @@ class CallHub:
 
     async def close(self) -> None:
         """End every call."""
-        for participant in list(self._participants.values()):
-            await participant.leave()
-        if self.reconsidering is not None:
-            self.reconsidering.cancel()
-        await self._recordings.close()
+        try:
+            # At once: whoever waits for this has little patience.
+            await asyncio.gather(self._recordings.close(), *(p.leave() for p in self.participants))
+        finally:
+            if self.reconsidering is not None:
+                self.reconsidering.cancel()
 
     @property
     def _policies(self) -> list[dict[str, Any]]:
@@ -268,10 +284,13 @@ class CallHub:
         if owner is None or not viewer.connected or not owner.connected:
             return
         owner.speaking.listener = viewer if viewer.listens else None
-        if not owner.terms.seen and owner is not viewer:
+        if owner.cameras and not owner.terms.seen and owner is not viewer:
             text = f"there is no room for {owner.name}'s picture beside other calls; you hear and read them"
             viewer.notice("no-picture", text)
-        shows = bool(owner.cameras) and owner.terms.seen
+        if owner.cameras and not owner.shown_cameras:
+            text = "there is room for one pair of your cameras, and none of that pair was offered: nobody sees you"
+            owner.notice("no-picture", text)
+        shows = bool(owner.shown_cameras) and owner.terms.seen
         if viewer.sees and shows and (viewer.watching is None or owner.watcher is not viewer.watching):
             viewer.watch(owner, lambda: self._tell_window(viewer_session))
         self._tell_peers(room, viewer_session)
@@ -291,6 +310,8 @@ class CallHub:
     def _on_worker_state(self, up: bool) -> None:
         for participant in self._participants.values():
             participant.speaking.worker_state(up)
+            if participant.watching is not None and not up:
+                participant.watching.worker_lost()
             if up:
                 participant.send(wire.Notice(code="worker-back", message="the picture and the translation are back"))
             else:

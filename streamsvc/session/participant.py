@@ -7,6 +7,7 @@ the hub; everything else about one person is here.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,7 +20,7 @@ from streamsvc.frames import SPEECH_RATE, ClockMap, Rig, Samples
 from streamsvc.frames.backdrop import BackdropError
 from streamsvc.ledger import Ledger
 from streamsvc.ledger.live import LiveBoard
-from streamsvc.session.admitting import Newcomer, Pace, Terms
+from streamsvc.session.admitting import Newcomer, Pace, Terms, offered, told
 from streamsvc.session.clocks import SenderTime
 from streamsvc.session.following import Following
 from streamsvc.session.mixer import VoiceMixer
@@ -31,6 +32,7 @@ from streamsvc.session.watching import Watching
 from streamsvc.session.worker_link import WorkerLink
 from streamsvc.signalling import channels
 from streamsvc.signalling import messages as wire
+from streamsvc.signalling.grants import Grant
 from streamsvc.signalling.hub import Send
 from streamsvc.signalling.messages import SignallingError
 
@@ -46,8 +48,9 @@ MAX_NOTICES = 100
 
 class Participant:
     """One person. `changed_media` is called when cameras or the viewer's connection came or went; `away` when the
-    connection was lost (True) and is back (False), `gone` when they have left. With `resumable` a lost socket or lost
-    media is waited for (see `Presence`)."""
+    connection was lost (True) and is back (False), `gone` when they have left. `consider` answers on which terms there
+    is room for what they ask for now, or raises SignallingError. With `resumable` a lost socket or lost media is waited
+    for (see `Presence`)."""
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class Participant:
         gone: Callable[[], None],
         away: Callable[[bool], None],
         record: Callable[[wire.RecordAction], Awaitable[None]],
+        consider: Callable[[Newcomer, Sequence[Terms]], Awaitable[Terms]],
     ) -> None:
         self.session, self.name, self.rig, self.settings = session, name, rig, settings
         self.terms = terms
@@ -76,6 +80,7 @@ class Participant:
         self.mixer = VoiceMixer()
         self.watching: Watching | None = None
         self.watcher: Watching | None = None
+        self._set_ids = itertools.count(1)
         self.on_left: Callable[[], None] | None = None
         self._worker, self._ledger, self._board, self._clock = worker, ledger, board, clock
         self._ice_servers = ice_servers
@@ -84,6 +89,7 @@ class Participant:
         self._closing: asyncio.Future[None] | None = None
         self._unheard: deque[channels.CaptionsDown] = deque(maxlen=MAX_UNHEARD)
         self._changed_media, self._gone, self._record = changed_media, gone, record
+        self._consider = consider
         self._view_tap: ViewTap | None = None
         self._connection: Connection | None = None
         self._video: VideoOut | None = None
@@ -91,6 +97,7 @@ class Participant:
         self._following = Following(session, board)
         board.remember(session)
         self._eyes: list[channels.Eye] | None = None
+        self._looked_us: int | None = None
         self._cameras: dict[str, VideoIn] = {}
         self._live_task: asyncio.Task[None] | None = None
         self._told: set[tuple[str, str]] = set()
@@ -107,13 +114,12 @@ class Participant:
 
     # What signalling asks.
 
-    async def offer(self, message: wire.Offer) -> wire.Answer:
+    async def offer(self, message: wire.Offer, grant: Grant) -> wire.Answer:
         """Negotiate media; a later offer replaces the connection. Raises EdgeError or SignallingError."""
         self._check_cameras(message.cameras)
         connection = Connection(ice_servers=self._ice_servers)
         connection.on_state = partial(self._on_state, connection)
         video, audio = VideoOut(), AudioOut(self.mixer.read)
-        video.on_encoded = self._view_tap
         names = {c.mid: c.name for c in message.cameras}
         cameras: dict[str, VideoIn] = {}
 
@@ -126,7 +132,9 @@ class Participant:
         connection.on_audio = self._on_audio
         connection.on_message = self._on_message
         try:
-            answer = await connection.answer(message.sdp, video=video, audio=audio)
+            answer = await connection.answer(message.sdp, video=video, audio=audio, allow=grant.sending)
+            if cameras and self._fps == 0:
+                await self._be_seen()
         except BaseException:
             await connection.close()
             raise
@@ -134,17 +142,34 @@ class Participant:
             await connection.close()
             raise SignallingError("gone", "the participant left while the call was being negotiated")
         old, self._connection, self._video, self._cameras = self._connection, connection, video, cameras
-        self._time = SenderTime()
+        video.on_encoded = self._view_tap  # that of now: a recording may have begun meanwhile
+        self._time, self._looked_us = SenderTime(), None
         if connection.state != "connecting":
             self._on_state(connection, connection.state)
-        if old is not None:
-            await old.close()
+        try:
+            if old is not None:
+                await old.close()
+        finally:  # also when that is cut off
+            self._use_media()
+        return wire.Answer(sdp=answer)
+
+    async def _be_seen(self) -> None:
+        """They said that they come without cameras, and have some after all."""
+        asked = Newcomer(self.rig, self.settings, None)
+        self.terms = await self._consider(asked, offered(asked))
+        self._fps = asked.fps
+        if self.terms.given_up:
+            self.notice("less", told(self.terms))
+
+    def _use_media(self) -> None:
+        """Go on with the present connection."""
+        if self._left:
+            return
         self.stop_watching()
         self.watcher = None  # whoever watched the old cameras is connected anew
         if self._live_task is None:
             self._live_task = asyncio.create_task(self._tell_live(), name=f"live {self.session}")
         self._changed_media()
-        return wire.Answer(sdp=answer)
 
     async def candidate(self, message: wire.Candidate) -> None:
         """Take a trickled candidate; raises SignallingError before an offer, EdgeError for a malformed one."""
@@ -157,7 +182,11 @@ class Participant:
         ready = self._worker.ready
         tables = ([], [], []) if ready is None else (ready.policies, ready.rungs, ready.voices)
         changes = message.speech, message.view, message.appearance
-        self.settings = changed(self.settings, *changes, *tables, can_hide_room(ready, self.rig))
+        settings = changed(self.settings, *changes, *tables, can_hide_room(ready, self.rig))
+        asked = Newcomer(self.rig, settings, self._fps)
+        if asked.exceeds(self.newcomer):
+            await self._consider(asked, [self.terms])
+        self.settings = settings
         self.speaking.configure(self.settings)
         if self.watching is not None:
             self.watching.configure(self.settings)
@@ -268,6 +297,8 @@ class Participant:
             ledger=self._ledger,
             clock=self._clock,
             video=self._video,
+            ids=self._set_ids,
+            bitrate=lambda: None if self._connection is None else self._connection.picture_bitrate,
             tell=tell,
             tell_owner=lambda code, text: owner.send(wire.Notice(code=code, message=text)),
             windowed=windowed,
@@ -381,13 +412,18 @@ class Participant:
     def _on_message(self, label: str, text: str) -> None:
         try:
             if label == "viewpoint":
-                self._eyes = channels.decode_viewpoint(text).eyes
-                if self.watching is not None:
-                    self.watching.eyes = self._eyes
+                self._on_viewpoint(channels.decode_viewpoint(text))
             elif label == "ledger":
                 self._on_report(channels.decode_ledger_up(text))
         except SignallingError as e:
             self.notice(e.code, f"data channel {label}: {e}")
+
+    def _on_viewpoint(self, message: channels.ViewpointMessage) -> None:
+        if self._looked_us is not None and message.t_us < self._looked_us:
+            return  # overtaken on the way
+        self._looked_us, self._eyes = message.t_us, message.eyes
+        if self.watching is not None:
+            self.watching.eyes = self._eyes
 
     def _on_report(self, message: channels.LedgerUp) -> None:
         match message:
@@ -396,13 +432,13 @@ class Participant:
                 if self._connection is not None:
                     self._connection.send("ledger", wire.encode(pong))
             case channels.Clocks():
-                self._time.told(ClockMap(message.offset_ns, abs(message.error_ns)))
+                self._time.told(ClockMap(message.offset_ns, message.error_ns))
             case channels.Shown():
                 now = self._clock.now_ns()
                 for rtp_timestamp, displayed_ns in message.frames:
                     # Nobody has seen a picture in the future; a wrong clock must not improve the figures.
-                    if self.watching is not None and displayed_ns <= now + abs(message.error_ns) + 50_000_000:
-                        self.watching.shown(rtp_timestamp, displayed_ns, abs(message.error_ns))
+                    if self.watching is not None and displayed_ns <= now + message.error_ns + 50_000_000:
+                        self.watching.shown(rtp_timestamp, displayed_ns, message.error_ns)
             case channels.Follow():
                 self._following.ask(message)
 
@@ -446,5 +482,5 @@ class Participant:
                 dropped=figures.dropped,
             )
             self._tell_unheard()
-            for told in (live, *self._following.news()):
-                self._connection.send("ledger", wire.encode(told))
+            for message in (live, *self._following.news()):
+                self._connection.send("ledger", wire.encode(message))

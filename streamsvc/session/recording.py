@@ -27,6 +27,7 @@ from streamsvc.signalling.rooms import Room, same_name
 log = logging.getLogger(__name__)
 
 TICK_S = 0.2
+END_S = 5.0
 TELL_TICKS = 5
 
 
@@ -120,11 +121,12 @@ class Recordings:
             self._tell(take)
 
     async def close(self) -> None:
-        """End every recording, and wait until the files are whole."""
+        """End every recording, and wait until the files are whole, but not for long: a long one is put in order
+        later."""
         for take in list(self._takes.values()):
             self._end(take, "stopped", "the service stops; the recording is kept")
         if self._closing:
-            await asyncio.wait(self._closing)
+            await asyncio.wait(self._closing, timeout=END_S)
 
     def _new(self, room: Room) -> _Take:
         return _Take(room, [self._people[m.session] for m in room.members])
@@ -135,7 +137,8 @@ class Recordings:
         consent = take.consent.ask(session, others, until)
         if not (others or take.room.mirror) or not all(p.connected for p in take.people):
             raise SignallingError("not-ready", "there is nobody to record yet; ask again when you see each other")
-        if len(self._takes) >= self._settings.max_recordings:
+        # A recording that has ended keeps its place while its process puts the file in order.
+        if len(self._takes) + len(self._closing) >= self._settings.max_recordings:
             most = self._settings.max_recordings
             raise SignallingError("recording-full", f"the service records {most} calls already; ask again later")
         take.consent = consent

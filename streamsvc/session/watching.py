@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from streamsvc.budget import AfterWorker, Clock, worker_deadline_ns
+from streamsvc.budget.planner import carried_db
 from streamsvc.edge import FrameSets, Received, VideoOut, colour, executors, rtp_timestamp_of
-from streamsvc.errors import StreamsvcError
 from streamsvc.frames import link
+from streamsvc.frames.outputmode import parse_mode
 from streamsvc.frames.ring import Ring
 from streamsvc.ledger import Key, Ledger, Record, Stage
 from streamsvc.session.admitting import Pace
@@ -56,7 +57,9 @@ class WatchStatistics:
 
 
 class Watching:
-    """One view stream; of the instants that the cameras capture one in `every` is due."""
+    """One view stream; of the instants that the cameras capture one in `every` is due. `ids` number the sets: those of
+    an earlier stream of the same name, which may still be under way, must not come again. `bitrate` tells what views
+    are encoded at, bits per second, None where that isn't known yet."""
 
     def __init__(
         self,
@@ -72,6 +75,8 @@ class Watching:
         ledger: Ledger,
         clock: Clock,
         video: VideoOut,
+        ids: Iterator[int],
+        bitrate: Callable[[], int | None],
         tell: Callable[[str, str], None],
         tell_owner: Callable[[str, str], None],
         windowed: Callable[[], None],
@@ -85,11 +90,10 @@ class Watching:
         self._backdrop, self._every = backdrop, every
         self._video, self._windowed, self._packed = video, windowed, packed
         self._tell, self._tell_owner = tell, tell_owner
-        self._sets: FrameSets[Received] = FrameSets(
-            cameras, FIRST_PERIOD_NS, round(settings.budget_ms * 1e6) // WAIT_SHARE
-        )
+        self._sets: FrameSets[Received] = FrameSets(cameras, FIRST_PERIOD_NS, self._budget_ns // WAIT_SHARE)
         self._after = AfterWorker()
-        self._next_id = self._instants = 0
+        self._ids, self._bitrate = ids, bitrate
+        self._recorded = self._instants = 0
         self._delay_ns = 0.0
         self._waiting: _Pending | None = None
         self._task: asyncio.Task[None] | None = None
@@ -117,6 +121,7 @@ class Watching:
         """Take the viewer's new settings; another size or output mode opens the stream anew at the worker."""
         before = self._open_message()
         self._settings = settings
+        self._sets.wait_ns = self._budget_ns // WAIT_SHARE
         if self._open_message() != before:
             self._worker.open(self._open_message(), self._on_worker)
 
@@ -127,9 +132,13 @@ class Watching:
         self._closed = True
         if self._wake is not None:
             self._wake.cancel()
-        if self._task is not None:
-            self._task.cancel()
+        # What is being converted goes on: its threads write into slots that are free only afterwards.
         self._worker.close(self.stream)
+        self._lose("closed")
+
+    def worker_lost(self) -> None:
+        """Take note that what the worker had is lost, and its ring with it."""
+        self._lose("worker-down")
 
     def picture(self, camera: str, received: Received, capture_ns: int, error_ns: int) -> None:
         """Take one camera's picture, captured at `capture_ns` on our clock."""
@@ -139,10 +148,11 @@ class Watching:
 
     def shown(self, rtp_timestamp: int, displayed_ns: int, error_ns: int) -> None:
         """Take the viewer's report that a view was displayed, `displayed_ns` on our clock."""
-        sent = self._sent.pop(rtp_timestamp, None)
-        if sent is None:
+        key, left_worker_ns = self._sent.get(rtp_timestamp, (None, 0))
+        # Nobody has seen a picture before it was made; a wrong clock must not improve the figures.
+        if key is None or displayed_ns < left_worker_ns - error_ns:
             return
-        key, left_worker_ns = sent
+        del self._sent[rtp_timestamp]
         self._after.observe(displayed_ns - left_worker_ns, self._clock.now_ns())
         self._ledger.shown(key, displayed_ns, error_ns)
 
@@ -159,7 +169,7 @@ class Watching:
 
     def statistics(self) -> WatchStatistics:
         """Return the counts."""
-        return WatchStatistics(self._next_id, self._submitted, self._views)
+        return WatchStatistics(self._recorded, self._submitted, self._views)
 
     def _pump(self, error_ns: int) -> None:
         if self._closed:
@@ -190,13 +200,13 @@ class Watching:
         return round(self._settings.budget_ms * 1e6)
 
     def _record(self, capture_ns: int, error_ns: int, cameras: int) -> Key:
-        self._next_id += 1
+        self._recorded += 1
         return self._ledger.open(
             Record(
                 kind="view",
                 session=self._session,
                 stream=self.stream,
-                id=self._next_id,
+                id=next(self._ids),
                 capture_ns=capture_ns,
                 deadline_ns=capture_ns + self._budget_ns,
                 clock_error_ns=error_ns,
@@ -204,6 +214,11 @@ class Watching:
                 outcome="dropped",
             )
         )
+
+    def _lose(self, reason: str) -> None:
+        while self._open:
+            _, (key, _, _) = self._open.popitem()
+            self._drop(key, reason)
 
     def _drop(self, key: Key, reason: str) -> None:
         self._ledger.drop(key, reason)
@@ -215,25 +230,28 @@ class Watching:
 
     async def _submit(self, pending: _Pending) -> None:
         ring = self._worker.ring
-        if not self._worker.up or ring is None:
-            self._drop(pending.key, "worker-down")
+        if self._closed or not self._worker.up or ring is None:
+            self._drop(pending.key, "closed" if self._closed else "worker-down")
             return
         slots = self._worker.slots.take(len(pending.pictures))
         if slots is None:
             self._drop(pending.key, "ring-full")
             return
         start = self._clock.now_ns()
-        try:
-            pictures = await asyncio.gather(
-                *(
-                    executors.run(executors.decoding(), _into_slot, ring, slot, camera, received)
-                    for slot, (camera, received) in zip(slots, pending.pictures.items(), strict=True)
-                )
-            )
-        except (StreamsvcError, ValueError) as e:
-            self._worker.slots.give(slots)
-            self._drop(pending.key, "bad-picture")
-            log.warning("a picture of %s can't be used: %s", self.stream, e)
+        # All of them: a slot is free only when no thread writes into it any more.
+        converted = await asyncio.gather(
+            *(
+                executors.run(executors.decoding(), _into_slot, ring, slot, camera, received)
+                for slot, (camera, received) in zip(slots, pending.pictures.items(), strict=True)
+            ),
+            return_exceptions=True,
+        )
+        pictures = [p for p in converted if not isinstance(p, BaseException)]
+        if self._closed or len(pictures) < len(converted):
+            self._give_back(ring, slots)
+            self._drop(pending.key, "closed" if self._closed else "bad-picture")
+            for error in (p for p in converted if isinstance(p, BaseException)):
+                log.warning("a picture of %s can't be used: %r", self.stream, error)
             return
         self._ledger.stage(pending.key, Stage("convert", start, self._clock.now_ns()))
         message = link.SetIn(
@@ -242,14 +260,13 @@ class Watching:
             capture_ns=pending.capture_ns,
             deadline_ns=pending.deadline_ns,
             period_ns=self._sets.period_ns * self._every,
-            pictures=list(pictures),
+            pictures=pictures,
             eyes=self.eyes,
             rung=self._settings.rung,
+            carried_db=self._carried_db(),
         )
         if ring is not self._worker.ring or not self._worker.send(message):
-            # Slots of a replaced ring are gone with it; slots of this one come back only from here.
-            if ring is self._worker.ring:
-                self._worker.slots.give(slots)
+            self._give_back(ring, slots)
             self._drop(pending.key, "worker-down")
             return
         self._submitted += 1
@@ -257,6 +274,18 @@ class Watching:
         self._open[pending.key.id] = (pending.key, pending.capture_ns, ring)
         while len(self._open) > REMEMBERED:
             self._open.popitem(last=False)
+
+    def _carried_db(self) -> float | None:
+        s, bitrate = self._settings, self._bitrate()
+        if bitrate is None:
+            return None
+        width, height = parse_mode(s.mode).picture_size(s.width, s.height)
+        return carried_db(bitrate, width, height, self.pace.fps)
+
+    def _give_back(self, ring: Ring, slots: list[int]) -> None:
+        # Slots of a replaced ring are gone with it, and their numbers mean others now.
+        if ring is self._worker.ring:
+            self._worker.slots.give(slots)
 
     def _on_worker(self, message: link.FromWorker) -> None:
         match message:
@@ -295,7 +324,7 @@ class Watching:
             self._worker.send(link.GiveOut(slots=[message.slot]))
         self._ledger.stage(key, *_stages(message.stages), Stage("return", arrived, self._clock.now_ns()))
         if self._closed or capture_ns <= self._last_view_ns:
-            self._drop(key, "out-of-order")
+            self._drop(key, "closed" if self._closed else "out-of-order")
             return
         self._last_view_ns = capture_ns
         rtp = rtp_timestamp_of(capture_ns)

@@ -18,7 +18,8 @@ MAX_ADDRESSES = 4096
 
 
 class PortStatistics(msgspec.Struct, frozen=True):
-    """Sockets and WHIP or WHEP sessions now and since the start; `errors` counts the codes that clients were told."""
+    """Sockets, WHIP or WHEP sessions and set-ups now and since the start; `errors` counts the codes that clients were
+    told."""
 
     open: int
     opened_total: int

@@ -19,6 +19,10 @@ MAX_LEDGER_DOWN_BYTES = 65_536
 MAX_FRAMES = 64
 MAX_PASSES = 64
 Eye = tuple[float, float, float]
+Nanoseconds = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+ClockError = Annotated[int, msgspec.Meta(ge=0, le=60_000_000_000)]
+"""In ns: half of a round trip, which on a machine that is starved takes many seconds."""
+RtpTimestamp = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 
 
 class ViewpointMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,11 +79,9 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True, tag="revision"):
 
 
 class Ping(msgspec.Struct, frozen=True, kw_only=True, tag="ping"):
-    """Channel `ledger`, client to server: `sent_ns` on the client's monotonic clock; `wall_ns` the client's wall clock
-    (Unix time, the clock of its RTCP sender reports) at the same instant."""
+    """Channel `ledger`, client to server: `sent_ns` on the client's monotonic clock."""
 
-    sent_ns: int
-    wall_ns: int
+    sent_ns: Nanoseconds
 
 
 class Pong(msgspec.Struct, frozen=True, kw_only=True, tag="pong"):
@@ -90,17 +92,18 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True, tag="pong"):
 
 
 class Clocks(msgspec.Struct, frozen=True, kw_only=True, tag="clocks"):
-    """Channel `ledger`, client to server: the offset so far: server = client wall clock + offset_ns +- error_ns."""
+    """Channel `ledger`, client to server: the offset so far: server = client wall clock (Unix time, the clock of its
+    RTCP sender reports) + offset_ns +- error_ns."""
 
-    offset_ns: int
-    error_ns: int
+    offset_ns: Nanoseconds
+    error_ns: ClockError
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True, tag="shown"):
     """Channel `ledger`, client to server: pictures that were displayed, [RTP timestamp, server clock in ns]."""
 
-    frames: Annotated[list[tuple[int, int]], msgspec.Meta(max_length=64)]
-    error_ns: int = 0
+    frames: Annotated[list[tuple[RtpTimestamp, Nanoseconds]], msgspec.Meta(max_length=64)]
+    error_ns: ClockError = 0
 
 
 class Follow(msgspec.Struct, frozen=True, kw_only=True, tag="follow"):

@@ -148,7 +148,8 @@ class Connection:
     async def _ask_hub(self, message: ClientMessage) -> ServerMessage | None:
         if isinstance(message, Join):
             self._grant = self._tokens.check_join(message.token, message.room)
-            message = self._grant.settings(message, first=message.resume is None)
+            # Also of who comes back: a key that is not known any more makes this a join like any other.
+            message = self._grant.settings(message, first=True)
             self._outbox.hold()  # whatever the hub sends while it admits comes after `joined`
             self._participant, joined = await self._hub.join(message, self._outbox.send)
             return joined
@@ -156,8 +157,7 @@ class Connection:
             raise SignallingError("unexpected", f"join a room before {kind_of(message)}")
         match message:
             case Offer():
-                self._grant.offer(message)
-                return await self._participant.offer(message)
+                return await self._participant.offer(message, self._grant)
             case Configure():
                 return await self._participant.configure(self._grant.settings(message, first=False))
             case Candidate():

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from streamsvc.signalling.grants import Grant
 from streamsvc.signalling.hub import Participant, Send
 from streamsvc.signalling.messages import (
     Answer,
@@ -29,13 +30,15 @@ from streamsvc.signalling.rooms import Member, Room, Rooms
 
 class FakeHub:
     """`calls` lists (session, what), `joins` the joins; `raises` maps a message's type to what its handling raises;
-    `hangs` to nothing. Who vanishes has left at once, unless it `waits`."""
+    `hangs` to nothing; every offer is taken to send on so many sections of each kind as `sending` says. Who vanishes
+    has left at once, unless it `waits`."""
 
     def __init__(self, *, max_rooms: int = 8, max_participants: int = 16) -> None:
         self.rooms = Rooms(max_rooms=max_rooms, max_participants=max_participants)
         self.calls: list[tuple[str, str]] = []
         self.raises: dict[str, Exception] = {}
         self.hangs: set[str] = set()
+        self.sending: dict[str, int] = {}
         self.sends: dict[str, Send] = {}
         self.participants: dict[str, FakeParticipant] = {}
         self.joins: list[Join] = []
@@ -107,8 +110,9 @@ class FakeParticipant:
         if not self._hub.waits:
             self._leaving = asyncio.ensure_future(self.leave())
 
-    async def offer(self, message: Offer) -> Answer:
+    async def offer(self, message: Offer, grant: Grant) -> Answer:
         """Answer with the offer's length."""
+        grant.sending(self._hub.sending)
         await self._hub.act("offer", self.session)
         return Answer(sdp=f"answer to {len(message.sdp)}")
 

@@ -6,12 +6,12 @@ Settings that nobody chose are put within what is allowed; what was asked for be
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
 import msgspec
 
-from streamsvc.signalling.messages import Configure, Join, Offer, SignallingError, SpeechSettings, ViewSettings
+from streamsvc.signalling.messages import Configure, Join, SignallingError, SpeechSettings, ViewSettings
 
 Settings = TypeVar("Settings", Join, Configure)
 Language = Annotated[str, msgspec.Meta(max_length=8)]
@@ -46,15 +46,14 @@ class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         view, speech = self._view(message.view, first), self._speech(message.speech, first)
         return msgspec.structs.replace(message, view=view, speech=speech)
 
-    def offer(self, offer: Offer) -> None:
-        """Return when an offer sends what is allowed; raises SignallingError("not-allowed")."""
-        if not self.limited:
-            return
-        sent = sends(offer.sdp)
-        if self.watch and sent.total():
+    def sending(self, sections: Mapping[str, int]) -> None:
+        """Return when an offer that sends on so many `sections` of each kind ("audio", "video") is allowed; raises
+        SignallingError("not-allowed")."""
+        if self.watch and any(sections.values()):
             raise _not_allowed("only to watch and listen: send neither pictures nor sound")
-        if self.cameras is not None and sent["video"] > self.cameras:
-            raise _not_allowed(f"at most {self.cameras} cameras, not {sent['video']}")
+        cameras = sections.get("video", 0)
+        if self.cameras is not None and cameras > self.cameras:
+            raise _not_allowed(f"at most {self.cameras} cameras, not {cameras}")
 
     def _view(self, view: ViewSettings, first: bool) -> ViewSettings:
         if self.pixels is None:
@@ -78,23 +77,6 @@ class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         if speech.source not in self.languages:
             raise _not_allowed(f"speech in {', '.join(self.languages)}, not {speech.source}")
         return speech
-
-
-def sends(sdp: str) -> Counter[str]:
-    """Return how many sections of each kind ("audio", "video") an offer sends on. Without a word a section sends and
-    receives (RFC 8866 section 6.7)."""
-    found: Counter[str] = Counter()
-    kind, direction, session = "", "sendrecv", "sendrecv"
-    for line in [*(raw.strip() for raw in sdp.splitlines()), "m=end"]:
-        if line.startswith("m="):
-            if kind in ("audio", "video") and direction in ("sendrecv", "sendonly"):
-                found[kind] += 1
-            kind, direction = line[2:].split(" ")[0], session
-        elif line in ("a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive"):
-            direction = line[2:]
-            if not kind:
-                session = direction
-    return found
 
 
 def _fitted(pixels: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from streamsvc.signalling.grants import Grant
 from streamsvc.signalling.messages import (
     Answer,
     Candidate,
@@ -41,8 +42,9 @@ class Participant(Protocol):
     on_left: Callable[[], None] | None
     """Called once, when the participant has left, whoever ended the call."""
 
-    async def offer(self, message: Offer) -> Answer:
-        """Negotiate media, at first or again, and return the answer."""
+    async def offer(self, message: Offer, grant: Grant) -> Answer:
+        """Negotiate media, at first or again, and return the answer; an offer that sends more than `grant` allows
+        changes nothing."""
         ...
 
     async def candidate(self, message: Candidate) -> None:

@@ -11,8 +11,9 @@ without an accepted token learns nothing about it; no picture is kept or logged.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import msgspec
 from starlette.requests import Request
@@ -109,7 +110,8 @@ class RigSetups:
         id = secrets.token_urlsafe(24)
         setup = self._setups[id] = _Setup(len(begin.cameras), RigProcess())
         try:
-            begun = await self._ask(id, setup, begin)
+            async with self._turn(id, setup):
+                begun = await self._ask(setup, begin)
         except BaseException:
             await self._end(id)
             raise
@@ -119,15 +121,17 @@ class RigSetups:
         id, setup = self._find(request)
         check_type(request, PICTURES)
         sizes = _sizes(request.query_params.get("bytes", ""), setup.cameras)
-        data = await self._body(request, setup.cameras * rigsetup.MAX_PICTURE_BYTES)
-        if len(data) != sum(sizes):
-            told = f"the body has {len(data)} bytes, not the {sum(sizes)} that ?bytes= says"
-            raise SignallingError("bad-message", told)
-        pictures, at = [], 0
-        for size in sizes:
-            pictures.append(data[at : at + size])
-            at += size
-        return _json(await self._ask(id, setup, rigsetup.Look(pictures=pictures)))
+        async with self._turn(id, setup):
+            data = await self._body(request, setup.cameras * rigsetup.MAX_PICTURE_BYTES)
+            if len(data) != sum(sizes):
+                told = f"the body has {len(data)} bytes, not the {sum(sizes)} that ?bytes= says"
+                raise SignallingError("bad-message", told)
+            self._find(request)  # it may have been ended meanwhile
+            pictures, at = [], 0
+            for size in sizes:
+                pictures.append(data[at : at + size])
+                at += size
+            return _json(await self._ask(setup, rigsetup.Look(pictures=pictures)))
 
     async def _sheet(self, request: Request) -> Response:
         id, setup = self._find(request)
@@ -135,13 +139,15 @@ class RigSetups:
             ask = msgspec.convert({"form": request.query_params.get("form", "svg")}, rigsetup.Sheet)
         except msgspec.ValidationError:
             raise SignallingError("bad-message", f"?form= is one of {', '.join(SHEETS)}") from None
-        drawn = await self._ask(id, setup, ask)
+        async with self._turn(id, setup):
+            drawn = await self._ask(setup, ask)
         assert isinstance(drawn, rigsetup.Drawn)
         return Response(drawn.data, media_type=SHEETS[ask.form])
 
     async def _finish(self, request: Request) -> Response:
         id, setup = self._find(request)
-        return _json(await self._ask(id, setup, rigsetup.Finish(), FINISH_TIMEOUT_S))
+        async with self._turn(id, setup):
+            return _json(await self._ask(setup, rigsetup.Finish(), FINISH_TIMEOUT_S))
 
     async def _delete(self, request: Request) -> Response:
         await self._end(self._find(request)[0])
@@ -157,9 +163,12 @@ class RigSetups:
         check_length(request, most)
         return await read_body(request, most, self._limits.join_timeout_s)
 
-    async def _ask(
-        self, id: str, setup: _Setup, message: rigsetup.Ask, timeout_s: float | None = None
-    ) -> rigsetup.Answer:
+    async def _ask(self, setup: _Setup, message: rigsetup.Ask, timeout_s: float | None = None) -> rigsetup.Answer:
+        return await setup.process.ask(message, timeout_s or self._limits.answer_timeout_s)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, id: str, setup: _Setup) -> AsyncIterator[None]:
+        """Let a set-up do one thing, whose body is read only when nothing else is done."""
         if setup.busy:
             raise SignallingError("busy", "a set-up does one thing at a time; wait for its answer")
         setup.asks += 1
@@ -170,7 +179,7 @@ class RigSetups:
         if setup.expiry is not None:
             setup.expiry.cancel()
         try:
-            return await setup.process.ask(message, timeout_s or self._limits.answer_timeout_s)
+            yield
         finally:
             setup.busy = False
             if setup.process.ended:

@@ -43,16 +43,6 @@ class Room(msgspec.Struct, frozen=True):
         return tuple(m for m in self.members if m.session != session)
 
 
-class RoomStatistics(msgspec.Struct, frozen=True):
-    """Counts: now, and since the start."""
-
-    rooms: int
-    mirrors: int
-    participants: int
-    joined_total: int
-    refused_total: int
-
-
 class Rooms:
     """All rooms of one service."""
 
@@ -61,22 +51,14 @@ class Rooms:
         self._max_participants = max_participants
         self._rooms: dict[str, Room] = {}
         self._room_of: dict[str, str] = {}
-        self._joined = 0
-        self._refused = 0
 
-    def join(self, room: str, member: Member, *, mirror: bool = False) -> Room:
-        """Put `member` into `room`, which comes into being with its first member, and return the room as it is then.
+    def join(self, name: str, member: Member, *, mirror: bool = False) -> Room:
+        """Put `member` into the room `name`, which comes into being with its first member, and return the room as it
+        is then.
 
         Raises SignallingError (already-joined, name-taken, room-full, wrong-kind, too-many-rooms, service-full); the
         rooms are then unchanged.
         """
-        try:
-            return self._join(room, member, mirror)
-        except SignallingError:
-            self._refused += 1
-            raise
-
-    def _join(self, name: str, member: Member, mirror: bool) -> Room:
         key = same_name(name)
         if member.session in self._room_of:
             raise SignallingError("already-joined", f"this session is already in room {self._room_of[member.session]}")
@@ -105,7 +87,6 @@ class Rooms:
         room = msgspec.structs.replace(room, members=(*room.members, member))
         self._rooms[key] = room
         self._room_of[member.session] = key
-        self._joined += 1
         return room
 
     def leave(self, session: str) -> Room | None:
@@ -129,13 +110,3 @@ class Rooms:
     def rooms(self) -> tuple[Room, ...]:
         """Return every room, oldest first."""
         return tuple(self._rooms.values())
-
-    def statistics(self) -> RoomStatistics:
-        """Return the counts as they are now."""
-        return RoomStatistics(
-            rooms=len(self._rooms),
-            mirrors=sum(r.mirror for r in self._rooms.values()),
-            participants=len(self._room_of),
-            joined_total=self._joined,
-            refused_total=self._refused,
-        )

@@ -128,7 +128,6 @@ class Whip:
             join = grant.settings(_join(kind, request), first=True)
             offer = decode_client(msgspec.json.encode({"type": "offer", "sdp": await self._body(request)}))
             assert isinstance(offer, Offer)
-            grant.offer(offer)
             participant, joined = await self._ask("join", self._hub.join(join, _unheard, resumable=False))
         except BaseException:
             self._admission.exit()
@@ -140,7 +139,7 @@ class Whip:
         participant.on_left = lambda: self._forget(id)
         try:
             async with session.turn:
-                answer = await self._ask("offer", participant.offer(offer))
+                answer = await self._ask("offer", participant.offer(offer, grant))
         except BaseException:
             await self._end(id, session)
             raise

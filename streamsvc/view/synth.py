@@ -304,8 +304,8 @@ class ViewSynthesizer:
                 pictures[frame.camera] = picture if device else corrected(picture, used.get(frame.camera, IDENTITY))
         assert self._maps is not None
         for first, second in needed:
-            both = (self._camera(name, pictures[name]) for name in (first, second))
-            self._maps.estimate(*both, pictures, frames.capture_ns)
+            a, b = self._camera(first, pictures[first]), self._camera(second, pictures[second])
+            self._maps.estimate(a, b, pictures, frames.capture_ns)
         if device:
             results = yield from self._on_device(
                 device, level, views, shown, helping, pictures, used, frames.capture_ns

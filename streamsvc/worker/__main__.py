@@ -78,9 +78,10 @@ class Host:
         return load
 
 
-def beat(channel: Channel, lanes: Lanes, host: Host) -> None:
-    """Send the heartbeat for ever."""
+def beat(channel: Channel, lanes: Lanes, host: Host, views: Views) -> None:
+    """Send the heartbeat for ever, and plan with it."""
     while True:
+        views.plan()
         channel.send(
             link.Beat(
                 overdue_ns=lanes.overdue_ns(),
@@ -161,7 +162,7 @@ def serve(channel: Channel, ring: Ring, settings: link.WorkerSettings) -> None:
         )
     )
     host = Host(lanes)
-    threading.Thread(target=beat, args=(channel, lanes, host), name="beat", daemon=True).start()
+    threading.Thread(target=beat, args=(channel, lanes, host, views), name="beat", daemon=True).start()
     unframer = link.Unframer()
     while data := channel.receive():
         for body in unframer.feed(data):

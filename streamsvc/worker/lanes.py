@@ -1,7 +1,7 @@
 """Lanes: threads that run slices one at a time, as the dispatcher decides.
 
-Promises: `on_end` of a job is called exactly once, on some thread, whatever happens to it; a job that raises ends
-alone; deciding is done under one lock and computing outside of it.
+Promises: `on_end` of a job is called exactly once, on some thread, whatever happens to it; a job that raises, there
+or in its `on_end`, ends alone; deciding is done under one lock and computing outside of it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from streamsvc.budget import Class, Clock, Dispatcher, Dropped, Job, Slices
 from streamsvc.budget.dispatcher import OURS, DispatcherStatistics, Rules
@@ -40,8 +41,7 @@ class Lanes:
 
     def __init__(self, count: int, clock: Clock, rules: Rules = OURS) -> None:
         self.count = count
-        self.crowded = False
-        """Whether not even the floors of views fit; whoever plans says so."""
+        self._crowded = False
         self._clock = clock
         self._dispatcher = Dispatcher(count, speech_lanes=1, rules=rules)
         self._changed = threading.Condition()
@@ -67,6 +67,18 @@ class Lanes:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join(1.0)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether not even the floors of views fit, so that best effort has to wait; whoever plans says so."""
+        return self._crowded
+
+    @crowded.setter
+    def crowded(self, crowded: bool) -> None:
+        with self._changed:
+            if self._crowded and not crowded:
+                self._changed.notify_all()
+            self._crowded = crowded
 
     def next_id(self) -> int:
         """Return a job id that was not used before."""
@@ -131,13 +143,13 @@ class Lanes:
     def _tell(ended: list[tuple[_Running, str]]) -> None:
         for running, reason in ended:
             if running.slices is not None:
-                running.slices.close()
-            running.on_end(reason, running.spans)
+                _guarded(running.slices.close)
+            _guarded(partial(running.on_end, reason, running.spans))
 
     def _run(self, lane: int) -> None:
         while True:
             with self._changed:
-                job, dropped = self._dispatcher.pick(lane, self._clock.now_ns(), self.crowded)
+                job, dropped = self._dispatcher.pick(lane, self._clock.now_ns(), self._crowded)
                 ended = self._take_out(dropped)
                 if job is None and not ended:
                     if self._stopping:
@@ -183,4 +195,12 @@ class Lanes:
                 self._dispatcher.yielded(job.id, end - start)
             self._changed.notify()
         if over:
-            running.on_end(outcome, running.spans)
+            _guarded(partial(running.on_end, outcome, running.spans))
+
+
+def _guarded(call: Callable[[], None]) -> None:
+    """Call it; an exception is logged, because it must not end the lane, or the reader, on which a job ends."""
+    try:
+        call()
+    except Exception:
+        log.exception("the end of a job failed")

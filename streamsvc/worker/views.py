@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -123,6 +124,8 @@ class Views:
             model = CostModel(synthesizer.ladder, self._speed)
             budget = self._governor.open(message.stream, synthesizer.ladder, model)
         self._streams[message.stream] = ViewStream(message.stream, synthesizer, budget, self._clock)
+        if self._device != "cpu":
+            threading.Thread(target=_prepare, args=(synthesizer, message.stream), daemon=True).start()
         if synthesizer.screen is not None:
             self._send(Window(stream=message.stream, screen=synthesizer.screen.to_json()))
 
@@ -131,12 +134,20 @@ class Views:
         self._streams.pop(stream, None)
         with self._budget_lock:
             self._governor.close(stream)
+            self._lanes.crowded = self._governor.crowded
         self._lanes.close_stream(stream)
 
     def expect_speech(self, share: float) -> None:
         """Plan with a speaker who will take this share of a lane, or (negative) has gone."""
         with self._budget_lock:
             self._governor.expect_speech(share)
+
+    def plan(self) -> None:
+        """Plan for now if it is time: frames, which do that too, may have stopped coming."""
+        with self._budget_lock:
+            self._tell_spoken()
+            self._governor.refresh(self._clock.now_ns())
+            self._lanes.crowded = self._governor.crowded
 
     def costs(self) -> dict[str, list[RungCost]]:
         """Return the ladders of all streams with what has been learned of them."""
@@ -155,7 +166,6 @@ class Views:
                 device=self._device,
                 net=self._net,
                 backdrop=parse_backdrop(message.backdrop),
-                prepare=False,
             )
         except StreamsvcError:
             return []
@@ -175,11 +185,14 @@ class Views:
             self._lost(message, "closed", [])
             return
         with self._budget_lock:
-            spoken = self._lanes.spent_ns(Class.SPEECH)
-            self._governor.speech(spoken - self._spoken_ns)
-            self._spoken_ns = spoken
+            self._tell_spoken()
             ticket = stream.budget.frame(
-                self._clock.now_ns(), message.deadline_ns, message.period_ns, self._lanes.backlog_ns, message.rung
+                self._clock.now_ns(),
+                message.deadline_ns,
+                message.period_ns,
+                self._lanes.backlog_ns,
+                message.rung,
+                math.inf if message.carried_db is None else message.carried_db,
             )
             self._lanes.crowded = self._governor.crowded
         if ticket is None:
@@ -200,6 +213,11 @@ class Views:
         stream.sets += 1
         if stream.sets == AFTER_SETS and self._device == "cpu":
             self._try_rungs(stream, message)
+
+    def _tell_spoken(self) -> None:
+        spoken = self._lanes.spent_ns(Class.SPEECH)
+        self._governor.speech(spoken - self._spoken_ns)
+        self._spoken_ns = spoken
 
     def _try_rungs(self, stream: ViewStream, message: SetIn) -> None:
         """Let idle time tell what the stream's other rungs cost."""
@@ -319,6 +337,14 @@ class Views:
         if message not in stream.told:
             stream.told.add(message)
             self._send(Trouble(stream=stream.name, code=code, message=message))
+
+
+def _prepare(synthesizer: ViewSynthesizer, stream: str) -> None:
+    """Have ready what a GPU needs, beside what goes on: frames that come meanwhile make their own."""
+    try:
+        synthesizer.prepare()
+    except StreamsvcError as e:
+        log.warning("the view %s isn't ready on the GPU: %s", stream, e)
 
 
 def _costs(ladder: Sequence[Rung]) -> list[RungCost]:

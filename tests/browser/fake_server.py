@@ -37,6 +37,7 @@ from streamsvc.signalling import messages as m
 from streamsvc.signalling.admission import Admission
 from streamsvc.signalling.auth import TokenBook
 from streamsvc.signalling.page import Page, SecurityHeaders, tracker_files
+from streamsvc.signalling.protocol import kind_of
 from streamsvc.signalling.rigsetup import RigSetups
 from streamsvc.speech.policies import describe
 
@@ -290,6 +291,7 @@ class Fake:
         guest, room = None, ""
         try:
             while True:
+                message = None
                 try:
                     message = m.decode_client(await socket.receive_text())
                     if isinstance(message, m.Join):
@@ -306,7 +308,8 @@ class Fake:
                     elif isinstance(message, m.Leave):
                         break
                 except m.SignallingError as e:
-                    await socket.send_text(m.encode(m.Error(code=e.code, message=str(e))))
+                    about = None if message is None else kind_of(message)
+                    await socket.send_text(m.encode(m.Error(code=e.code, message=str(e), re=about)))
         except WebSocketDisconnect:
             pass
         finally:

@@ -19,6 +19,16 @@ SNAP = """() => {
 }"""
 
 
+# Keeps what the page says in place of a picture.
+WAITED = """
+window.__waited = [];
+addEventListener("DOMContentLoaded", () => {
+  const said = document.getElementById("waiting");
+  new MutationObserver(() => window.__waited.push(said.textContent)).observe(said, { childList: true });
+});
+"""
+
+
 @pytest.fixture(scope="module")
 def lasting_call(chromium, service):
     """Someone in a call with two cameras."""
@@ -283,8 +293,11 @@ def test_two_people_are_told_of_each_other(visit, service):
     ana.join("pair", name="Ana", url=service.url, viewer=True)
     ana.in_call()
     assert "waiting for someone" in ana.page.locator(".where").inner_text()
+    ben.context.add_init_script(WAITED)
     ben.join("pair", name="Ben", url=service.url, viewer=True)
     ben.in_call()
+    waited = " ".join(ben.page.evaluate("window.__waited"))
+    assert "No picture of Ana yet" in waited and "on its way" not in waited, "Ana may never send one"
     ana.until("document.querySelector('.where').innerText.includes('with Ben')")
     ben.until("document.querySelector('.where').innerText.includes('with Ana')")
     ben.page.click("[data-call=leave]")
@@ -295,3 +308,11 @@ def test_two_people_are_told_of_each_other(visit, service):
     assert "this computer only" in ana.page.locator("#invite").inner_text()
     ana.page.click("#invite button")
     ana.until("document.querySelector('#invite button').textContent === 'Copied'")
+    long = """() => {
+      const transcript = document.getElementById("transcript");
+      for (let i = 0; i < 99; i += 1) transcript.append(Object.assign(document.createElement("p"), { textContent: i }));
+    }"""
+    ana.page.evaluate(long)
+    ana.page.click("[data-call=transcript]")
+    below = "(({ scrollHeight, scrollTop, clientHeight }) => scrollHeight - scrollTop - clientHeight)"
+    assert ana.page.evaluate(f"{below}(document.getElementById('transcript'))") < 2, "it opens at its end"

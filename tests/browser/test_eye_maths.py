@@ -65,23 +65,34 @@ def test_nothing_is_known_before_the_first_eyes_and_after_a_clear(run: Callable[
     assert run("oneeuro", body) == [None, None]
 
 
-def face(eyes: np.ndarray, iris_m: float) -> list[list[float]]:
-    """Return the worker's points for eyes (2, 3), metres before a camera with FOCAL; irises face the camera."""
+HEAD = np.array([[0, -0.08, 0.02], [0, 0.02, -0.03], [0, 0.04, -0.04], [0.07, 0, 0.06], [-0.07, 0, 0.06]])
+"""Forehead, nose and temples of a head that faces the camera, metres from the eyes' middle."""
+
+
+def face(eyes: np.ndarray, iris_m: float, shut: float = 0.0) -> dict[str, list[list[float]]]:
+    """Return the worker's points for eyes (2, 3), metres before a camera with FOCAL; irises face the camera. With the
+    right eye `shut` its iris is found so many metres to the left."""
     points = []
     z_scale = FOCAL / eyes[:, 2].mean() / W
-    for eye in eyes:
+    middle, across = eyes.mean(0), (eyes[1] - eyes[0]) / np.linalg.norm(eyes[1] - eyes[0])
+    turn = np.stack([across, [0, 1, 0], np.cross(across, [0, 1, 0])], 1)
+    head = []
+    for x, y, z in middle + HEAD @ turn.T:
+        u, v = np.array([x, y]) * FOCAL / z + [W / 2, H / 2]
+        head.append([u / W, v / H, float((z - middle[2]) * z_scale)])
+    for eye in eyes - [[shut, 0, 0], [0, 0, 0]]:
         ring = iris_m / 2 * np.array([[-1, 0], [0, -1], [1, 0], [0, 1]])
         corners = np.array([[-0.014, 0], [0.014, 0]])
         for offset in np.vstack([[[0, 0]], ring, corners]):
             u, v = (eye[:2] + offset) * FOCAL / eye[2] + [W / 2, H / 2]
             points.append([u / W, v / H, float((eye[2] - eyes[:, 2].mean()) * z_scale)])
-    return points
+    return {"eyes": points, "head": head}
 
 
 MEASURE = """
   const gauge = new m.EyeGauge();
   gauge.said = argument.said;
-  const eyes = argument.faces.map((points) => gauge.measure(points, 640, 480, 502));
+  const eyes = argument.faces.map((face) => gauge.measure(face, 640, 480, 502));
   return [gauge.apart, eyes.at(-1)];
 """
 
@@ -92,6 +103,13 @@ def test_eyes_whose_distance_is_said_are_where_they_are(run: Callable[..., Any],
     eyes = np.array([0.05, -0.04, 0.55]) + np.array([-half, half])
     _, found = run("irises", MEASURE, {"said": 0.062, "faces": [face(eyes, 0.0117)]})
     assert np.abs(np.array(found) - eyes).max() < 0.004
+
+
+def test_an_eye_that_shuts_does_not_bring_the_head_nearer(run: Callable[..., Any]) -> None:
+    eyes = np.array([[-0.031, 0, 0.6], [0.031, 0, 0.6]])
+    faces = [*[face(eyes, 0.0117)] * 5, face(eyes, 0.0117, shut=0.006)]
+    _, found = run("irises", MEASURE, {"said": 0.062, "faces": faces})
+    assert abs(np.mean(found, 0)[2] - 0.6) < 0.01
 
 
 @pytest.mark.parametrize("apart", [0.056, 0.0634, 0.071])

@@ -139,13 +139,24 @@ def test_a_service_without_the_package_says_how_it_is_installed(chromium: Browse
     v.context.close()
 
 
-def test_a_browser_that_draws_only_on_the_page_is_told_so(chromium: Browser, service: Service) -> None:
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "delete window.OffscreenCanvas",
+        "for (const n of ['request', 'cancel']) delete HTMLVideoElement.prototype[`${n}VideoFrameCallback`]",
+    ],
+)
+def test_a_browser_that_can_not_follow_eyes_says_so_and_one_can_leave(
+    chromium: Browser, service: Service, missing: str
+) -> None:
     v = open_visit(chromium)
-    v.context.add_init_script("delete window.OffscreenCanvas")
+    v.context.add_init_script(missing)
     v.join("flat", url=service.url)
     v.in_call()
     v.page.click("[data-call=follow]")
     v.until("window.streamsvc.stats.follow.state === 'failed'")
     assert "can't follow eyes" in v.page.locator("#following").inner_text()
+    v.page.click("[data-call=leave]")
+    v.page.locator("#form").wait_for()
     v.check()
     v.context.close()

@@ -77,9 +77,15 @@ def test_cameras_change_places(visit, service):
 def test_a_rig_that_is_none_is_refused_with_the_reason(visit, service):
     v = visit()
     v.page.goto(service.url)
+    good = {"name": "good.json", "mimeType": "application/json", "buffer": json.dumps(RIG).encode()}
+    v.page.set_input_files("[data-ui=rig]", good)
+    v.until("document.querySelector('[data-ui=rigname]').value === 'good.json'")
     for content, why in ((b"{", "is not JSON"), (b'{"version": 2}', "version"), (b'{"version": 1}', "cameras")):
         v.page.set_input_files("[data-ui=rig]", {"name": "rig.json", "mimeType": "application/json", "buffer": content})
         v.until(f"document.querySelector('#problem').innerText.includes({why!r})")
+    named = v.page.evaluate("document.querySelector('[data-ui=rigname]').value")
+    assert named == "good.json", "the rig of before stays"
+    assert json.loads(v.page.evaluate("localStorage.getItem('streamsvc.rig')"))["rig"] == RIG
 
 
 def test_a_viewer_joins_without_any_device(visit, service):
@@ -181,6 +187,18 @@ def test_plain_http_off_localhost_says_why_cameras_are_blocked_and_still_lets_on
     assert f"http://localhost:{guarded.port}/room/plain" in told
     assert v.page.locator("[name=viewer]").is_checked()
     v.page.fill("[name=name]", "Ana")
+    v.page.click("#form [type=submit]")
+    v.in_call()
+
+
+def test_the_page_works_where_the_browser_keeps_nothing(visit, service):
+    v = visit(devices=False)
+    v.context.add_init_script(
+        """for (const name of ["localStorage", "sessionStorage"]) {
+          Object.defineProperty(window, name, { get() { throw new DOMException("", "SecurityError"); } });
+        }"""
+    )
+    v.page.goto(f"{service.url}/room/kept?viewer&name=Ana#token=any")
     v.page.click("#form [type=submit]")
     v.in_call()
 

@@ -2,6 +2,32 @@
 
 from __future__ import annotations
 
+# Keeps the page's sockets; while `__astray` none opens, while `__deaf` no join leaves (`__unheard` counts them).
+# `__ticking` counts the intervals that run.
+SOCKETS = """
+Object.assign(window, { __sockets: [], __astray: false, __deaf: false, __unheard: 0, __ticking: 0 });
+window.WebSocket = class extends WebSocket {
+  constructor(url) {
+    if (window.__astray) {
+      const none = { close() {} };
+      setTimeout(() => none.onclose({ reason: "" }));
+      return none;
+    }
+    super(url);
+    window.__sockets.push(this);
+  }
+  send(data) {
+    if (window.__deaf && JSON.parse(data).type === "join") window.__unheard += 1;
+    else super.send(data);
+  }
+};
+const [begin, end] = [setInterval, clearInterval];
+const running = new Set();
+const count = () => { window.__ticking = running.size; };
+window.setInterval = (...said) => { const id = begin(...said); running.add(id); count(); return id; };
+window.clearInterval = (id) => { end(id); running.delete(id); count(); };
+"""
+
 
 def test_a_killed_service_is_told_and_the_call_comes_back_by_itself(visit, mortal):
     v = visit()
@@ -40,6 +66,68 @@ def test_leaving_while_reconnecting_ends_it_and_joining_a_dead_service_is_told(v
     mortal.start()
     v.page.click("button:has-text('Try again')")
     v.in_call()
+
+
+def test_why_a_socket_does_not_open_is_asked_only_of_one_that_closed_by_itself_and_not_for_ever(run):
+    body = """
+      const real = [WebSocket, fetch];
+      const closing = (socket) => queueMicrotask(() => socket.onclose({ reason: "" }));
+      const [silent, refused] = [class { close() { closing(this); } }, class { constructor() { closing(this); } }];
+      const hangs = (_, options) => new Promise((_, reject) => options.signal?.addEventListener("abort", reject));
+      const code = (socket, answer, patience) => {
+        [window.WebSocket, window.fetch] = [socket, answer];
+        const stuck = new Promise((done) => setTimeout(done, 5000, "stuck"));
+        return Promise.race([new m.Signalling().open("", patience).catch((problem) => problem.code), stuck]);
+      };
+      const healthy = async () => ({ ok: true });
+      const codes = [];
+      for (const tried of [[silent, healthy, 20], [refused, hangs, 20], [refused, healthy, 2000]]) {
+        codes.push(await code(...tried));
+      }
+      [window.WebSocket, window.fetch] = real;
+      return codes;
+    """
+    assert run("signalling", body) == ["unreachable", "unreachable", "origin-refused"]
+
+
+def test_a_call_comes_back_past_what_looks_like_a_refusal_with_the_settings_that_were_taken(visit, service):
+    v = visit()
+    v.context.add_init_script(SOCKETS)
+    v.join("astray", url=service.url, viewer=True)
+    v.in_call()
+    v.page.click("[data-call=settings]")
+    v.page.select_option("[data-set=size]", "1920×1080")
+    v.until("window.__heard.at(-1).settings?.view.width === 1920")
+    v.page.select_option("[data-set=mode]", "quilt")
+    v.until("window.streamsvc.stats.notices.some((n) => n.code === 'bad-settings')")
+    assert v.page.locator("[data-set=mode]").input_value() == "window", "what is shown is what is in force"
+    v.page.evaluate("() => { window.__astray = true; window.__sockets.at(-1).close(); }")
+    v.until("document.querySelector('#overlay').innerText.includes('attempt 2')")
+    v.page.evaluate("window.__astray = false")
+    v.in_call()
+    joins = v.page.evaluate("window.__said.filter((m) => m.type === 'join')")
+    assert len(joins) >= 2
+    assert joins[-1]["view"] == {"width": 1920, "height": 1080, "mode": "window"}
+
+
+def test_who_leaves_while_a_lost_socket_is_replaced_has_left_and_a_join_that_fails_leaves_nothing_running(
+    visit, service
+):
+    v = visit()
+    v.context.add_init_script(SOCKETS)
+    v.join("unseen", url=service.url, viewer=True)
+    v.in_call()
+    v.page.evaluate("() => { window.__deaf = true; window.__sockets.at(-1).close(); }")
+    v.until("window.__unheard === 1")
+    assert v.page.evaluate("window.streamsvc.state") == "in-call"
+    v.page.click("[data-call=leave]")
+    v.until("window.__sockets.every((s) => s.readyState === WebSocket.CLOSED)")
+    v.page.evaluate("new Promise((done) => setTimeout(done))")
+    assert v.page.evaluate("[window.streamsvc.state, window.__unheard]") == ["idle", 1]
+    ticking = v.page.evaluate("() => { window.__astray = true; return window.__ticking; }")
+    v.page.click("#form [type=submit]")
+    assert "does not take calls from this address" in v.problem()
+    assert v.page.evaluate("window.__ticking") == ticking
 
 
 def test_leaving_closes_devices_and_one_can_join_again(visit, service):

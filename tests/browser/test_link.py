@@ -102,6 +102,28 @@ def test_without_a_camera_a_drawn_picture_goes_and_who_joins_ends_the_test(visit
     assert not v.page.locator("#test-told").text_content()
 
 
+def test_it_goes_where_a_stream_gives_the_pictures_and_only_of_a_canvas_in_use_and_where_http_is_plain(visit, service):
+    v = visit(devices=False)
+    v.context.add_init_script(
+        """const [canvas, track] = [HTMLCanvasElement.prototype, CanvasCaptureMediaStreamTrack.prototype];
+        const { getContext, captureStream } = canvas, { requestFrame } = track, used = new WeakSet();
+        delete track.requestFrame;
+        MediaStream.prototype.requestFrame = function () { requestFrame.call(this.getVideoTracks()[0]); };
+        canvas.getContext = function (...said) { used.add(this); return getContext.apply(this, said); };
+        canvas.captureStream = function (...said) {
+          if (!used.has(this)) throw new DOMException("", "NS_ERROR_NOT_INITIALIZED");
+          return captureStream.apply(this, said);
+        };
+        delete Crypto.prototype.randomUUID;"""
+    )
+    v.page.goto(f"{service.url}/room/old?viewer&name=Ana")
+    v.page.click("#test")
+    v.until("(window.__sent.ledger ?? []).some((m) => m.type === 'shown')", "pictures come back")
+    v.page.click("#test")
+    v.until("document.querySelector('#test').textContent === 'Test the connection'")
+    assert v.page.evaluate("window.__said.at(-1).type") == "leave"
+
+
 def test_what_stands_in_the_way_is_told(visit, guarded: Service):
     v = visit()
     v.page.goto(f"{guarded.url}/room/lab")

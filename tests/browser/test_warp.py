@@ -38,6 +38,42 @@ WARP = """async ([data, width, height, message, eye, window]) => {
 }"""
 
 
+# Whether the canvas of a view (of WarpedView or CutoutView) covers the video: drawn, its context lost, and given back.
+TAKEN_BACK = """async ([kind, message]) => {
+  const { WarpedView, CutoutView } = { ...(await import("/warp.js")), ...(await import("/cutout.js")) };
+  const [width, height] = [message.width, 1.5 * message.height];
+  let take = null;
+  const video = Object.assign(document.createElement("canvas"), {
+    width, height, videoWidth: width, videoHeight: height,
+    requestVideoFrameCallback: (then) => { take = then; return 1; },
+    cancelVideoFrameCallback: () => {},
+  });
+  const canvas = document.createElement("canvas");
+  const look = () => ({ eye: message.eye, window: null });
+  const view = kind === "warp" ? new WarpedView(video, canvas, look) : new CutoutView(video, canvas, video);
+  if (kind === "cutout") view.view = { mode: "cutout", width: message.width, height: message.height };
+  view.start();
+  const covers = (rtp) => {
+    view.told?.({ ...message, rtp });
+    take(performance.now(), { rtpTimestamp: rtp });
+    return !canvas.hidden;
+  };
+  const event = (type) => new Promise((done) => canvas.addEventListener(type, () => setTimeout(done), { once: true }));
+  const found = [covers(1)];
+  const context = canvas.getContext("webgl2").getExtension("WEBGL_lose_context");
+  const lost = event("webglcontextlost");
+  context.loseContext();
+  await lost;
+  found.push(covers(2));
+  const back = event("webglcontextrestored");
+  context.restoreContext();
+  await back;
+  found.push(covers(3));
+  view.stop();
+  return found;
+}"""
+
+
 @pytest.fixture(scope="module")
 def drawing() -> Iterator[Browser]:
     """Chromium that draws WebGL in software."""
@@ -110,6 +146,16 @@ def test_a_picture_without_depth_stays_where_it_is_however_the_eye_moves(page: V
     assert psnr(still, moved) > 35, "within the rounding of the depth's code"
 
 
-def test_the_mode_is_offered_where_it_can_be_drawn(page: Visitor) -> None:
+def test_the_modes_are_offered_where_they_can_be_drawn(page: Visitor) -> None:
     options = "() => [...document.querySelector('[data-set=mode]').options].map((o) => o.value)"
-    assert page.page.evaluate(options)[:2] == ["window", "packed"]
+    assert page.page.evaluate(options)[:3] == ["window", "packed", "cutout"]
+    page.context.add_init_script("delete HTMLVideoElement.prototype.requestVideoFrameCallback")
+    page.page.reload()
+    assert page.page.evaluate(options)[:2] == ["window", "stereo"]
+
+
+def test_when_the_browser_takes_the_drawing_back_the_video_is_seen_until_it_is_given_again(page: Visitor) -> None:
+    message = {"eye": [0, 0, 0.2], "screen": SCREEN.to_json(), "width": W, "height": H}
+    told = {**message, "inverse_far": 0.1, "inverse_near": 2}
+    for kind in ("warp", "cutout"):
+        assert page.page.evaluate(TAKEN_BACK, [kind, told]) == [True, False, True], kind

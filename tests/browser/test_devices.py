@@ -1,0 +1,162 @@
+"""Cameras and microphones that open slowly, fail or go away: none stays on that nobody wants; the page says what is."""
+
+from __future__ import annotations
+
+import pytest
+
+# Devices that open when they are let, and what may be asked about them.
+DEVICES = """
+  const opened = [], held = [];
+  const state = { hold: false, refuse: null };
+  const turn = () => new Promise((done) => setTimeout(done));
+  const until = async (true_) => { while (!true_()) await turn(); };
+  const live = () => opened.filter((t) => t.readyState === "live").length;
+  const go = async () => { state.hold = false; held.splice(0).forEach((open) => open()); await turn(); };
+  const gone = (slot) => { slot.track.stop(); slot.track.onended(); };
+  const plugged = () => navigator.mediaDevices.dispatchEvent(new Event("devicechange"));
+  const cameras = ["a", "b"].map((deviceId) => ({ kind: "videoinput", deviceId }));
+  navigator.mediaDevices.enumerateDevices = async () => cameras;
+  navigator.mediaDevices.getUserMedia = async ({ video, audio }) => {
+    const { deviceId, width } = video ?? audio;
+    if (state.refuse === deviceId.exact) throw new DOMException("", "NotReadableError");
+    if (state.hold) await new Promise((open) => held.push(open));
+    const track = { readyState: "live", width: width?.ideal, stop() { this.readyState = "ended"; } };
+    opened.push(track);
+    return { getTracks: () => [track] };
+  };
+  const media = new m.LocalMedia();
+  const add = (deviceId) => media.addCamera({ deviceId, label: deviceId });
+"""
+# Wraps getUserMedia: `__asked` counts, `__tracks` keeps, while `__hold` is true none is answered, `__refuse` refuses.
+PAGE = """
+Object.assign(window, { __asked: 0, __tracks: [], __hold: false, __refuse: null });
+const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = async (wanted) => {
+  window.__asked += 1;
+  while (window.__hold) await new Promise((done) => setTimeout(done, 10));
+  if (window.__refuse && wanted.video?.deviceId) throw new DOMException("", window.__refuse);
+  const stream = await get(wanted);
+  window.__tracks.push(...stream.getTracks());
+  return stream;
+};
+"""
+LIVE = "window.__tracks.filter((t) => t.readyState === 'live')"
+LEVEL = "Number(document.querySelector('#devices [data-ui=level]').style.getPropertyValue('--level'))"
+
+
+@pytest.mark.parametrize(
+    ("what", "meanwhile", "left"),
+    [
+        ("plugged in twice", "gone(slot); state.hold = true; plugged(); plugged(); await until(() => held[1]);", 1),
+        ("plugged in, stopped", "gone(slot); state.hold = true; plugged(); await until(() => held[0]); stop();", 0),
+        ("started, left", "stop(); state.hold = true; start(); await until(() => held[0]); media.release();", 0),
+        ("added, removed", "state.hold = true; add('b'); await until(() => held[0]); media.removeCamera('b');", 1),
+        ("added twice", "state.hold = true; add('b'); add('b'); await until(() => held[0]);", 2),
+    ],
+)
+def test_a_camera_that_opens_late_is_on_only_if_it_is_still_wanted(run, what, meanwhile, left):
+    body = """
+      const [start, stop] = [false, true].map((on) => () => { media.stopCameras(on); });
+      await add("a");
+      const [slot] = media.slots;
+    """
+    count = "return [live(), media.slots.filter((s) => s.track?.readyState === 'live').length];"
+    assert run("devices", f"{DEVICES}{body}{meanwhile} await go(); {count}") == [left, left], what
+
+
+def test_of_two_quick_changes_the_last_is_in_force(run):
+    body = """
+      await add("a");
+      state.hold = true;
+      const resized = [320, 1280].map((width) => {
+        media.size = { width, height: 240 };
+        return media.reopenCameras();
+      });
+      const chosen = ["x", "y"].map((deviceId) => media.chooseMicrophone({ deviceId, label: deviceId }));
+      await until(() => held.length === 4);
+      await go();
+      await Promise.all([...resized, ...chosen]);
+      return [live(), media.slots[0].track.width, media.microphone.deviceId];
+    """
+    assert run("devices", DEVICES + body) == [2, 1280, "y"]
+
+
+def test_cameras_that_do_not_start_are_said_to_be_stopped_and_the_others_start(run):
+    body = """
+      await add("a");
+      await media.stopCameras(true);
+      const told = [];
+      media.addEventListener("change", () => told.push([media.stopped, live()]));
+      const start = async (refuse) => {
+        state.refuse = refuse;
+        return media.stopCameras(false).then(() => "started", ({ code }) => code);
+      };
+      const first = [await start("a"), ...told.at(-1)];
+      media.slots.push({ deviceId: "b", label: "b", track: null });
+      return [first, [await start("a"), ...told.at(-1)], [await start(null), ...told.at(-1)]];
+    """
+    assert run("devices", DEVICES + body) == [
+        ["device-busy", True, 0],
+        ["device-busy", False, 1],
+        ["started", False, 2],
+    ]
+
+
+def test_on_the_join_screen_the_level_lives_try_again_opens_and_who_only_watches_has_no_light_on(visit, service):
+    v = visit()
+    page = v.page
+    v.context.add_init_script(PAGE)
+    page.goto(service.url)
+    v.choose(1)
+    v.until(f"{LEVEL} > 0.1", "the microphone is heard")
+
+    page.evaluate(
+        f"{LIVE}.filter((t) => t.kind === 'audio').forEach((t) => {{ t.stop(); t.dispatchEvent(new Event('ended')); }})"
+    )
+    v.until(f"{LEVEL} === 0")
+    page.evaluate("navigator.mediaDevices.dispatchEvent(new Event('devicechange'))")
+    v.until(f"{LEVEL} > 0.1", "and again when it is back")
+
+    page.click("details.more summary")
+    page.click("[data-ui=setup]")
+    page.locator("#setup").wait_for()
+    page.evaluate("document.querySelector('#devices [data-ui=level]').style.setProperty('--level', 0)")
+    page.locator("#setup [data-leave]:visible").first.click()
+    v.until(f"{LEVEL} > 0.1", "and after a set-up")
+
+    page.evaluate("window.__refuse = 'NotReadableError'")
+    page.select_option("[data-ui=size]", "320×240")
+    assert "in use by another program" in v.problem()
+    page.evaluate("window.__refuse = null")
+    page.click("button:has-text('Try again')")
+    v.until("[...document.querySelectorAll('#devices .tile:not(.unused) video')].every((e) => e.videoWidth === 320)")
+
+    page.check("[name=viewer]")
+    assert page.evaluate(f"{LIVE}.length") == 0
+    page.uncheck("[name=viewer]")
+    v.until(f"{LIVE}.length > 0")
+
+
+def test_an_address_for_viewers_opens_no_device(visit, service):
+    v = visit()
+    v.context.add_init_script(PAGE)
+    v.page.goto(f"{service.url}/room/only?viewer&name=Ana")
+    v.page.click("#form [type=submit]")
+    v.in_call()
+    assert v.page.evaluate("window.__asked") == 0
+
+
+def test_who_presses_join_twice_while_the_browser_asks_joins_once_with_all_devices(visit, service):
+    v = visit()
+    v.context.add_init_script(PAGE + "window.__hold = true;")
+    v.page.goto(f"{service.url}/room/once?name=Ana")
+    v.until("window.__asked === 1")
+    v.page.evaluate("() => [1, 2].forEach(() => document.querySelector('#form').requestSubmit())")
+    v.page.evaluate("window.__hold = false")
+    v.in_call()
+    joins, [offer] = (
+        v.page.evaluate("(type) => window.__said.filter((m) => m.type === type)", t) for t in ("join", "offer")
+    )
+    assert len(joins) == 1
+    assert [c["name"] for c in offer["cameras"]] == ["cam0"]
+    assert v.page.evaluate(f"{LIVE}.length") == 2
