@@ -153,8 +153,8 @@ def test_plain_sgbm_finds_a_shift_in_both_cameras_and_fills_from_the_farther_sid
 def test_rungs_are_chosen_by_name_and_never_without_the_reference() -> None:
     ladder = ("sgbm-108", "sgbm-180", "net-1", "net-2")
     assert choose_rungs(ladder, ()).rows == (
-        "nearest camera", "OpenCV SGBM", *ladder, "sgbm-180, splat only", "sgbm-180, true depth", "net-2, splat only",
-        "net-2, true depth", "oracle",
+        "nearest camera", "OpenCV SGBM", *ladder, "sgbm-180, splat only", "sgbm-180, sorted", "sgbm-180, true depth",
+        "net-2, splat only", "net-2, sorted", "net-2, true depth", "oracle",
     )  # fmt: skip
     chosen = choose_rungs(ladder, ("net-1",))
     assert chosen.names == ("sgbm-180", "net-1") and chosen.learned == "net-1"

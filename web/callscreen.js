@@ -234,7 +234,9 @@ export class CallScreen {
     if (alone || this.#view.readyState < 2) {
       this.#waiting(
         this.#wish.mirror
-          ? "Your picture is on its way…"
+          ? this.#media.cameras().length
+            ? "Your picture is on its way…"
+            : "You send no picture, so there is none to see; your words and their translation come all the same."
           : peers.length
             ? `No picture of ${peers.join(", ")} yet. Viewers, and people with only a microphone, send none.`
             : "You are the only one here. Give the other person this address:",

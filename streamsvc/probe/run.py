@@ -21,7 +21,7 @@ from streamsvc.frames.clockmap import ClockMap
 from streamsvc.ledger import Record
 from streamsvc.ledger.conditions import conditions
 from streamsvc.ledger.figures import percentile, summarise
-from streamsvc.peer import HeadlessPeer, PeerOptions, Way
+from streamsvc.peer import HeadlessPeer, PeerFigures, PeerOptions, Way
 from streamsvc.peer.sources import Voice, open_microphone
 from streamsvc.probe.measure import (
     MS,
@@ -49,6 +49,9 @@ from streamsvc.scene.card import PERIOD_MS
 from streamsvc.shaper import Counts, Shaper
 from streamsvc.signalling.channels import FrameTrace
 from streamsvc.signalling.messages import SpeechSettings, ViewSettings
+
+PATIENCE_S = 60.0
+"""How long who watches waits for a picture of who sends."""
 
 GOOD = 0.95
 """Goodput from which a verdict is "good": the share that capacity is defined by."""
@@ -149,7 +152,9 @@ async def run_probe(options: ProbeOptions, tell: Callable[[str], None]) -> Probe
             )
         else:
             peer = HeadlessPeer(_peer_options(options, voice, scene_time, notes, way))
-            notices = (await peer.run(options.seconds)).notices
+            watches = options.role == "watch"
+            part = _from_first_picture(peer, options, notes) if watches else peer.run(options.seconds)
+            notices = (await part).notices
             did = peer.statistics()
     finally:
         progress.cancel()
@@ -229,6 +234,22 @@ def _peer_options(
         calibrated=options.cameras > 1,
         relay_only=options.relay,
     )
+
+
+async def _from_first_picture(peer: HeadlessPeer, options: ProbeOptions, notes: Notes) -> PeerFigures:
+    """Take part for the options' seconds from the first picture on, because the sender may start later."""
+    stop = asyncio.Event()
+
+    async def measure() -> None:
+        await notes.pictured.wait()
+        await asyncio.sleep(options.seconds)
+        stop.set()
+
+    measuring = asyncio.create_task(measure())
+    try:
+        return await peer.run(PATIENCE_S + options.seconds, stop)
+    finally:
+        measuring.cancel()
 
 
 async def _progress(seconds: float, notes: Notes, tell: Callable[[str], None]) -> None:

@@ -7,6 +7,7 @@ this host's monotonic clock together with the server's, as it was known then.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -58,6 +59,7 @@ class Notes:
         self._reader = CardReader()
         self._pool = ThreadPoolExecutor(1, "reader")
         self._places = threading.Semaphore(LONGEST_WAIT)
+        self.pictured = asyncio.Event()
         self.captures: list[int] = []
         self.sightings: list[Sighting] = []
         self.traces: deque[FrameTrace] = deque(maxlen=200_000)
@@ -86,6 +88,7 @@ class Notes:
             server_ns = best.to_ours(shown_ns)
             claimed = capture_ns_of(received.rtp_timestamp, server_ns) - server_ns + at
         self.latest = received.frame
+        self.pictured.set()
         if not self._places.acquire(blocking=False):
             self.sightings.append(Sighting(at, None, claimed))
             return
