@@ -16,6 +16,7 @@ from streamsvc.edge.repair import (
     MAX_MISSING,
     MS,
     OVERDUE,
+    STRAY_NS,
     Repair,
 )
 
@@ -94,3 +95,24 @@ def test_exactly_what_did_not_come_is_missing(first: int, seed: int, loss: float
         repair.received((first + i) & 0xFFFF, 0)
     expected = {(first + i) & 0xFFFF for i in range(max(kept)) if i not in kept}
     assert set(repair.missing) == expected and set(repair.due(0)) == expected
+
+
+def test_one_packet_far_ahead_is_not_believed_for_longer_than_a_second() -> None:
+    repair = Repair()
+    for sequence in range(100, 111):
+        repair.received(sequence, 0)
+    repair.received(110 + MAX_MISSING + 2, 0)
+    assert repair.overrun
+    repair.overrun = False
+    followed = [n for n in range(60) if repair.received(111 + n, n * 33 * MS) or repair.overrun]
+    assert followed[0] * 33 * MS >= STRAY_NS > (followed[0] - 1) * 33 * MS
+    assert repair.highest == 111 + 59 and not repair.missing
+
+
+def test_what_is_sent_twice_in_a_stall_starts_nothing_again() -> None:
+    repair = Repair()
+    for sequence in range(100, 300):
+        repair.received(sequence, 0)
+    for sequence in range(150, 300):
+        repair.received(sequence, 500 * MS + sequence * MS)
+    assert not repair.overrun and repair.highest == 299

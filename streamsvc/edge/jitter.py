@@ -117,10 +117,10 @@ class VideoJitterBuffer(JitterBuffer):
         return self.overran, None if self.overran else self._remove_frame(sequence)
 
     def go_on_at(self, sequence: int) -> None:
-        """Give up all that waits before the packet `sequence`."""
+        """Give up all that waits before the packet `sequence`; it may be behind, where the sequence was restarted."""
         if self._origin is not None:
             ahead = uint16_add(sequence, -self._origin)
-            self.remove(min(ahead, self.capacity) if ahead < 0x8000 else 0)
+            self.remove(min(ahead, self.capacity))  # all of it, where that lies behind
             self._origin = sequence
 
     def skip_to_keyframe(self) -> int | None:

@@ -29,6 +29,10 @@ MAX_MISORDER = 3000
 """A packet so far behind isn't a late one but the first of a sequence that was restarted. What is sent again comes late
 by a round trip and more, which is hundreds of packets at the rates of large pictures."""
 
+STRAYS, STRAY_NS = 8, 1000 * MS
+"""Where so many packets come that nobody waits for, and for so long none that is new, the newest one was no packet of
+this sequence, or the sequence was restarted a little behind it."""
+
 MAX_MISSING = 512
 """More than so many missing at once are no gap but an outage, which only a keyframe ends."""
 
@@ -50,6 +54,7 @@ class Repair:
         self.overrun = False
         self.now_ns = 0
         self._highest: int | None = None
+        self._strays, self._stray_since_ns = 0, 0
         self._measured_ns: int | None = None
 
     @property
@@ -74,12 +79,12 @@ class Repair:
             return
         ahead = (sequence - self._highest) & 0xFFFF
         if MAX_MISORDER <= 0x10000 - ahead <= 0x8000:
-            self.missing.clear()
-            self.overrun = True
-            self._highest = sequence
+            self._restart(sequence)
             return
         if ahead > 0x8000 or ahead == 0:
             found = self.missing.pop(sequence, None)
+            if found is None and self._strayed(now_ns):
+                self._restart(sequence)
             if found is not None and found.times == 1:
                 took = min(max(now_ns - found.asked_ns, LEAST_NS), MOST_NS)
                 self._measured_ns = took if self._measured_ns is None else (7 * self._measured_ns + took) // 8
@@ -91,7 +96,18 @@ class Repair:
             self.missed += ahead - 1
             for i in range(1, ahead):
                 self.missing[(self._highest + i) & 0xFFFF] = _Missing(now_ns)
-        self._highest = sequence
+        self._highest, self._strays = sequence, 0
+
+    def _strayed(self, now_ns: int) -> bool:
+        if not self._strays:
+            self._stray_since_ns = now_ns
+        self._strays += 1
+        return self._strays >= STRAYS and now_ns - self._stray_since_ns >= STRAY_NS
+
+    def _restart(self, sequence: int) -> None:
+        self.missing.clear()
+        self.overrun = True
+        self._highest, self._strays = sequence, 0
 
     def due(self, now_ns: int) -> list[int]:
         """Return the packets to ask for now, which then count as asked for."""
