@@ -6,7 +6,7 @@
 
 import { deviceProblem } from "./words.js";
 
-const MOST_FPS = 240; // more than the service believes
+const MOST_FPS = 240; // the most that a join may say
 const SOUND = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 
 // Does this page get at devices at all? Off localhost without HTTPS the browser hides them.
