@@ -122,12 +122,16 @@ def plot(path: Path, rows: list[dict[str, Any]]) -> None:
     values = [v for line in lines.values() for _, v in line if v > 0]
     if not values:
         return
-    last = max(s for line in lines.values() for s, _ in line) or 1
+    steps = [s for line in lines.values() for s, _ in line]
+    first, last = min(steps), max(steps)
     low, high = math.log(min(values)), math.log(max(values))
     colours = [(160, 160, 160), (40, 40, 220), (40, 160, 40), (200, 80, 40)]
     for i, (name, line) in enumerate(lines.items()):
         points = [
-            (60 + round(820 * s / last), 440 - round(400 * (math.log(max(v, 1e-6)) - low) / max(high - low, 1e-6)))
+            (
+                60 + round(820 * (s - first) / max(last - first, 1)),
+                440 - round(400 * (math.log(max(v, 1e-6)) - low) / max(high - low, 1e-6)),
+            )
             for s, v in line
         ]
         if points:
@@ -139,6 +143,7 @@ def plot(path: Path, rows: list[dict[str, Any]]) -> None:
             y = 440 - round(400 * (math.log(v) - low) / (high - low))
             cv2.line(picture, (60, y), (880, y), (230, 230, 230), 1)
             cv2.putText(picture, f"{v:g}", (20, y + 5), 0, 0.45, (90, 90, 90), 1, cv2.LINE_AA)
+    cv2.putText(picture, f"{first}", (60, 465), 0, 0.45, (90, 90, 90), 1, cv2.LINE_AA)
     cv2.putText(picture, f"{last} steps", (780, 465), 0, 0.45, (90, 90, 90), 1, cv2.LINE_AA)
     cv2.imwrite(str(path), picture)
 
