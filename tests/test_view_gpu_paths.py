@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from view_scene import arc, pair_rig
 from streamsvc.budget.slices import Slices, run_to_end
 from streamsvc.frames import Camera
 from streamsvc.view import ViewError
+from streamsvc.view.align import turned
 from streamsvc.view.arrange import Pair
 from streamsvc.view.compose import View
 from streamsvc.view.gpu import paths
@@ -39,7 +41,12 @@ class FakePath:
         self.size, self.count = arguments[4], arguments[5]
         self.capacity = capacity or 100
         self.busy, self.used, self.waited = False, 0, 0
+        self.pairs = arguments[1]
         FakePath.made.append(self)
+
+    def turn(self, pairs: object, helping: object, cameras: object) -> None:
+        assert not self.busy
+        self.pairs = pairs
 
     def start(self, *arguments: object) -> None:
         assert not self.busy
@@ -64,7 +71,8 @@ class FakePath:
 def pool(monkeypatch: pytest.MonkeyPatch) -> Paths:
     monkeypatch.setattr(paths, "FramePath", FakePath)
     FakePath.made, FakePath.missing = [], 0
-    return Paths(None, PairMaps(pair_rig(CAMERAS[:2])), depth=False)  # type: ignore[arg-type]
+    rig = replace(pair_rig(CAMERAS[:2]), cameras=tuple(CAMERAS))
+    return Paths(None, PairMaps(rig), depth=False)  # type: ignore[arg-type]
 
 
 def job(pool: Paths, views: list[Camera] | None = None, shown: list[list[Pair]] | None = None) -> Slices[list[View]]:
@@ -126,3 +134,19 @@ def test_a_full_gpu_is_told(pool: Paths, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(paths, "FramePath", full)
     with pytest.raises(ViewError, match="memory is full"):
         run_to_end(job(pool))
+
+
+def test_a_path_goes_on_for_cameras_that_turned_a_little(pool: Paths) -> None:
+    run_to_end(job(pool))
+    (path,) = FakePath.made
+    (before,) = path.pairs  # type: ignore[misc]
+    SEEN["cam0"] = turned(CAMERAS[0], np.array([0.005, 0, 0]))
+    try:
+        run_to_end(job(pool))
+    finally:
+        SEEN["cam0"] = CAMERAS[0]
+    (after,) = path.pairs  # type: ignore[misc]
+    assert FakePath.made == [path] and after.left.grid is before.left.grid
+    maps = [[side.side.map_y for side in (pair.left, pair.right)] for pair in (before, after)]
+    own = [pair.left.side.source.name for pair in (before, after)].index("cam0")
+    assert abs(maps[0][own] - maps[1][own]).mean() > 0.1 and (maps[0][1 - own] == maps[1][1 - own]).all()

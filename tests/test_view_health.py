@@ -192,7 +192,7 @@ def test_pairs_are_checked_however_their_cameras_are_mounted(above: bool, roll: 
     cameras = [looking_at(f"cam{i}", p, (0, 0, 1), 320, 240, i * roll) for i, p in enumerate(places)]
     rig = pair_rig(cameras)
     pictures = {c.name: grain(render(c, PERSON)[0], i) for i, c in enumerate(cameras)}
-    assert run_to_end(examine(axes_of(*cameras), pictures)) is True
+    assert run_to_end(examine(axes_of(*cameras), pictures)).verdict is True
     (finding,) = Health(bent(rig, 1.5, 1 if above else 0)).examine(pictures)
     turned_px = np.radians(1.5) * cameras[0].K[0, 0]
     assert (finding.code, finding.cameras) == (OFF, ("cam0", "cam1"))

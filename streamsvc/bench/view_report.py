@@ -52,6 +52,7 @@ AGAINST: tuple[Column, ...] = (
     ("blend adds dB", "blend_db", _db),
     ("4 cameras add dB", "four_cameras_db", _db),
     ("calibration noise costs dB", "noise_loss_db", _db),
+    ("not aligned dB", "told_loss_db", _db),
     ("equal colours add dB", "alike_db", _db),
 )
 FLICKER: tuple[Column, ...] = (("flicker of the person", "flicker", _db), ("at the outline", "edge_flicker", _db))

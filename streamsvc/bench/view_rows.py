@@ -8,6 +8,7 @@
     <rung>, sorted      those rungs splatted by sorted alpha compositing, which is no rung because it is slow
     <rung>, true depth  that rung's own grid, splat and blend with the true depth: what its resolution alone costs
     <rung>, as they are those rungs with the cameras' colours as they are, where these are unlike
+    <rung>, as told     those rungs with the cameras where the rig says, where that is a little wrong
     oracle              true depth at the full resolution, the same splat and blend
 
 Rungs that appear there appear here without a change.
@@ -49,6 +50,9 @@ SPLAT_ONLY, SORTED, TRUE_DEPTH = ", splat only", ", sorted", ", true depth"
 AS_THEY_ARE = ", as they are"
 """Added to the name of a rung that leaves the cameras' colours alone."""
 
+AS_TOLD = ", as told"
+"""Added to the name of a rung that believes the rig."""
+
 ALONE = ", each picture by itself"
 """Added to the name of a rung that runs without the filter over time."""
 
@@ -73,10 +77,11 @@ class Rungs:
         *,
         steady: bool = True,
         alike: bool = True,
+        align: bool = True,
         backdrop: Backdrop = ROOM,
     ) -> ViewSynthesizer:
         """Return a new view maker, which remembers nothing; what is chosen is as in `ViewSynthesizer`."""
-        return ViewSynthesizer(rig, *size, net=self.net, steady=steady, alike=alike, backdrop=backdrop)
+        return ViewSynthesizer(rig, *size, net=self.net, steady=steady, alike=alike, align=align, backdrop=backdrop)
 
     def at(self, rig: Rig, size: tuple[int, int]) -> Rungs:
         """Return those of the rungs that can match the pairs of `rig`."""
@@ -236,9 +241,10 @@ def helped(maker: ViewSynthesizer, name: str) -> str:
     return fused if any(r.name == fused for r in maker.rungs) else name
 
 
-def views(shot: Shot, rungs: Rungs, *, unlike: bool = False) -> Iterator[tuple[str, View]]:
-    """Yield (row, view) for every row that the shot's rig can have, in order; each rung starts without a memory of
-    earlier frames. `unlike` adds the rows of the cameras' colours as they are."""
+def views(shot: Shot, rungs: Rungs, *, unlike: bool = False, misled: bool = False) -> Iterator[tuple[str, View]]:
+    """Yield (row, view) for every row that the shot's rig can have, in order; each rung remembers nothing but how the
+    shot itself shows its cameras turned. `unlike` adds the rows of the cameras' colours as they are, `misled` those of
+    the cameras where the rig says."""
     height, width = shot.truth.rgb.shape[:2]
     rungs = rungs.at(shot.rig, (width, height))
     shown = nearest_camera(shot)
@@ -247,6 +253,7 @@ def views(shot: Shot, rungs: Rungs, *, unlike: bool = False) -> Iterator[tuple[s
     tops = {}
     for name in rungs.names:
         maker = rungs.maker(shot.rig, (width, height))
+        maker.examine(shot.frames)
         view = run_to_end(maker.slices(shot.frames, shot.target, helped(maker, name)))
         if name in rungs.tops:
             tops[name] = view
@@ -259,7 +266,10 @@ def views(shot: Shot, rungs: Rungs, *, unlike: bool = False) -> Iterator[tuple[s
         ):
             if made is not None:
                 yield name + what, made
-        if unlike:
-            maker = rungs.maker(shot.rig, (width, height), alike=False)
-            yield name + AS_THEY_ARE, run_to_end(maker.slices(shot.frames, shot.target, helped(maker, name)))
+        for wanted, what, maker in (
+            (unlike, AS_THEY_ARE, rungs.maker(shot.rig, (width, height), alike=False)),
+            (misled, AS_TOLD, rungs.maker(shot.rig, (width, height), align=False)),
+        ):
+            if wanted:
+                yield name + what, run_to_end(maker.slices(shot.frames, shot.target, helped(maker, name)))
     yield ORACLE, oracle(shot)

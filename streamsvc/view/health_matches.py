@@ -23,6 +23,10 @@ CORNER_QUALITY = 0.005
 CORNERS_APART_PX = 4
 PATCH_PX = 31
 RATIO = 0.85
+REFINED_PX = 15
+REFINED_STEPS = cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 0.01
+STRAYED_PX = 2.0
+"""A match that refining moves farther has slid to something else."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +61,10 @@ class Triangulated:
     across: Matrix
     along: Matrix
 
+    def only(self, kept: NDArray[np.intp]) -> Triangulated:
+        """Return the matches of these numbers."""
+        return Triangulated(self.x[kept], self.y[kept], self.across[kept], self.along[kept])
+
 
 def small_grey(camera: Camera, pixels: Pixels) -> NDArray[np.uint8]:
     """Return the picture in grey, of as many pixels as 320 x 240 or fewer."""
@@ -90,6 +98,20 @@ def match(a: Corners, b: Corners) -> tuple[Matrix, Matrix]:
     best = chosen[:, 0]
     kept = (back[best, 0] == np.arange(len(best))) & (distance[:, 0] < RATIO * distance[:, 1])
     return a.points[kept], b.points[best[kept]]
+
+
+def refine(a: NDArray[np.uint8], b: NDArray[np.uint8], first: Matrix, second: Matrix) -> Matrix:
+    """Return where in grey `b` the corners `first` (n, 2) of grey `a` are seen, which were matched at `second`, to
+    parts of a pixel (Lucas and Kanade 1981, windows of `REFINED_PX`); as they were where that can't be told."""
+    if not len(first):
+        return second
+    start = np.ascontiguousarray(second.reshape(-1, 1, 2), np.float32)
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(
+        a, b, np.ascontiguousarray(first.reshape(-1, 1, 2), np.float32), start.copy(),
+        winSize=(REFINED_PX, REFINED_PX), maxLevel=0, criteria=REFINED_STEPS, flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
+    )  # fmt: skip
+    kept = (found == 1) & (np.abs(moved - start).max(axis=(1, 2)) < STRAYED_PX)[:, None]
+    return np.where(kept, moved.reshape(-1, 2), second)
 
 
 def axes_of(a: Camera, b: Camera) -> Axes:

@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamsvc.budget.slices import Slices
 from streamsvc.frames import Pixels
 from streamsvc.frames.rig import Matrix
+from streamsvc.view.align import Evidence, weigh
 from streamsvc.view.health import Finding
 from streamsvc.view.health_matches import (
     Axes,
@@ -23,6 +25,7 @@ from streamsvc.view.health_matches import (
     Triangulated,
     corners,
     match,
+    refine,
     roll_degrees,
     small_grey,
     triangulate,
@@ -63,6 +66,15 @@ SWAPPED, MIRRORED, OFF, OUTSIDE = "cameras-swapped", "camera-mirrored", "calibra
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Checked:
+    """What looking at a pair says: `verdict` what is wrong, True when nothing is, False when the pictures don't say;
+    `evidence` of how its cameras are turned, None where the pictures don't say or aren't theirs."""
+
+    verdict: Finding | bool
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Fit:
     """How matches fit a calibration: how many there are; how many agree on the model and lie at possible depths
     (`agreed`) or at `impossible` ones; what four in five of these `miss` their epipolar lines by at most (tangent); the
@@ -81,12 +93,9 @@ class Fit:
         return self.agreed >= ENOUGH and self.impossible <= self.agreed / 4
 
 
-def fit(axes: Axes, found: Triangulated, window: float) -> Fit:
-    """Return how `found` fits the pair; `window` (tangent) is how far a match may lie from the model of the miss."""
+def _agreeing(found: Triangulated, window: float) -> NDArray[np.bool_]:
+    """Which matches lie within `window` (tangent) of the model of the miss that most of them lie so near to."""
     n = len(found.x)
-    baseline = axes.baseline
-    if n < ENOUGH:
-        return Fit(n, 0, 0, 0.0, np.zeros(0), baseline)
     terms = np.stack([np.ones(n), found.x, found.y, found.along], 1)
     picks = np.random.default_rng(0).integers(0, n, (TRIALS, terms.shape[1]))
     some = terms[picks]
@@ -95,8 +104,21 @@ def fit(axes: Axes, found: Triangulated, window: float) -> Fit:
     normal += 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(terms.shape[1])
     solved = np.linalg.solve(normal, np.swapaxes(some, 1, 2) @ found.across[picks][..., None])
     inside = np.abs(terms @ solved[..., 0].T - found.across[:, None]) < window
-    agree = inside[:, int(inside.sum(axis=0).argmax())]
-    possible = (found.along > -DEPTH_SLACK) & (found.along < baseline / NEAREST_M + DEPTH_SLACK)
+    return np.asarray(inside[:, int(inside.sum(axis=0).argmax())])
+
+
+def _possible(found: Triangulated, baseline: float) -> NDArray[np.bool_]:
+    """Which matches lie neither behind infinity nor in the cameras."""
+    return (found.along > -DEPTH_SLACK) & (found.along < baseline / NEAREST_M + DEPTH_SLACK)
+
+
+def fit(axes: Axes, found: Triangulated, window: float) -> Fit:
+    """Return how `found` fits the pair; `window` (tangent) is how far a match may lie from the model of the miss."""
+    n = len(found.x)
+    baseline = axes.baseline
+    if n < ENOUGH:
+        return Fit(n, 0, 0, 0.0, np.zeros(0), baseline)
+    agree, possible = _agreeing(found, window), _possible(found, baseline)
     kept = agree & possible
     miss = float(np.percentile(np.abs(found.across[agree]), 80))
     return Fit(n, int(kept.sum()), int((agree & ~possible).sum()), miss, found.along[kept] / baseline, baseline)
@@ -113,18 +135,19 @@ def _evidence(found: Fit, focal: float) -> float:
 
 def examine(
     axes: Axes, pictures: Mapping[str, Pixels], depth_range: tuple[float, float] | None = None
-) -> Slices[Finding | bool]:
+) -> Slices[Checked]:
     """Check one pair; yields "check" after every few milliseconds.
 
     `pictures` (h, w, 3) uint8 by camera, of any sizes, are the pair's, and others that may have been taken for them;
-    `depth_range` is the one that the rig states. Returns what is wrong, True when nothing is, False when the pictures
-    don't say.
+    `depth_range` is the one that the rig states.
     """
     left, right = axes.left, axes.right
     first, second = sorted((left.name, right.name))
-    own = [corners(small_grey(left, pictures[left.name]), roll_degrees(left, axes))]
+    greys = [small_grey(left, pictures[left.name])]
+    own = [corners(greys[0], roll_degrees(left, axes))]
     yield "check"
-    own.append(corners(small_grey(right, pictures[right.name]), roll_degrees(right, axes)))
+    greys.append(small_grey(right, pictures[right.name]))
+    own.append(corners(greys[1], roll_degrees(right, axes)))
     yield "check"
     focal = float(left.resized(*own[0].size).K[0, 0])
     points = match(*own)
@@ -138,12 +161,25 @@ def examine(
         ((_evidence(f, focal), said) for f, said in readings), key=lambda r: r[0], default=(0.0, None)
     )
     if finding is not None and speaks > BETTER * _evidence(as_is, focal):
-        return finding
+        return Checked(finding)
     if as_is.agreed + as_is.impossible < max(ENOUGH, SHARE * as_is.matches):
-        return False
+        return Checked(False)
+    refined = triangulate(axes, points[0], own[0].size, refine(greys[0], greys[1], *points), own[1].size)
+    evidence = _weighed(axes, refined, focal)
+    yield "check"
     if not _fits_exactly(as_is, focal):
-        return _off(first, second, as_is, as_is.miss * focal, pictures[left.name].shape[1] / own[0].size[0])
-    return True if depth_range is None else _outside(first, second, as_is, depth_range) or True
+        scale = pictures[left.name].shape[1] / own[0].size[0]
+        return Checked(_off(first, second, as_is, as_is.miss * focal, scale), evidence)
+    outside = None if depth_range is None else _outside(first, second, as_is, depth_range)
+    return Checked(outside or True, evidence)
+
+
+def _weighed(axes: Axes, found: Triangulated, focal: float) -> Evidence | None:
+    """The evidence of the matches that agree; None of too few."""
+    if len(found.x) < ENOUGH:
+        return None
+    kept = np.flatnonzero(_agreeing(found, WINDOW_PX / focal) & _possible(found, axes.baseline))
+    return None if len(kept) < ENOUGH else weigh(axes, found.only(kept), focal)
 
 
 def _fitted(axes: Axes, left: Matrix, right: Matrix, left_size: tuple[int, int], right_size: tuple[int, int]) -> Fit:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from streamsvc.budget.slices import Slices, run_to_end
 from streamsvc.frames import FrameSet, Pixels, Rig
+from streamsvc.view.align import Alignment
 from streamsvc.view.health import CamerasHealth, Finding
 from streamsvc.view.health_matches import Axes, axes_of
-from streamsvc.view.health_pairs import examine
+from streamsvc.view.health_pairs import Checked, examine
 
 CHECK_NS = 3_000_000_000
 FIRST_NS = 500_000_000
@@ -47,10 +48,12 @@ class _State:
 
 
 class Health:
-    """The cameras and pairs of one stream; `rig` None: cameras alone. Raises ViewError for a pair that is none."""
+    """The cameras and pairs of one stream; `rig` None: cameras alone. What its pairs show of how the cameras are turned
+    goes to the `alignment`. Raises ViewError for a pair that is none."""
 
-    def __init__(self, rig: Rig | None) -> None:
+    def __init__(self, rig: Rig | None, alignment: Alignment | None = None) -> None:
         self._lock = threading.Lock()
+        self._alignment = alignment
         self._cameras = CamerasHealth()
         self._depth_range = None if rig is None else rig.depth_range
         self._pairs: dict[Pair, Axes] = {}
@@ -69,9 +72,14 @@ class Health:
         """Check a pair against its calibration if one is due; yields "check" after every few milliseconds of it."""
         pair = self._due(pictures, frames.capture_ns)
         if pair is not None:
-            verdict = yield from examine(self._pairs[pair], pictures, self._depth_range)
+            checked = yield from examine(self._pairs[pair], pictures, self._depth_range)
             with self._lock:
-                self._states[pair].take(verdict)
+                self._states[pair].take(checked.verdict)
+            self._learn(checked)
+
+    def _learn(self, checked: Checked) -> None:
+        if self._alignment is not None and checked.evidence is not None:
+            self._alignment.take(checked.evidence)
 
     def _due(self, pictures: Mapping[str, Pixels], capture_ns: int) -> Pair | None:
         with self._lock:
@@ -88,7 +96,10 @@ class Health:
         """Return what these usable pictures by themselves, and the first ones, say is wrong: for pictures that nothing
         follows."""
         whole = [pair for pair in self._pairs if set(pair) <= set(pictures)]
-        verdicts = [run_to_end(examine(self._pairs[p], pictures, self._depth_range)) for p in whole]
+        looked = [run_to_end(examine(self._pairs[p], pictures, self._depth_range)) for p in whole]
+        for checked in looked:
+            self._learn(checked)
+        verdicts = [checked.verdict for checked in looked]
         return self._cameras.findings(at_once=True) + _once([v for v in verdicts if isinstance(v, Finding)])
 
     def findings(self) -> tuple[Finding, ...]:

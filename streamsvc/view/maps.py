@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from streamsvc.frames import Camera, Pixels, Rig
 from streamsvc.view.depthrange import COARSE_SIDE, ROUGH_SIDE, estimate_depth_range
-from streamsvc.view.net.pairs import NetPair, net_pair
-from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk, side_of
+from streamsvc.view.net.pairs import NetPair, net_pair, turned_net_pair
+from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk, side_of, turned_pair
 
 DEFAULT_RANGE = (0.3, math.inf)
 
@@ -92,31 +92,43 @@ class PairMaps:
 
     def rectified(self, a: Camera, b: Camera, side: int) -> RectifiedPair:
         """Return the pair rectified for pictures of these sizes on a rung that matches them `side` wide, or `ENLARGED`
-        times as wide as they are; raises ViewError for a pair that can't be matched."""
+        times as wide as they are; raises ViewError for a pair that can't be matched.
+
+        The cameras may be turned a little against the rig's: the grids are those of the rig all the same, so what is
+        made of them keeps its shape.
+        """
         names = a.name, b.name
         depth_range = self._rig.depth_range or self._ranges.get(names, DEFAULT_RANGE)
         key = (*names, a.width, a.height, b.width, b.height, side, *depth_range)
         with self._lock:
-            pair = self._pairs.get(key)
-        if pair is None:
-            small = shrunk(a, side), shrunk(b, side)
-            enlarged = min(max(side / min(map(side_of, small)), 1.0), ENLARGED)
-            pair = rectify_pair(*small, depth_range, enlarged)
-            with self._lock:
-                while len(self._pairs) >= CACHED_PAIRS:
-                    self._pairs.pop(next(iter(self._pairs)))
-                self._pairs[key] = pair
+            kept = self._pairs.get(key)
+        if kept is None:
+            told = [shrunk(self._rig.camera(c.name).resized(c.width, c.height), side) for c in (a, b)]
+            enlarged = min(max(side / min(map(side_of, told)), 1.0), ENLARGED)
+            kept = rectify_pair(told[0], told[1], depth_range, enlarged)
+        pair = kept
+        sources = {s.source.name: s.source for s in (kept.left, kept.right)}
+        if any((c.R != sources[c.name].R).any() for c in (a, b)):
+            pair = turned_pair(kept, shrunk(a, side), shrunk(b, side))
+        with self._lock:
+            while len(self._pairs) >= CACHED_PAIRS and key not in self._pairs:
+                self._pairs.pop(next(iter(self._pairs)))
+            self._pairs[key] = pair
         return pair
 
     def prepared(self, pair: RectifiedPair, levels: int) -> NetPair:
         """Return the pair as the net sees it on so many levels."""
-        key = (id(pair), levels)
+        key = (id(pair.left.grid), levels)
         with self._lock:
             kept = self._prepared.get(key)
-        if kept is None or kept[0] is not pair:
-            kept = pair, net_pair(pair, levels)
-            with self._lock:
-                while len(self._prepared) >= CACHED_PAIRS:
-                    self._prepared.pop(next(iter(self._prepared)))
-                self._prepared[key] = kept
-        return kept[1]
+        if kept is not None and kept[0] is pair:
+            return kept[1]
+        if kept is not None and kept[0].left.grid is pair.left.grid:
+            made = pair, turned_net_pair(kept[1], pair)
+        else:
+            made = pair, net_pair(pair, levels)
+        with self._lock:
+            while len(self._prepared) >= CACHED_PAIRS and key not in self._prepared:
+                self._prepared.pop(next(iter(self._prepared)))
+            self._prepared[key] = made
+        return made[1]

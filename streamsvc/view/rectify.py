@@ -12,7 +12,7 @@ the rectified z is (d + shift) / (f·B), both in grid pixels.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -59,6 +59,11 @@ class Side:
             pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         rectified = cv2.remap(pixels, self.map_x, self.map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(rectified, dtype=np.uint8)
+
+    def turned(self, source: Camera) -> Side:
+        """Return the same grid with the pictures of `source`, which is this side's camera turned about its centre."""
+        map_x, map_y, inside = _maps(source, self.grid)
+        return replace(self, source=source, map_x=map_x, map_y=map_y, inside=inside)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,12 +153,17 @@ def _inverse_depths(
     return float(along.min()), float(along.max())
 
 
-def _side(source: Camera, rotation: Matrix, K: Matrix, size: tuple[int, int], columns: tuple[int, int]) -> Side:
-    map_x, map_y = cv2.initUndistortRectifyMap(source.K, source.dist, rotation @ source.R.T, K, size, cv2.CV_32FC1)
+def _maps(source: Camera, grid: Camera) -> tuple[Map, Map, Mask]:
+    """Where in a picture of `source` each pixel of `grid` comes from, and whether that lies in it."""
+    size = grid.width, grid.height
+    map_x, map_y = cv2.initUndistortRectifyMap(source.K, source.dist, grid.R @ source.R.T, grid.K, size, cv2.CV_32FC1)
     inside = (map_x >= -0.5) & (map_x <= source.width - 0.5) & (map_y >= -0.5) & (map_y <= source.height - 0.5)
+    return np.asarray(map_x, dtype=np.float32), np.asarray(map_y, dtype=np.float32), inside
+
+
+def _side(source: Camera, rotation: Matrix, K: Matrix, size: tuple[int, int], columns: tuple[int, int]) -> Side:
     grid = Camera(source.name, *size, K, np.zeros(5), rotation, -rotation @ source.centre)
-    x, y = np.asarray(map_x, dtype=np.float32), np.asarray(map_y, dtype=np.float32)
-    return Side(source, grid, x, y, inside, columns, pixel_rays(grid))
+    return Side(source, grid, *_maps(source, grid), columns, pixel_rays(grid))
 
 
 def side_of(camera: Camera) -> float:
@@ -220,6 +230,14 @@ def rectify_pair(a: Camera, b: Camera, depth_range: tuple[float, float], enlarge
         shift,
         fb,
     )
+
+
+def turned_pair(pair: RectifiedPair, a: Camera, b: Camera) -> RectifiedPair:
+    """Return `pair` with the same grids for the pictures of `a` and `b`, in either order: its cameras, turned a little
+    about their centres."""
+    by_name = {a.name: a, b.name: b}
+    left, right = (side.turned(by_name[side.source.name]) for side in (pair.left, pair.right))
+    return replace(pair, left=left, right=right)
 
 
 def cropped_pair(pair: RectifiedPair, multiple: int = 16) -> tuple[RectifiedPair, int]:

@@ -3,7 +3,8 @@
 A `ViewSynthesizer` belongs to one stream. Each pair that a view needs (`arrange`) it rectifies, matches both ways and
 makes two `Source`s of; those that show the view are splatted into it together and blended. Without a usable pair the
 nearest usable camera's picture is shown as a plane through the subject; without a rig it passes through. State is the
-rectification maps (`maps`), the noise filters, the corrections of colour, and the cameras' health; it is guarded, so
+rectification maps (`maps`), the noise filters, the corrections of colour and of the cameras' rotation (`align`), and
+the cameras' health; it is guarded, so
 slices of one stream's jobs may run on different threads.
 """
 
@@ -22,6 +23,7 @@ from streamsvc.frames import Camera, FrameSet, Pixels, Rig, Screen, Viewpoint, d
 from streamsvc.frames.backdrop import ROOM, Backdrop, BackdropError
 from streamsvc.frames.outputmode import WINDOW, OutputMode
 from streamsvc.frames.rig import MAX_SIDE
+from streamsvc.view.align import Alignment
 from streamsvc.view.arrange import Pair, about, groups, helpers
 from streamsvc.view.backdrop import COST_NS_PER_PIXEL, compose_before
 from streamsvc.view.classical import classical_sources
@@ -88,10 +90,11 @@ class ViewSynthesizer:
     is what `shot` makes them for and what the costs are those of. `rungs` are all that may be asked for, `ladder` those
     of them that are worth their cost, better ones later. `net` adds its rungs to the ladder; streams
     may share it. `steady` averages sensor noise away where nothing moves, `alike` brings the cameras to one exposure
-    and white balance. With a `backdrop` there are only rungs that tell the person from the room. With `device` "cuda",
-    where `net` must be too, the net's rungs run there, and there are more of them; before a backdrop the net alone
-    does; what it has to get ready, `prepare` does, else the first use. Raises ViewError for a device or a pair of the
-    rig that can't be used, BackdropError where no rung can do what `backdrop` needs.
+    and white balance, `align` turns cameras that moved a little since they were calibrated (`align`). With a `backdrop`
+    there are only rungs that tell the person from the room. With `device` "cuda", where `net` must be too, the net's
+    rungs run there, and there are more of them; before a backdrop the net alone does; what it has to get ready,
+    `prepare` does, else the first use. Raises ViewError for a device or a pair of the rig that can't be used,
+    BackdropError where no rung can do what `backdrop` needs.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class ViewSynthesizer:
         net: NetGeometry | None = None,
         steady: bool = True,
         alike: bool = True,
+        align: bool = True,
         backdrop: Backdrop = ROOM,
     ) -> None:
         if device != "cpu" and net is not None and net.device.type != check_device(device):
@@ -117,7 +121,8 @@ class ViewSynthesizer:
         self.width, self.height, self.mode, self.backdrop = width, height, mode, backdrop
         self._maps = None if rig is None else PairMaps(rig)
         self.net = net
-        self._health = Health(rig)
+        self._alignment = Alignment(rig) if align and rig is not None else None
+        self._health = Health(rig, self._alignment)
         self._steady = {c.name: Steady() for c in rig.cameras} if steady and rig is not None else {}
         self._colours = Colours() if alike else None
         self._levels: dict[str, Level] = {}
@@ -200,8 +205,14 @@ class ViewSynthesizer:
         """What is wrong with cameras and rig now, as far as the pictures so far show it."""
         return self._health.findings()
 
+    @property
+    def turned(self) -> dict[str, float]:
+        """By how many degrees each camera is taken to be turned against the rig, as far as the pictures show it."""
+        return {} if self._alignment is None else self._alignment.degrees
+
     def examine(self, frames: FrameSet) -> tuple[Finding, ...]:
-        """Return what one set by itself says is wrong, for pictures that nothing follows; raises ViewError."""
+        """Return what one set by itself says is wrong, for pictures that nothing follows, and align the cameras by what
+        it shows; raises ViewError."""
         pictures = {frame.camera: check_frame(frame) for frame in frames.frames}
         return self._health.examine(self._health.usable(frames, pictures))
 
@@ -364,7 +375,7 @@ class ViewSynthesizer:
 
     def _camera(self, name: str, pixels: Pixels) -> Camera:
         assert self.rig is not None
-        camera = self.rig.camera(name)
+        camera = self.rig.camera(name) if self._alignment is None else self._alignment.camera(name)
         return camera.resized(pixels.shape[1], pixels.shape[0])
 
     def _from_one(self, pictures: dict[str, Pixels], view: Camera) -> View:

@@ -251,13 +251,13 @@ def synthesize(
     try:
         for number, (paths, camera) in enumerate(zip(moments, views, strict=True)):
             frames = _read_moment(cameras, paths, number)
+            if given is None and number in (0, len(moments) - 1):
+                troubles.append(synthesizer.examine(frames))
             shot = synthesizer.shot_around(camera, eyes_apart_mm / 1000)
             job = given.views(frames, shot.cameras) if given else synthesizer.views(frames, shot.cameras, chosen)
             result, stages = run_timed(take(shot, job), time.perf_counter_ns)
             spent.update(stages)
             covered.append(result.coverage)
-            if given is None and number in (0, len(moments) - 1):
-                troubles.append(synthesizer.examine(frames))
             if result.depth is not None:
                 packed.append(_packed(result, result.depth))
             writer.write(result.pixels)

@@ -69,6 +69,7 @@ class ViewStream:
         self.budget = budget
         self.told: set[str] = set()
         self.troubles: tuple[Finding, ...] = ()
+        self.turned: dict[str, float] = {}
         self.telling = threading.Lock()
         self.order = InOrder(clock)
         self.sets = 0
@@ -332,6 +333,10 @@ class Views:
             before, stream.troubles = stream.troubles, stream.synthesizer.troubles
             for code, text in news(before, stream.troubles):
                 self._send(Trouble(stream=stream.name, code=code, message=text, owner=True))
+            if (turned := stream.synthesizer.turned) != stream.turned and any(turned.values()):
+                by = ", ".join(f"{name} by {degrees:.2f}" for name, degrees in turned.items())
+                log.info("the view %s turns cameras to where their pictures show them: %s degrees", stream.name, by)
+            stream.turned = turned
 
     def _tell_once(self, stream: ViewStream, code: str, message: str) -> None:
         if message not in stream.told:

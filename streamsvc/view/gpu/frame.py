@@ -12,6 +12,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ class FramePath:
         tuning: Tuning | None = None,
         captured: bool = True,
     ) -> None:
-        self.pairs = (*pairs, *(pair for others in helping for pair in others))
+        self.pairs = _all(pairs, helping)
         self._depth = depth
         self._stream = torch.cuda.Stream() if net.device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -124,6 +125,21 @@ class FramePath:
                     planes = self.compositor.inverse_depth[cut], self.compositor.confidence[cut]
                     theirs = found.planes.inverse_depth[side], found.planes.confidence[side]
                     self._fusions.append(partial(fuse, self.compositor.rays[cut], *planes, row, *theirs))
+
+    def turn(
+        self, pairs: Sequence[NetPair], helping: Sequence[Sequence[NetPair]], cameras: Mapping[str, Camera]
+    ) -> None:
+        """Go on with these pairs on the same grids, whose cameras turned a little; the frame before must have been
+        waited for."""
+        if (given := _all(pairs, helping)) == self.pairs:
+            return
+        self.pairs = given
+        with self._queued():
+            for geometry, pair in zip(self._geometry, given, strict=True):
+                geometry.turn(pair)
+        self._seats = [seat for pair in pairs for seat in seats(pair, cameras)]
+        beside = [seat for pair in given[len(pairs) :] for seat in seats(pair, cameras)]
+        self._beside = [(seat, planes, at) for seat, (_, planes, at) in zip(beside, self._beside, strict=True)]
 
     @property
     def capacity(self) -> int:
@@ -215,6 +231,10 @@ class FramePath:
                 tolerance=seat.tolerance,
                 relative_tolerance=seat.relative_tolerance,
             )
+
+
+def _all(pairs: Sequence[NetPair], helping: Sequence[Sequence[NetPair]]) -> tuple[NetPair, ...]:
+    return (*pairs, *chain.from_iterable(helping))
 
 
 def _largest(cameras: Sequence[Camera]) -> tuple[int, int]:

@@ -61,8 +61,7 @@ class PairGeometry:
         device = net.device
         sides = pair.left.side, pair.right.side
         height, width = sides[0].map_x.shape
-        self._maps = [torch.from_numpy(np.stack([side.map_x, side.map_y])).to(device) for side in sides]
-        self._inside = torch.from_numpy(np.stack([pair.left.inside, pair.right.inside])).to(device)
+        *self._maps, self._inside = (plane.to(device) for plane in _looks(pair))
         self._apart = torch.tensor([float(pair.apart)], device=device)
         self._input = torch.empty(2, height, width, 3, device=device)
         self._small = []
@@ -72,6 +71,12 @@ class PairGeometry:
             self._small.append(None if same else torch.empty(*size, 3, dtype=torch.uint8, device=device))
         whole = planes.colour.shape[1:3] == (height, width)
         self._rectified = planes.colour if whole else torch.empty(2, height, width, 3, dtype=torch.uint8, device=device)
+
+    def turn(self, pair: NetPair) -> None:
+        """Go on with `pair`, which has the same grids and whose cameras turned a little."""
+        self._pair = pair
+        for plane, now in zip((*self._maps, self._inside), _looks(pair), strict=True):
+            plane.copy_(now)
 
     def stages(self) -> list[tuple[str, Callable[[], object]]]:
         """Return the steps in their order, named."""
@@ -94,3 +99,9 @@ class PairGeometry:
         inverse, confidence, _ = locate(answer, self._inside, self._pair)
         self.planes.inverse_depth.copy_(inverse)
         self.planes.confidence.copy_(trusted(inverse, confidence))
+
+
+def _looks(pair: NetPair) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Where the left and the right grid take their pixels from, (2, h, w) each, and where the pictures reach."""
+    left, right = (torch.from_numpy(np.stack([s.side.map_x, s.side.map_y])) for s in (pair.left, pair.right))
+    return left, right, torch.from_numpy(np.stack([pair.left.inside, pair.right.inside]))

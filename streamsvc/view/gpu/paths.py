@@ -55,10 +55,10 @@ class _Work:
 
     @property
     def shapes(self) -> tuple[object, ...]:
-        """What a path must have been made for to do this."""
+        """What a path must have been made for to do this; that its cameras are turned a little doesn't matter."""
         view = self.views[0]
         sizes = [(name, c.width, c.height) for name, c in sorted(self.cameras.items())]
-        used = *map(id, self.pairs), *(id(pair) for others in self.helping for pair in others)
+        used = (id(pair.left.grid) for pair in (*self.pairs, *chain.from_iterable(self.helping)))
         return (*used, *sizes, len(self.views), view.width, view.height, self.side)
 
 
@@ -146,6 +146,7 @@ class Paths:
             path = free.pop() if free else None
         if path is None:
             path = self._make(work)
+        path.turn(work.pairs, work.helping, work.cameras)
         try:
             yield path
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -66,8 +66,23 @@ def net_pair(pair: RectifiedPair, levels: int) -> NetPair:
             sides.append(NetSide(side, side.grid, side.rays, side.inside))
             continue
         grid = side.grid.resized(side.grid.width // step, side.grid.height // step)
-        inside = np.ascontiguousarray(
-            cv2.resize(side.inside.astype(np.uint8), (grid.width, grid.height), interpolation=cv2.INTER_AREA) == 1
-        )
-        sides.append(NetSide(side, grid, pixel_rays(grid), inside))
+        sides.append(NetSide(side, grid, pixel_rays(grid), _reached(side, grid)))
     return NetPair(sides[0], sides[1], apart, pair.shift, pair.fb, levels)
+
+
+def turned_net_pair(net: NetPair, pair: RectifiedPair) -> NetPair:
+    """Return `net` with the same grids for the pictures of `pair`'s cameras, which are its own, turned a little."""
+    sides = []
+    for side, source in ((net.left, pair.left.source), (net.right, pair.right.source)):
+        turned = side.side.turned(source)
+        sides.append(replace(side, side=turned, inside=_reached(turned, side.grid)))
+    return replace(net, left=sides[0], right=sides[1])
+
+
+def _reached(side: Side, grid: Camera) -> Mask:
+    """Which pixels of `grid`, a whole number of times coarser than the side's, the picture reaches with all they
+    cover."""
+    if (grid.width, grid.height) == (side.grid.width, side.grid.height):
+        return side.inside
+    whole = cv2.resize(side.inside.astype(np.uint8), (grid.width, grid.height), interpolation=cv2.INTER_AREA) == 1
+    return np.ascontiguousarray(whole)
