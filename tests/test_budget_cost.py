@@ -162,3 +162,40 @@ def test_whatever_is_measured_costs_stay_finite_and_positive_and_c95_is_not_unde
         assert 0 < model.mean_ns(rung) <= model.c95_ns(rung) < 10**18
         if measured % 3 == 0:
             model.relax(rung)
+
+
+def test_what_others_do_to_the_machine_is_told_apart_from_what_a_rung_takes() -> None:
+    noise, speed, pace = Random(8), Speed(), Speed()
+    model, other = CostModel(LADDER, speed, pace), CostModel(LADDER, speed, pace)
+
+    def frames(count: int, slowed: float) -> None:
+        for _ in range(count):
+            computed = round(10 * MS * noise.lognormvariate(0, 0.03))
+            model.observe("mid", computed, taken_ns=round(slowed * computed * noise.lognormvariate(0, 0.1)))
+
+    frames(60, 1.0)
+    frames(12, 2.0)  # half of each core is somebody else's now
+    assert model.compute_ns("mid") == pytest.approx(10 * MS, rel=0.05)
+    assert model.mean_ns("mid") == pytest.approx(20 * MS, rel=0.15)
+    assert model.c95_ns("mid") >= model.mean_ns("mid")
+    assert other.mean_ns("high") == pytest.approx(2 * other.compute_ns("high"), rel=0.15)
+    assert model.statistics().ratio == pytest.approx(1, rel=0.05)
+    frames(12, 1.0)
+    assert model.mean_ns("mid") == pytest.approx(10 * MS, rel=0.15)
+
+
+def test_what_is_tried_in_idle_time_says_nothing_of_the_pace() -> None:
+    pace = Speed()
+    model = CostModel(LADDER, pace=pace)
+    for _ in range(20):
+        model.observe("mid", 10 * MS, taken_ns=15 * MS)
+    model.observe("high", 20 * MS)
+    assert pace.ratio == pytest.approx(1.5, rel=0.01)
+    assert model.mean_ns("high") == pytest.approx(30 * MS, rel=0.05)
+
+
+@pytest.mark.parametrize("taken", [0, -5])
+def test_a_clock_that_jumped_is_no_pace(taken: int) -> None:
+    model = CostModel(LADDER)
+    model.observe("mid", 10 * MS, taken_ns=taken)
+    assert model.statistics().pace == 1 and model.unseen == ("low", "mid", "high")

@@ -44,7 +44,7 @@ def test_each_rung_is_run_twice_and_told_once(rig: Rig, frames: FrameSet) -> Non
     synthesizer = ViewSynthesizer(rig, *SIZE)
     names = [r.name for r in synthesizer.ladder]
     costs: dict[str, int] = {}
-    stages = list(trial(synthesizer, frames, names, Ticking(), costs.__setitem__))
+    stages = list(trial(synthesizer, frames, names, Ticking().now_ns, costs.__setitem__))
     assert list(costs) == names
     assert sum(costs.values()) == len(stages) // 2 * 1_000_000, "of two equal runs the second counts"
     assert set(stages) >= {"try rectify", "try disparity", "try splat", "try blend"}
@@ -54,7 +54,7 @@ def test_with_a_camera_away_nothing_is_learned(rig: Rig, frames: FrameSet) -> No
     one = FrameSet("s", 1, 0, 10**9, frames.frames[:1])
     costs: dict[str, int] = {}
     synthesizer = ViewSynthesizer(rig, *SIZE)
-    run_to_end(trial(synthesizer, one, [synthesizer.ladder[0].name], Ticking(), costs.__setitem__))
+    run_to_end(trial(synthesizer, one, [synthesizer.ladder[0].name], Ticking().now_ns, costs.__setitem__))
     assert costs == {}
 
 

@@ -182,7 +182,8 @@ async def test_a_report_from_before_the_view_was_made_does_not_count(stream: Str
     made = stream.clock.now_ns()
     stages = [link.StageSpan("blend", made - 10 * MS, made)]
     view = link.ViewOut(
-        stream="ben>ana/view", id=1, slot=2, width=SIDE, height=SIDE, rung="x", quality=None, predicted_ns=0, cameras=2,
+        stream="ben>ana/view", id=1, slot=2, width=SIDE, height=SIDE, rung="x", quality=None, predicted_ns=0,
+        compute_ns=0, predicted_compute_ns=0, cameras=2,
         stages=stages,
     )  # fmt: skip
     await stream.watching._deliver(view)

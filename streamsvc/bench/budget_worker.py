@@ -17,8 +17,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from streamsvc.bench.budget_material import LANGUAGE, SIZE, Material, Voice, by_phrase
-from streamsvc.budget import DEFAULT_POLICY, Class, Clock, Job, MonotonicClock, Policy, Slices
-from streamsvc.budget.dispatcher import Rules
+from streamsvc.budget import DEFAULT_POLICY, Class, Clock, MonotonicClock, Policy
 from streamsvc.budget.goodput import Due
 from streamsvc.budget.governor import GovernorStatistics
 from streamsvc.budget.outcome import Cost, Outcome, SessionOutcome
@@ -27,7 +26,7 @@ from streamsvc.frames import SPEECH_RATE, link
 from streamsvc.speech import Translator
 from streamsvc.speech.batcher import WIDTH, Batcher
 from streamsvc.speech.interpret import BLOCK
-from streamsvc.worker.lanes import Lanes, OnEnd, Work
+from streamsvc.worker.lanes import Lanes
 from streamsvc.worker.second import SecondPasses
 from streamsvc.worker.speakers import Speakers
 from streamsvc.worker.views import Views
@@ -71,35 +70,6 @@ class Worked:
     troubles: tuple[str, ...]
 
 
-class TimedLanes(Lanes):
-    """Lanes that keep the CPU time of each view's slices, by stream and deadline; what ends the job is left out, as in
-    what the cost model is told."""
-
-    def __init__(self, count: int, clock: Clock, rules: Rules) -> None:
-        super().__init__(count, clock, rules)
-        self.cpu_ns: dict[tuple[str, int], int] = {}
-
-    def submit(self, job: Job, work: Work, on_end: OnEnd) -> None:
-        """See Lanes."""
-        super().submit(job, partial(self._timed, job, work) if job.kind is Class.VIEW else work, on_end)
-
-    def _timed(self, job: Job, work: Work) -> Slices[None]:
-        spent = 0
-        slices = work()
-        try:
-            while True:
-                begun = time.thread_time_ns()
-                try:
-                    name = next(slices)
-                except StopIteration:
-                    return
-                spent += time.thread_time_ns() - begun
-                self.cpu_ns[job.stream, job.deadline_ns] = spent
-                yield name
-        finally:
-            slices.close()
-
-
 @dataclass(slots=True)
 class _Session:
     """What one session was due and got, ns since the start; a voice's commits as (end of the sound in ms, words, lag in
@@ -126,7 +96,7 @@ class WorkerPlay:
         self._material, self._shift = material, shift
         clock = MonotonicClock()
         self._clock: Clock = clock
-        self._lanes = TimedLanes(lanes, clock, replace(shift.policy.rules, together=WIDTH))
+        self._lanes = Lanes(lanes, clock, replace(shift.policy.rules, together=WIDTH))
         self._views = Views(material.ring, self._lanes, clock, self._heard, net=net, policy=shift.policy)
         self._speakers: Speakers | None = None
         if translator is not None:
@@ -134,7 +104,8 @@ class WorkerPlay:
             self._speakers = Speakers(translator, None, self._lanes, clock, self._heard, batcher, best_effort)
         self._lock = threading.Lock()
         self._sessions: dict[str, _Session] = {}
-        self._costs: list[tuple[str, int, Cost]] = []
+        self._costs: list[Cost] = []
+        self._computes: list[Cost] = []
         self._passes = self._in_time = 0
         self._troubles: set[str] = set()
         self._zero = 0
@@ -176,18 +147,17 @@ class WorkerPlay:
             )
             for name, s in self._sessions.items()
         )
-        cpu = self._lanes.cpu_ns
         outcome = Outcome(
             sessions,
             sum(busy.values()),
             busy[Class.BEST_EFFORT],
             self._lanes.statistics(),
             GovernorStatistics(Plan(), 0, 0),
-            tuple(c for _, _, c in self._costs),
+            tuple(self._costs),
         )
         return Worked(
             outcome,
-            tuple(replace(c, measured_ns=cpu[stream, deadline]) for stream, deadline, c in self._costs),
+            tuple(self._computes),
             self._passes,
             self._in_time,
             tuple(lag for s in self._sessions.values() for _, words, lag in s.said for _ in range(words)),
@@ -274,8 +244,9 @@ class WorkerPlay:
             session.newest = message.id
             session.views[message.id] = replace(due, displayed_ns=now, quality=message.quality, rung=message.rung)
         spans = [s for s in message.stages if s.name != "copy"]
-        cost = Cost(spans[0].start_ns - self._zero, message.predicted_ns, sum(s.end_ns - s.start_ns for s in spans))
-        self._costs.append((message.stream, self._zero + due.deadline_ns, cost))
+        begun = spans[0].start_ns - self._zero
+        self._costs.append(Cost(begun, message.predicted_ns, sum(s.end_ns - s.start_ns for s in spans)))
+        self._computes.append(Cost(begun, message.predicted_compute_ns, message.compute_ns))
 
 
 def words_due(voice: Voice, said: list[tuple[float, int, float]], seconds: float) -> list[Due]:

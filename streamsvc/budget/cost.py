@@ -1,8 +1,12 @@
-"""What a job on a rung will cost: c(l, x) = k_w (A + B x + C x^2), learned while it is used, in bounded memory.
+"""What a job on a rung will cost: c(l, x) = p k_w (A + B x + C x^2), learned while it is used, in bounded memory.
+
+What is learned of a rung is compute, the CPU time of the thread, which hardly changes with what else the machine does;
+p, the pace, is how much longer a lane takes than the thread computes, and does. c is the lane's time. Where compute
+can't be told apart from the time it took (a GPU, a simulation) p is 1.
 
 x is the size of the job (pixels, tokens, seconds, batch) in units of the size for which the rung's `cost_ns` was
-calibrated, so a stage whose jobs are all alike leaves it at 1. Two speeds of learning: `Speed`, the ratio k_w of
-measured to predicted cost, belongs to the worker and follows within a second; each rung's A, B, C >= 0 are fitted by
+calibrated, so a stage whose jobs are all alike leaves it at 1. Two speeds of learning: p and k_w, the ratio of measured
+to predicted compute, belong to the worker and follow within a second (`Speed`); each rung's A, B, C >= 0 are fitted by
 recursive least squares of the *relative* error (each row divided by what was measured), forgetting over a hundred jobs.
 A rung that proves to cost something else than it was calibrated for is corrected alone and leaves k_w as it is.
 """
@@ -29,7 +33,7 @@ TRUSTED = 4
 
 
 class Speed:
-    """k_w: how much more this worker takes than predicted. Outliers move it little, a new level at once."""
+    """A ratio that all of a worker's jobs share, k_w or p. Outliers move it little, a new level at once."""
 
     def __init__(self) -> None:
         self._log = 0.0
@@ -39,7 +43,7 @@ class Speed:
 
     @property
     def ratio(self) -> float:
-        """k_w now, 1/50 to 50."""
+        """What it is now, 1/50 to 50."""
         return math.exp(self._log)
 
     @property
@@ -48,7 +52,7 @@ class Speed:
         return self._count >= SETTLED
 
     def observe(self, residual: float) -> bool:
-        """Take one ratio of measured to predicted cost; return whether a new level was recognised."""
+        """Take one measured ratio, relative to `ratio`; return whether a new level was recognised."""
         error = math.log(residual)
         side = 0 if abs(error) < SHIFT else round(math.copysign(1, error))
         self._run = self._run + side if side * self._run > 0 else side
@@ -167,42 +171,46 @@ def _solved(normal: list[list[float]], right: list[float], terms: Sequence[int])
 
 @dataclass(frozen=True, slots=True)
 class CostStatistics:
-    """What has been learned: k_w, c95 / c, and per rung the jobs seen and the cost expected at x = 1 (ns)."""
+    """What has been learned: k_w, p, c95 / c, and per rung the jobs seen and the cost expected at x = 1 (ns)."""
 
     ratio: float
+    pace: float
     tail: float
     observed: Mapping[str, int]
     mean_ns: Mapping[str, int]
 
 
 class CostModel:
-    """The costs of one ladder on one worker. Workers share their `speed` between the models of their streams."""
+    """The costs of one ladder on one worker. Workers share their `speed` and `pace` between the models of their
+    streams."""
 
-    def __init__(self, ladder: Sequence[Rung], speed: Speed | None = None) -> None:
-        self._speed = speed or Speed()
+    def __init__(self, ladder: Sequence[Rung], speed: Speed | None = None, pace: Speed | None = None) -> None:
+        self._speed, self._pace = speed or Speed(), pace or Speed()
         self._fits = {r.name: Fit(float(max(r.cost_ns, 1))) for r in ladder}
         self._residuals: deque[float] = deque(maxlen=WINDOW)
         self._tail = 1.0
 
-    def observe(self, rung: str, measured_ns: int, x: float = 1.0) -> None:
-        """Take the measured compute of one job of size `x` > 0; a time that isn't positive (a clock that jumped) is
-        ignored."""
-        if measured_ns <= 0:
+    def observe(self, rung: str, compute_ns: int, x: float = 1.0, *, taken_ns: int | None = None) -> None:
+        """Take the measured compute of one job of size `x` > 0, and how long a lane took for it where that is known; a
+        time that isn't positive (a clock that jumped) is ignored."""
+        if compute_ns <= 0 or (taken_ns is not None and taken_ns <= 0):
             return
         fit = self._fits[rung]
-        residual = max(1 / LIMIT, min(measured_ns / (self._speed.ratio * fit(x)), LIMIT))
+        residual = _within(compute_ns / (self._speed.ratio * fit(x)))
+        slowed = 1.0 if taken_ns is None else _within(taken_ns / compute_ns / self._pace.ratio)
+        moved = taken_ns is not None and self._pace.observe(slowed)
         if fit.count < SETTLED and self._speed.settled:
             fit.scale(residual ** (1 / (fit.count + 1)))
-        elif self._speed.observe(residual):
+        elif self._speed.observe(residual) or moved:
             # What led up to a new level says nothing about the spread around it.
             for _ in range(min(2, len(self._residuals))):
                 self._residuals.pop()
         else:
-            self._residuals.append(residual)
+            self._residuals.append(residual * slowed)
             self._measure_tail()
         fit.see()
         if abs(math.log(residual)) < 2 * SHIFT:  # what may be a new level of k_w isn't the rung's to learn
-            fit.learn(x, measured_ns / self._speed.ratio)
+            fit.learn(x, compute_ns / self._speed.ratio)
 
     def relax(self, rung: str) -> None:
         """A job was given up because `rung` seemed too slow: where that was so with `TRUSTED` others and nothing has
@@ -211,18 +219,23 @@ class CostModel:
         Without this one slow job (a cold start, a paused machine) would be the last that was ever measured.
         """
         self._speed.relax()
+        self._pace.relax()
         self._fits[rung].relax()
         if self._residuals:
             self._residuals.remove(max(self._residuals))
         self._measure_tail()
 
-    def mean_ns(self, rung: str, x: float = 1.0) -> int:
-        """c: the compute to expect of a job of size `x`."""
+    def compute_ns(self, rung: str, x: float = 1.0) -> int:
+        """The compute to expect of a job of size `x`."""
         return round(self._speed.ratio * self._fits[rung](x))
 
+    def mean_ns(self, rung: str, x: float = 1.0) -> int:
+        """c: the time that a lane is expected to take for a job of size `x`."""
+        return round(self._pace.ratio * self._speed.ratio * self._fits[rung](x))
+
     def c95_ns(self, rung: str, x: float = 1.0) -> int:
-        """c95: the compute that 95 % of jobs of size `x` stay under."""
-        return round(self._tail * self._speed.ratio * self._fits[rung](x))
+        """c95: the time that 95 % of jobs of size `x` stay under."""
+        return round(self._tail * self._pace.ratio * self._speed.ratio * self._fits[rung](x))
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -233,6 +246,7 @@ class CostModel:
         """Return what has been learned."""
         return CostStatistics(
             self._speed.ratio,
+            self._pace.ratio,
             self._tail,
             {name: fit.count for name, fit in self._fits.items()},
             {name: self.mean_ns(name) for name in self._fits},
@@ -241,3 +255,7 @@ class CostModel:
     def _measure_tail(self) -> None:
         ordered = sorted(self._residuals)
         self._tail = max(1.0, ordered[math.ceil(0.95 * len(ordered)) - 1]) if ordered else 1.0
+
+
+def _within(ratio: float) -> float:
+    return max(1 / LIMIT, min(ratio, LIMIT))

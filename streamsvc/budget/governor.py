@@ -168,12 +168,16 @@ class Governed:
         return self._ladder[self._steps[index].rung]
 
     def mean_ns(self, rung: str) -> int:
-        """Return the compute to expect of a frame on a rung."""
+        """Return the time that a lane is expected to take for a frame on a rung."""
         return self._model.mean_ns(rung)
 
-    def observe(self, rung: str, measured_ns: int) -> None:
-        """Take the measured compute of a frame."""
-        self._model.observe(rung, measured_ns)
+    def compute_ns(self, rung: str) -> int:
+        """Return the compute to expect of a frame on a rung."""
+        return self._model.compute_ns(rung)
+
+    def observe(self, rung: str, compute_ns: int, taken_ns: int | None = None) -> None:
+        """Take the measured compute of a frame, and how long a lane took for it where that is known."""
+        self._model.observe(rung, compute_ns, taken_ns=taken_ns)
         self._learn()
 
     def given_up(self) -> None:

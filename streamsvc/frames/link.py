@@ -207,7 +207,8 @@ class PackedDepth(msgspec.Struct, frozen=True, kw_only=True):
 
 class ViewOut(Message, frozen=True, kw_only=True):
     """A finished picture in an outward slot, made from so many `cameras`; `packed` where depth lies below it. `rung` is
-    "pass" and `quality` unknown where one camera's picture had to do."""
+    "pass" and `quality` unknown where one camera's picture had to do. `predicted_ns` is what was expected of the
+    stages' time, `predicted_compute_ns` of `compute_ns`: the CPU time in them, or their time where a GPU computes."""
 
     stream: str
     id: int
@@ -217,6 +218,8 @@ class ViewOut(Message, frozen=True, kw_only=True):
     rung: str
     quality: float | None
     predicted_ns: int
+    compute_ns: int
+    predicted_compute_ns: int
     cameras: int
     stages: list[StageSpan]
     packed: PackedDepth | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from streamsvc.budget import Clock, Slices
+from streamsvc.budget import Slices
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import FrameSet
 from streamsvc.view import ViewSynthesizer
@@ -34,31 +34,32 @@ def trial(
     synthesizer: ViewSynthesizer,
     frames: FrameSet,
     rungs: Sequence[str],
-    clock: Clock,
+    computed_ns: Callable[[], int],
     on_cost: Callable[[str, int], None],
 ) -> Slices[None]:
-    """Make the view at rest on each of `rungs`, and tell what each took in ns. One that fails is left out."""
+    """Make the view at rest on each of `rungs`, and tell what each took in ns of `computed_ns`, this thread's clock of
+    compute. One that fails is left out."""
     shot = synthesizer.shot(None)
     for rung in rungs:
-        yield from _once(take(shot, synthesizer.views(frames, shot.cameras, rung)), clock)
-        spent = yield from _once(take(shot, synthesizer.views(frames, shot.cameras, rung)), clock)
+        yield from _once(take(shot, synthesizer.views(frames, shot.cameras, rung)), computed_ns)
+        spent = yield from _once(take(shot, synthesizer.views(frames, shot.cameras, rung)), computed_ns)
         if spent is not None:
             on_cost(rung, spent)
 
 
-def _once(slices: Slices[Picture], clock: Clock) -> Slices[int | None]:
+def _once(slices: Slices[Picture], computed_ns: Callable[[], int]) -> Slices[int | None]:
     """Run to the end and return what it took in ns; None where it fails, or where a camera is away or ill, so that a
     picture passes, which says nothing of the rung."""
     spent = 0
     while True:
-        start = clock.now_ns()
+        start = computed_ns()
         try:
             stage = next(slices)
         except StopIteration:
             return spent
         except StreamsvcError:
             return None
-        spent += clock.now_ns() - start
+        spent += computed_ns() - start
         if stage == "pass":
             return None
         yield f"try {stage}"

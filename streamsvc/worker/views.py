@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -60,6 +60,13 @@ SLICES_OF_A_VIEW = 3
 """The longest slice takes about this part of a view."""
 
 
+class Predicted(NamedTuple):
+    """What a view is expected to take of a lane, and of that in compute."""
+
+    taken_ns: int
+    compute_ns: int
+
+
 class ViewStream:
     """One participant seen by one viewer; `budget` is used under the lock of `Views`."""
 
@@ -97,12 +104,15 @@ class Views:
     ) -> None:
         self._ring, self._lanes, self._clock, self._send = ring, lanes, clock, send
         self._device, self._net = device, net
+        # Where a GPU computes, a thread's CPU time says nothing of it.
+        self._computed_ns = time.thread_time_ns if device == "cpu" else clock.now_ns
         self._extra_stage_ms = extra_stage_ms
         self._out = Slots(ring.outward)
         self._out_lock = threading.Lock()
         self._streams: dict[str, ViewStream] = {}
         self._budget_lock = threading.Lock()
-        self._speed, self._governor = Speed(), Governor(policy, lanes.count)
+        self._speed, self._pace = Speed(), Speed()
+        self._governor = Governor(policy, lanes.count)
         self._spoken_ns = 0
 
     def open(self, message: OpenView) -> None:
@@ -122,7 +132,7 @@ class Views:
             self._send(Trouble(stream=message.stream, code="bad-rig", message=str(e)))
             synthesizer = ViewSynthesizer(None, message.width, message.height, mode=mode, device=self._device)
         with self._budget_lock:
-            model = CostModel(synthesizer.ladder, self._speed)
+            model = CostModel(synthesizer.ladder, self._speed, self._pace)
             budget = self._governor.open(message.stream, synthesizer.ladder, model)
         self._streams[message.stream] = ViewStream(message.stream, synthesizer, budget, self._clock)
         if self._device != "cpu":
@@ -171,7 +181,7 @@ class Views:
         except StreamsvcError:
             return []
         with self._budget_lock:
-            ratio = self._speed.ratio
+            ratio = self._speed.ratio * self._pace.ratio
         return _costs([dataclasses.replace(r, cost_ns=round(ratio * r.cost_ns)) for r in synthesizer.ladder])
 
     def give(self, slots: list[int]) -> None:
@@ -239,7 +249,7 @@ class Views:
                 live.rig, live.width, live.height, mode=live.mode, net=live.net, backdrop=live.backdrop
             )
             yield "try open"
-            yield from trial(own, frames, rungs, self._clock, tell)
+            yield from trial(own, frames, rungs, self._computed_ns, tell)
 
         job = Job(self._lanes.next_id(), stream.name, Class.BEST_EFFORT, 0, slice_ns=dearest // SLICES_OF_A_VIEW)
         self._lanes.submit(job, work, lambda reason, spans: None)
@@ -257,10 +267,11 @@ class Views:
     def _work(self, stream: ViewStream, message: SetIn, job: int, ticket: Ticket) -> Slices[None]:
         with self._budget_lock:
             rung = stream.budget.choose(ticket, lambda costs: self._lanes.afford(job, costs))
-            predicted = stream.budget.mean_ns(rung.name)
+            predicted = Predicted(stream.budget.mean_ns(rung.name), stream.budget.compute_ns(rung.name))
         spans: list[StageSpan] = []
-        start = self._clock.now_ns()
-        stream.order.begun(message.capture_ns, predicted)
+        computed = 0
+        start, computing = self._clock.now_ns(), self._computed_ns()
+        stream.order.begun(message.capture_ns, predicted.taken_ns)
         eyes = None if message.eyes is None else Viewpoint(0, tuple(message.eyes))
         shot = stream.synthesizer.shot(eyes)
         slices = take(shot, stream.synthesizer.views(self._frame_set(message), shot.cameras, rung.name))
@@ -274,21 +285,23 @@ class Views:
                 self._tell_troubles(stream)
                 self._tell_once(stream, getattr(e, "code", "view-failed"), str(e))
                 raise
-            now = self._clock.now_ns()
-            spans.append(StageSpan(name, start, now))
+            computed += self._computed_ns() - computing
+            spans.append(StageSpan(name, start, self._clock.now_ns()))
             yield name
-            start = self._clock.now_ns()
+            start, computing = self._clock.now_ns(), self._computed_ns()
         if self._extra_stage_ms:
             time.sleep(self._extra_stage_ms / 1000)
             spans.append(StageSpan("extra", start, self._clock.now_ns()))
+            computed += spans[-1].end_ns - start
             yield "extra"
+        taken = sum(s.end_ns - s.start_ns for s in spans)
         with self._budget_lock:
-            stream.budget.observe(rung.name, sum(s.end_ns - s.start_ns for s in spans))
+            stream.budget.observe(rung.name, computed, taken)
         self._tell_troubles(stream)
         stream.order.ready(
             message.capture_ns,
             message.deadline_ns,
-            lambda: self._deliver(stream, message, rung, predicted, spans, picture),
+            lambda: self._deliver(stream, message, rung, predicted, computed, spans, picture),
         )
 
     def _deliver(
@@ -296,7 +309,8 @@ class Views:
         stream: ViewStream,
         message: SetIn,
         rung: Rung,
-        predicted: int,
+        predicted: Predicted,
+        computed_ns: int,
         spans: list[StageSpan],
         picture: Picture,
     ) -> None:
@@ -320,7 +334,9 @@ class Views:
                 height=height,
                 rung="pass" if passed else rung.name,
                 quality=None if passed else rung.quality,
-                predicted_ns=predicted,
+                predicted_ns=predicted.taken_ns,
+                compute_ns=computed_ns,
+                predicted_compute_ns=predicted.compute_ns,
                 cameras=stream.used([p.camera for p in message.pictures]),
                 stages=spans,
                 packed=_packed(picture),
