@@ -117,6 +117,13 @@ class View(Section, frozen=True, kw_only=True):
     height: Annotated[int, Meta(ge=64, le=2048, description="pixels")] = 480
     budget_ms: Annotated[float, Meta(ge=20, le=5000, description="from capture to display")] = 400.0
     device: Annotated[Device, Meta(description="where the view is computed")] = "auto"
+    encoder: Annotated[
+        Literal["auto", "software", "h264_nvenc", "h264_qsv", "h264_amf", "h264_v4l2m2m"],
+        Meta(
+            description="encodes H.264; auto is hardware where it works, for views larger than 640x480; named hardware "
+            "must work, and takes smaller ones, too"
+        ),
+    ] = "auto"
 
 
 class Speech(Section, frozen=True, kw_only=True):

@@ -133,6 +133,16 @@ def codecs() -> Check:
     return Check("codecs", True, "VP8, H.264 and Opus, both ways")
 
 
+def hardware_encoder() -> Check:
+    """An H.264 encoder in hardware, tried with a few pictures in a process of its own."""
+    from streamsvc.edge.hardware_probe import find
+
+    search = asyncio.run(find("auto"))
+    if search.found is None:
+        return Check("hardware H.264", None, f"none, x264 encodes: {search}".replace(": none; ", ": "))
+    return Check("hardware H.264", True, str(search))
+
+
 def interface() -> Check:
     """An address besides the loopback's, which ICE never offers."""
     import ifaddr
@@ -257,6 +267,7 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     port,
     webrtc,
     codecs,
+    hardware_encoder,
     page,
     view,
     gpu_view,

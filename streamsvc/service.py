@@ -15,6 +15,7 @@ import streamsvc
 from streamsvc.budget import MonotonicClock
 from streamsvc.config import Settings
 from streamsvc.edge import Connection, close_all
+from streamsvc.edge.hardware_probe import find
 from streamsvc.fleet.local import LocalWorker
 from streamsvc.frames.link import WorkerSettings
 from streamsvc.ledger import Ledger
@@ -80,8 +81,17 @@ class Service:
             },
             "rooms": len(self.hub.rooms.rooms()),
             "participants": len(self.hub.participants),
+            "hardware_encoder": self.hub.hardware.name,
             "notes": self.worker.ready.notes if self.worker.ready is not None else [],
         }
+
+    async def _find_hardware(self) -> None:
+        wanted = self.settings.view.encoder
+        if wanted == "software":
+            return
+        search = await find(wanted)
+        log.info("hardware encoder: %s", search)
+        self.hub.hardware.use(search.found, always=wanted != "auto")
 
     def expose(self) -> bytes:
         """Return the metrics as Prometheus text."""
@@ -91,18 +101,22 @@ class Service:
     async def run(self, stop: asyncio.Event, ready: Callable[[int], None]) -> None:
         """Serve until `stop` is set; `ready(port)` is called once calls can be taken.
 
-        Raises WorkerError when no worker can be started, and the port's errors.
+        Raises WorkerError when no worker can be started, EdgeError when a named encoder doesn't work, and the port's
+        errors.
         """
         app = create_app(self.hub, self.settings, web=web_folder(), metrics=self.expose, health=self.health)
         self.metrics.registry.register(health.Port(app.state.statistics))
         server = self.settings.server
+        finding = asyncio.create_task(self._find_hardware(), name="find hardware")
         try:
             # The first connection of a process loads libraries and makes keys; no call should wait for that.
             await Connection().close()
             await self.worker.start()
+            await finding
             self._loop.start()
             await run_server(app, server.host, server.port, server.tls_cert, server.tls_key, ready, stop)
         finally:
+            finding.cancel()
             self._loop.stop()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.hub.close(), CLOSE_S)

@@ -42,6 +42,8 @@ SENT = SentStatistics(
     target_bitrate=900_000,
     encode_ms=5.0,
     round_trip_ms=20.0,
+    fallbacks=1,
+    encoder="h264_nvenc",
 )
 
 
@@ -62,6 +64,7 @@ def test_sums_keep_what_ended_and_say_what_is_open() -> None:
     assert found.sent["video", "retransmitted"] == 18 and found.malformed == 15
     assert found.states == {"connected": 1, "connecting": 1}
     assert found.targets == (900_000, 900_000) and found.round_trips_s == (0.02, 0.02)
+    assert found.encoders == {"h264_nvenc": 2} and found.sent["video", "fallbacks"] == 3
     assert sums.with_open([]).received["video", "frames"] == 200 and sums.with_open([]).targets == ()
 
 
@@ -76,6 +79,8 @@ def test_connections_are_exposed_by_kind_and_what() -> None:
     found = samples(registry)
     assert found["streamsvc_rtp_received_total", (("kind", "video"), ("what", "nacks"))] == 7
     assert found["streamsvc_rtp_sent_total", (("kind", "video"), ("what", "keyframes"))] == 3
+    assert found["streamsvc_rtp_sent_total", (("kind", "video"), ("what", "fallbacks"))] == 1
+    assert found["streamsvc_video_encoders", (("encoder", "h264_nvenc"),)] == 1
     assert found["streamsvc_connections", (("state", "connected"),)] == 1
     assert found["streamsvc_target_bits_per_second", ()] == 900_000
     assert found["streamsvc_round_trip_seconds_max", ()] == 0.02

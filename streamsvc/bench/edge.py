@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -65,7 +65,7 @@ async def run_edge(options: EdgeBench, tell: Callable[[str], None]) -> dict[str,
     cases = dict.fromkeys((r.size, r.side) for r in runs)
     rows = [row([r for r in runs if (r.size, r.side) == case]) for case in cases]
     figures: dict[str, Any] = {
-        "conditions": told | _own_conditions(options, before),
+        "conditions": told | _own_conditions(options, before) | {"our encoder": _encoders(runs)},
         "rows": [asdict(r) for r in rows],
         "ratios": [asdict(r) for r in ratios(rows)],
     }
@@ -91,6 +91,10 @@ def _own_conditions(options: EdgeBench, before: tuple[float, float, float]) -> d
         "latency": "instant on the card to the decoded picture on the receiver's loop; ms of delivered pictures",
         "PSNR": "luma of some pictures against what was drawn",
     }
+
+
+def _encoders(runs: Sequence[Run]) -> str:
+    return ", ".join(sorted({r.encoder for r in runs if r.encoder is not None})) or "not told"
 
 
 def _line(run: Run) -> str:

@@ -84,11 +84,12 @@ class Answer(msgspec.Struct, frozen=True):
 
 class Rate(msgspec.Struct, frozen=True):
     """Payload bytes sent so far; bits per second that the encoder aims at (None: not told), and the most that it
-    may."""
+    may; FFmpeg's name of the encoder (None: not told)."""
 
     payload_bytes: int
     target_bps: int | None
     cap_bps: int
+    encoder: str | None = None
 
 
 class Sent(msgspec.Struct, frozen=True):

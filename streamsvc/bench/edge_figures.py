@@ -26,7 +26,8 @@ class Run:
     """One side, once: instants that were filmed and those (`start_ns` to `end_ns`, half-open) that count; when pictures
     were there and the number on their cards (None: not readable), in order; all ns on one clock. Bits of payload in
     each second that counts, the encoder's targets at the start and after each, and its cap; PSNR (dB) of the luma of
-    some pictures; what was heard, (n,) float32 mono at 48 kHz; how late the camera itself was, in ms (p50, p99)."""
+    some pictures; what was heard, (n,) float32 mono at 48 kHz; how late the camera itself was, in ms (p50, p99);
+    FFmpeg's name of the encoder, None where it wasn't told."""
 
     size: tuple[int, int]
     side: str
@@ -40,6 +41,7 @@ class Run:
     psnr_db: tuple[float, ...] = ()
     heard: NDArray[np.float32] | None = None
     late_ms: tuple[float | None, float | None] = (None, None)
+    encoder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

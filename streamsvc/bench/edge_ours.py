@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 
 import av
 
+from streamsvc import config
 from streamsvc.bench import edge_child
 from streamsvc.bench.edge_child import OnFrame, OnSound, Rate, Sound
-from streamsvc.edge import AudioIn, AudioOut, Connection, EdgeError, VideoIn, VideoOut, profile_for
+from streamsvc.edge import AudioIn, AudioOut, Connection, EdgeError, Hardware, VideoIn, VideoOut, profile_for
+from streamsvc.edge.hardware_probe import find
 
 
 class OurSender:
@@ -26,8 +29,12 @@ class OurSender:
             self._over.set_result(state)
 
     async def offer(self, codec: str, voice: Callable[[int], Sound] | None) -> str:
-        """Return an offer of one video, and a voice if there is one."""
-        self._video = VideoOut(codec=codec)
+        """Return an offer of one video, and a voice if there is one; raises EdgeError when the encoder that the
+        environment names doesn't work."""
+        hardware = Hardware()
+        if codec == "H264" and (wanted := config.load(None, os.environ, {}).view.encoder) != "software":
+            hardware.use((await find(wanted)).found)
+        self._video = VideoOut(codec=codec, hardware=hardware)
         audio = None if voice is None else AudioOut(voice)
         return await self._connection.offer([self._video], audio, receive_video=False, receive_audio=False)
 
@@ -48,7 +55,7 @@ class OurSender:
         if not figures.sent:
             raise EdgeError("bad-state", f"the connection is {figures.state}")
         sent = next(s for s in figures.sent if s.kind == "video")
-        return Rate(sent.bytes, sent.target_bitrate, profile_for(*self._size).max_bitrate)
+        return Rate(sent.bytes, sent.target_bitrate, profile_for(*self._size).max_bitrate, sent.encoder)
 
     async def close(self) -> None:
         """End the connection."""

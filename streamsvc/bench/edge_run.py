@@ -197,6 +197,7 @@ def _read(size: tuple[int, int], side: str, sent: Sent, folder: Path, drawing: D
         bits_by_second=tuple(8 * (b.payload_bytes - a.payload_bytes) for a, b in pairwise(sent.rates)),
         targets_bps=tuple(rate.target_bps for rate in sent.rates),
         cap_bps=sent.rates[-1].cap_bps,
+        encoder=sent.rates[-1].encoder,
         psnr_db=tuple(psnr),
         heard=np.load(folder / HEARD_FILE),
         late_ms=(sent.late_p50_ms, sent.late_p99_ms),

@@ -22,6 +22,7 @@ def _settings(arguments: argparse.Namespace) -> config.Settings:
         "ledger.path": arguments.ledger,
         "recording.folder": arguments.record,
         "view.device": arguments.device,
+        "view.encoder": arguments.encoder,
         "speech.enabled": False if arguments.no_speech else None,
         "limits.admission": False if arguments.no_admission else None,
         "log.level": arguments.log_level,
@@ -59,6 +60,11 @@ def add_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--ledger", type=Path, metavar="F", help="append a JSON line for every frame set and speech pass")
     p.add_argument("--record", type=Path, metavar="DIR", help="let calls be recorded there, where everybody agrees")
     p.add_argument("--device", choices=("cpu", "cuda"), help="where views are computed (cpu)")
+    p.add_argument(
+        "--encoder",
+        metavar="NAME",
+        help="of H.264: auto (hardware where it works), software, or FFmpeg's name of hardware, such as h264_nvenc",
+    )
     p.add_argument("--no-speech", action="store_true", help="do not translate; voices pass through")
     p.add_argument("--no-admission", action="store_true", help="take everybody, even where calls then suffer")
     p.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="least severe message told")

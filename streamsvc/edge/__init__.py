@@ -5,6 +5,7 @@ from streamsvc.edge.codecs import EncodedPicture
 from streamsvc.edge.connection import Connection, IceServer, all_traffic, close_all, live_connections
 from streamsvc.edge.errors import EdgeError
 from streamsvc.edge.framesets import FrameSets, FrameSetStatistics
+from streamsvc.edge.hardware import Hardware
 from streamsvc.edge.mailbox import Mailbox, MailboxStatistics
 from streamsvc.edge.profiles import Profile, profile_for
 from streamsvc.edge.receive import AudioIn, Received, VideoIn, to_rgb
@@ -24,6 +25,7 @@ __all__ = [
     "EncodedPicture",
     "FrameSetStatistics",
     "FrameSets",
+    "Hardware",
     "IceServer",
     "Mailbox",
     "MailboxStatistics",

@@ -2,8 +2,8 @@
 
 Runs in the encoding and sound pools, one call at a time per encoder. The target bitrate follows the receiver's
 estimate inside the picture's profile. libvpx can't be retuned while open, and a new encoder costs a keyframe, so it
-is rebuilt only for a change that matters: down by 15 %, or up by 30 % and at most every 4 s. x264 takes a new rate as
-it is.
+is rebuilt only for a change that matters: down by 15 %, or up by 30 % and at most every 4 s. So are hardware encoders,
+of which those that retune make a keyframe, too. x264 takes a new rate as it is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import fractions
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,18 +22,26 @@ from aiortc.codecs.base import Encoder
 from aiortc.codecs.h264 import H264Encoder as StockH264
 from aiortc.codecs.vpx import Vp8Encoder as StockVp8
 from av.video.frame import PictureType
+from av.video.reformatter import ColorRange, Colorspace
 
 from streamsvc.edge import executors
+from streamsvc.edge.avcontext import VIDEO_TIME_BASE, video_context
 from streamsvc.edge.colour import to_rgb, to_yuv
+from streamsvc.edge.driver import Driver
+from streamsvc.edge.hardware import Found, Hardware, reason_of
 from streamsvc.edge.profiles import Profile, profile_for
-from streamsvc.edge.rtpclock import AUDIO_RATE, VIDEO_RATE
+from streamsvc.edge.rtpclock import AUDIO_RATE
 from streamsvc.frames import Pixels, Samples
 
-VIDEO_TIME_BASE = fractions.Fraction(1, VIDEO_RATE)
 AUDIO_TIME_BASE = fractions.Fraction(1, AUDIO_RATE)
 FRAME_SAMPLES = 960
 VOICE_BITRATE = 48_000
-_VP8_REBUILD_S = 4.0
+_REBUILD_S = 4.0
+_RETUNE_LIMIT = 2.0
+"""The buffer of an encoder that retunes stays what it was, so beyond this change it is opened anew."""
+
+_OWED_PICTURES = 3
+"""After so many pictures in a row at which a hardware encoder owes us one, it has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +57,11 @@ class EncodedPicture:
 
 class VideoEncoder:
     """What VP8 and H.264 have in common: the picture's profile and the target bitrate. `last` is what was encoded
-    last."""
+    last; `fallbacks` is how often x264 had to take over from hardware."""
 
     codec_name: str
     last: EncodedPicture | None = None
+    fallbacks = 0
 
     def __init__(self) -> None:
         self._codec: Any = None
@@ -69,21 +79,33 @@ class VideoEncoder:
     def target_bitrate(self, bitrate: int) -> None:
         self._target = bitrate
 
+    @property
+    def encoder_name(self) -> str | None:
+        """FFmpeg's name of the encoder in use, None before the first picture."""
+        return None if self._codec is None else str(self._codec.name)
+
     def encode(self, picture: Pixels | av.VideoFrame, pts: int, force_keyframe: bool) -> list[bytes]:
         """Return the RTP payloads of one picture; `pts` is in 90 kHz ticks and rises from call to call."""
         frame = to_yuv(picture) if isinstance(picture, np.ndarray) else _as_yuv(picture)
         frame.pts, frame.time_base = pts, VIDEO_TIME_BASE
         size = (frame.width, frame.height)
         if size != self._size:
-            self._codec, self._size, self._profile = None, size, profile_for(*size)
+            self._close()
+            self._size, self._profile = size, profile_for(*size)
         if self._codec is None or self._stale():
             self._codec = self._open(*size)
             force_keyframe = True
         frame.pict_type = PictureType.I if force_keyframe else PictureType.NONE
-        data = b"".join(bytes(p) for p in self._codec.encode(frame))
+        data = self._compress(frame)
         keyframe = is_keyframe(self.codec_name, data)
         self.last = EncodedPicture(self.codec_name, data, keyframe, self._codec.width, self._codec.height)
         return self._payloads(data)
+
+    def _close(self) -> None:
+        self._codec = None
+
+    def _compress(self, frame: av.VideoFrame) -> bytes:
+        return b"".join(bytes(p) for p in self._codec.encode(frame))
 
     def _stale(self) -> bool:
         raise NotImplementedError
@@ -95,13 +117,7 @@ class VideoEncoder:
         raise NotImplementedError
 
     def _context(self, name: str, width: int, height: int) -> Any:
-        codec: Any = av.CodecContext.create(name, "w")
-        codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
-        codec.bit_rate = self.target_bitrate
-        codec.time_base = VIDEO_TIME_BASE
-        codec.framerate = fractions.Fraction((self._profile or profile_for(width, height)).fps, 1)
-        codec.colorspace, codec.color_range = 6, 1
-        codec.gop_size = 3000
+        codec = video_context(name, width, height, bit_rate=self.target_bitrate, fps=profile_for(width, height).fps)
         codec.thread_count = _threads(width * height)
         return codec
 
@@ -117,8 +133,7 @@ class Vp8Encoder(VideoEncoder):
         self._opened = 0.0
 
     def _stale(self) -> bool:
-        ratio = self.target_bitrate / self._codec.bit_rate
-        return ratio < 0.85 or (ratio > 1.3 and time.monotonic() - self._opened > _VP8_REBUILD_S)
+        return worth_a_keyframe(self.target_bitrate / self._codec.bit_rate, time.monotonic() - self._opened)
 
     def _open(self, width: int, height: int) -> Any:
         codec = self._context("libvpx", width, height)
@@ -147,9 +162,21 @@ class Vp8Encoder(VideoEncoder):
 
 
 class H264Encoder(VideoEncoder):
-    """x264, superfast and zerolatency: a quarter of the default preset's time at equal PSNR."""
+    """x264, superfast and zerolatency: a quarter of the default preset's time at equal PSNR; or `hardware`, where it
+    has an encoder for the size.
+
+    Hardware that raises, hangs, owes pictures or a keyframe is replaced at once: the picture at which that shows is
+    encoded by x264, as a keyframe, and so is everything after it until the size changes.
+    """
 
     codec_name = "H264"
+
+    def __init__(self, hardware: Hardware | None = None) -> None:
+        super().__init__()
+        self._hardware = hardware or Hardware()
+        self._found: Found | None = None
+        self._opened, self._opened_rate = 0.0, 0
+        self._owed = self._owing = 0
 
     def encode(self, picture: Pixels | av.VideoFrame, pts: int, force_keyframe: bool) -> list[bytes]:
         """As the base; 4:2:0 H.264 has even sides only, so an odd row or column is cut off."""
@@ -161,11 +188,67 @@ class H264Encoder(VideoEncoder):
 
     def _stale(self) -> bool:
         rate = self.target_bitrate
-        if abs(rate / self._codec.bit_rate - 1) > 0.1:
-            self._codec.bit_rate = rate
+        ratio = rate / self._codec.bit_rate
+        if self._found is None:
+            if abs(ratio - 1) > 0.1:
+                self._codec.bit_rate = rate
+            return False
+        if not worth_a_keyframe(ratio, time.monotonic() - self._opened):
+            return False
+        change = rate / self._opened_rate
+        if not (self._found.candidate.retunes and 1 / _RETUNE_LIMIT < change < _RETUNE_LIMIT):
+            return True
+        self._codec.bit_rate, self._opened = rate, time.monotonic()
         return False
 
     def _open(self, width: int, height: int) -> Any:
+        self._close()  # first, because drivers have few sessions
+        self._found = self._hardware.pick(width, height)
+        if self._found is None:
+            return self._open_software(width, height)
+        self._owed = self._owing = 0
+        rate, self._opened = self.target_bitrate, time.monotonic()
+        self._opened_rate = rate
+        try:
+            return Driver(self._found, width, height, rate, profile_for(width, height).fps)
+        except Exception as error:  # a driver may raise anything; the call goes on
+            return self._take_over(f"it can't be opened: {reason_of(error)}")
+
+    def _close(self) -> None:
+        if isinstance(self._codec, Driver):
+            self._codec.close()
+        super()._close()
+
+    def _compress(self, frame: av.VideoFrame) -> bytes:
+        if self._found is None:
+            return super()._compress(frame)
+        try:
+            packets: list[bytes] = self._codec.encode(as_format(frame, self._found.pixel_format))
+        except Exception as error:  # a driver may raise anything; the call goes on
+            self._codec = self._take_over(reason_of(error))
+        else:
+            data = b"".join(packets)
+            self._owed += 1 - len(packets)
+            self._owing = self._owing + 1 if self._owed > 0 else 0
+            if self._owing >= _OWED_PICTURES:
+                self._codec = self._take_over(f"it owed a picture {self._owing} times in a row")
+            elif not self._owed and frame.pict_type == PictureType.I and not is_keyframe(self.codec_name, data):
+                self._codec = self._take_over("it made no keyframe when it was asked for one")
+            else:
+                return data
+        frame.pict_type = PictureType.I
+        return super()._compress(frame)
+
+    def _take_over(self, reason: str) -> Any:
+        """Return x264 in place of hardware that failed."""
+        if isinstance(self._codec, Driver):
+            self._codec.let_go()
+        self._hardware.failed(*self._size, reason)
+        self.fallbacks += 1
+        self._found = None
+        return self._open_software(*self._size)
+
+    def _open_software(self, width: int, height: int) -> Any:
         codec = self._context("libx264", width, height)
         rate = self.target_bitrate
         codec.options = {
@@ -179,7 +262,7 @@ class H264Encoder(VideoEncoder):
         return codec
 
     def _payloads(self, data: bytes) -> list[bytes]:
-        payloads: list[bytes] = StockH264._packetize(StockH264._split_bitstream(data))
+        payloads: list[bytes] = StockH264._packetize(nal_units(data))
         return payloads
 
 
@@ -231,6 +314,33 @@ def _as_yuv(frame: av.VideoFrame) -> av.VideoFrame:
     if frame.format.name == "yuv420p":
         return frame
     return to_yuv(to_rgb(frame))
+
+
+def as_format(frame: av.VideoFrame, pixel_format: str) -> av.VideoFrame:
+    """Return a yuv420p frame in another format of the same matrix and range, such as nv12, with its time and type."""
+    if frame.format.name == pixel_format:
+        return frame
+    made = frame.reformat(
+        format=pixel_format,
+        src_colorspace=Colorspace.ITU601,
+        dst_colorspace=Colorspace.ITU601,
+        src_color_range=ColorRange.MPEG,
+        dst_color_range=ColorRange.MPEG,
+    )
+    made.pts, made.time_base, made.pict_type = frame.pts, frame.time_base, frame.pict_type
+    made.colorspace, made.color_range = frame.colorspace, frame.color_range
+    return made
+
+
+def worth_a_keyframe(ratio: float, since_s: float) -> bool:
+    """Whether a new bitrate, `ratio` times that of an encoder opened `since_s` seconds ago, is worth a keyframe."""
+    return ratio < 0.85 or (ratio > 1.3 and since_s > _REBUILD_S)
+
+
+def nal_units(data: bytes) -> Iterator[bytes]:
+    """Return the NAL units of an H.264 picture in Annex B."""
+    units: Iterator[bytes] = StockH264._split_bitstream(data)
+    return units
 
 
 def vp8_size(data: bytes) -> tuple[int, int] | None:

@@ -36,6 +36,7 @@ from streamsvc.edge import executors
 from streamsvc.edge.adaptation import Private
 from streamsvc.edge.codecs import H264Encoder, NarrowbandEncoder, OpusEncoder, VideoEncoder, Vp8Encoder
 from streamsvc.edge.extensions import ExtensionsMap
+from streamsvc.edge.hardware import Hardware
 from streamsvc.edge.rate import AGAIN_BURST_NS, AGAIN_SHARE, PACE, Pacer, SentRate, next_target
 from streamsvc.edge.rtpclock import AUDIO_RATE, ntp_of, wall_offset_ns
 from streamsvc.edge.send import AudioOut, Picture, Sound, VideoOut
@@ -46,13 +47,15 @@ HISTORY_PACKETS = 1024
 """Packets kept for retransmission: half a second at 20 Mb/s, where the stock 128 are two pictures."""
 
 
-def make_encoder(codec: RTCRtpCodecParameters) -> VideoEncoder | OpusEncoder | NarrowbandEncoder:
-    """Return our encoder for an agreed codec."""
+def make_encoder(
+    codec: RTCRtpCodecParameters, hardware: Hardware | None = None
+) -> VideoEncoder | OpusEncoder | NarrowbandEncoder:
+    """Return our encoder for an agreed codec; H.264 is encoded by `hardware` where that has an encoder."""
     name = codec.mimeType.lower()
     if name == "video/vp8":
         return Vp8Encoder()
     if name == "video/h264":
-        return H264Encoder()
+        return H264Encoder(hardware)
     return OpusEncoder() if name == "audio/opus" else NarrowbandEncoder(codec)
 
 
@@ -82,7 +85,7 @@ class Sender(RTCRtpSender):
     def __init__(self, track_or_kind: Any, transport: Any) -> None:
         super().__init__(track_or_kind, transport)
         self.frames = self.keyframes = 0
-        self.errors = 0
+        self.errors = self.fallbacks = 0
         self.encode_ns = 0
         self._rate, self._again_rate = SentRate(), SentRate()
         self._pacer, self._again_pacer = Pacer(), Pacer(AGAIN_BURST_NS)
@@ -117,13 +120,16 @@ class Sender(RTCRtpSender):
         """Return the payloads of a picture, or of as much sound as is due: a call in the pool costs a turn of the
         loop."""
         if self._stock_encoder is None:
-            self._stock_encoder = make_encoder(codec)
+            track = self._stock_track
+            self._stock_encoder = make_encoder(codec, track.hardware if isinstance(track, VideoOut) else None)
         encoder = self._stock_encoder
         started = time.monotonic_ns()
         if isinstance(item := items[0], Picture):
             force, self._stock_force_keyframe = self._stock_force_keyframe, False
+            fallbacks = encoder.fallbacks
             payloads = [await executors.run(executors.encoding(), encoder.encode, item.pixels, item.pts, force)]
             self.keyframes += encoder.last.keyframe
+            self.fallbacks += encoder.fallbacks - fallbacks
             if isinstance(track := self._stock_track, VideoOut) and track.encoded(encoder.last, item.capture_ns):
                 self._stock_force_keyframe = True
         else:

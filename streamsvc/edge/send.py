@@ -23,6 +23,7 @@ from streamsvc.budget.clock import Clock, MonotonicClock
 from streamsvc.edge.codecs import FRAME_SAMPLES, EncodedPicture
 from streamsvc.edge.colour import check_pixels
 from streamsvc.edge.errors import EdgeError
+from streamsvc.edge.hardware import Hardware
 from streamsvc.edge.mailbox import Mailbox, MailboxStatistics
 from streamsvc.edge.rtpclock import AUDIO_RATE, SECOND_NS, VIDEO_RATE
 from streamsvc.frames import OUTPUT_RATE, Pixels, Samples
@@ -58,18 +59,19 @@ class Sound:
 class VideoOut(MediaStreamTrack):
     """A video track that sends the newest picture that was put.
 
-    `codec` ("VP8" or "H264") is what is preferred when the call is agreed; VP8 is what every browser has.
+    `codec` ("VP8" or "H264") is what is preferred when the call is agreed; VP8 is what every browser has. H.264 is
+    encoded by `hardware` where that has an encoder.
     `on_encoded(picture, capture_ns)` is called on the loop with everything that is sent, must only store or schedule,
     and returns whether the next one has to be a keyframe.
     """
 
     kind = "video"
 
-    def __init__(self, *, codec: str = "VP8") -> None:
+    def __init__(self, *, codec: str = "VP8", hardware: Hardware | None = None) -> None:
         super().__init__()
         if codec not in ("VP8", "H264"):
             raise EdgeError("bad-picture", f"the codec {codec!r} is not known; VP8 and H264 are")
-        self.codec = codec
+        self.codec, self.hardware = codec, hardware
         self.on_encoded: Callable[[EncodedPicture, int], bool] | None = None
         self._mailbox: Mailbox[Picture] = Mailbox()
         self._ready = asyncio.Event()

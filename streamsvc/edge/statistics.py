@@ -36,7 +36,8 @@ class ReceivedStatistics:
 class SentStatistics:
     """One outgoing track. `frames` sent, `replaced` offered but overwritten by newer ones, `errors` not encodable;
     packets `retransmitted`, and `held_back` because a full link would only lose them again; `target_bitrate` in bits
-    per second (video); `encode_ms` of the last frame."""
+    per second (video); `encode_ms` of the last frame; FFmpeg's name of the `encoder` in use (video), and how often x264
+    had to take over from hardware (`fallbacks`)."""
 
     kind: str
     frames: int
@@ -50,6 +51,8 @@ class SentStatistics:
     target_bitrate: int | None
     encode_ms: float
     round_trip_ms: float | None
+    fallbacks: int
+    encoder: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,4 +108,6 @@ def sent_statistics(sender: Sender) -> SentStatistics:
         target_bitrate=getattr(sender.encoder, "target_bitrate", None),
         encode_ms=sender.encode_ns / 1e6,
         round_trip_ms=None if round_trip is None else round_trip * 1000,
+        fallbacks=sender.fallbacks,
+        encoder=getattr(sender.encoder, "encoder_name", None),
     )

@@ -12,14 +12,15 @@ RECEIVED = (
     *("frames", "replaced", "dropped", "decode_errors", "packets", "packets_lost", "bytes", "nacks"),
     *("keyframe_requests", "gaps_given_up"),
 )
-SENT = ("frames", "replaced", "errors", "packets", "bytes", "keyframes", "retransmitted", "held_back")
+SENT = ("frames", "replaced", "errors", "packets", "bytes", "keyframes", "retransmitted", "held_back", "fallbacks")
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """`received` and `sent` map (kind, what) to a count, with what from `RECEIVED` and `SENT` (see `ReceivedStatistics`
     and `SentStatistics`); `malformed` packets; and of the connections that are open now their `states`, the bits per
-    second that their videos aim at (`targets`), and round trips in seconds."""
+    second that their videos aim at (`targets`), round trips in seconds, and how many videos each encoder encodes
+    (`encoders`)."""
 
     received: dict[tuple[str, str], int]
     sent: dict[tuple[str, str], int]
@@ -27,6 +28,7 @@ class Traffic:
     states: dict[str, int]
     targets: tuple[int, ...]
     round_trips_s: tuple[float, ...]
+    encoders: dict[str, int]
 
 
 class Sums:
@@ -54,10 +56,14 @@ class Sums:
         states: Counter[str] = Counter()
         targets: list[int] = []
         round_trips: list[float] = []
+        encoders: Counter[str] = Counter()
         for connection in connections:
             every.add(connection)
             states[connection.state] += 1
             targets += [s.target_bitrate for s in connection.sent if s.target_bitrate is not None]
             round_trips += [s.round_trip_ms / 1000 for s in connection.sent if s.round_trip_ms is not None]
+            encoders.update(s.encoder for s in connection.sent if s.encoder is not None)
         received, sent = dict(every._received), dict(every._sent)
-        return Traffic(received, sent, every._malformed, dict(states), tuple(targets), tuple(round_trips))
+        return Traffic(
+            *(received, sent, every._malformed, dict(states), tuple(targets), tuple(round_trips)), dict(encoders)
+        )

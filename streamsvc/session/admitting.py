@@ -22,8 +22,7 @@ from streamsvc.budget.deadline import START_NS
 from streamsvc.budget.scenario import RungLoad, SessionLoad, SpeechLoad, ViewLoad
 from streamsvc.frames import Rig, link
 from streamsvc.frames.backdrop import parse_backdrop
-from streamsvc.frames.outputmode import parse_mode
-from streamsvc.session.settings import CallSettings
+from streamsvc.session.settings import CallSettings, picture_size
 from streamsvc.session.worker_link import WorkerLink
 from streamsvc.signalling.messages import SignallingError
 
@@ -262,7 +261,7 @@ def _refusal(answer: Admission) -> str:
 
 
 def _pixels(settings: CallSettings) -> int:
-    width, height = parse_mode(settings.mode).picture_size(settings.width, settings.height)
+    width, height = picture_size(settings)
     return width * height
 
 

@@ -42,6 +42,12 @@ class Connections(Collector):
         for state, count in sorted(found.states.items()):
             states.add_metric([state], count)
         yield states
+        encoders = GaugeMetricFamily(
+            "streamsvc_video_encoders", "Videos of open connections, by FFmpeg's encoder", labels=["encoder"]
+        )
+        for encoder, count in sorted(found.encoders.items()):
+            encoders.add_metric([encoder], count)
+        yield encoders
         yield GaugeMetricFamily(
             "streamsvc_target_bits_per_second", "What the open videos aim at, together", value=sum(found.targets)
         )

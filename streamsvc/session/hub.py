@@ -17,7 +17,7 @@ import msgspec
 from streamsvc import config
 from streamsvc.budget import Clock
 from streamsvc.config import Settings
-from streamsvc.edge import IceServer
+from streamsvc.edge import Hardware, IceServer
 from streamsvc.frames import Rig, parse_rig
 from streamsvc.frames.glossary import parse_glossary
 from streamsvc.ledger import Ledger
@@ -43,6 +43,7 @@ class CallHub:
         self._settings, self._worker, self._ledger, self._board, self._clock = settings, worker, ledger, board, clock
         limits = settings.limits
         self.rooms = Rooms(max_rooms=limits.max_rooms, max_participants=limits.max_participants)
+        self.hardware = Hardware(clock)
         self._participants: dict[str, Participant] = {}
         self._admissions = Admissions(worker) if limits.admission else None
         self._admitting = asyncio.Lock()
@@ -95,6 +96,7 @@ class CallHub:
             ledger=self._ledger,
             board=self._board,
             clock=self._clock,
+            hardware=self.hardware,
             ice_servers=[IceServer(s.urls, s.username, s.credential) for s in ice_servers],
             send=send,
             resumable=resumable,

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from streamsvc.budget import Clock
-from streamsvc.edge import AudioIn, AudioOut, Connection, IceServer, Received, VideoIn, VideoOut
+from streamsvc.edge import AudioIn, AudioOut, Connection, Hardware, IceServer, Received, VideoIn, VideoOut
 from streamsvc.frames import SPEECH_RATE, ClockMap, Rig, Samples
 from streamsvc.frames.backdrop import BackdropError
 from streamsvc.ledger import Ledger
@@ -25,7 +25,7 @@ from streamsvc.session.clocks import SenderTime
 from streamsvc.session.following import Following
 from streamsvc.session.mixer import VoiceMixer
 from streamsvc.session.presence import Presence
-from streamsvc.session.settings import CallSettings, can_hide_room, changed
+from streamsvc.session.settings import CallSettings, can_hide_room, changed, picture_size
 from streamsvc.session.speaking import Speaking
 from streamsvc.session.taps import ViewTap
 from streamsvc.session.watching import Watching
@@ -65,6 +65,7 @@ class Participant:
         ledger: Ledger,
         board: LiveBoard,
         clock: Clock,
+        hardware: Hardware,
         ice_servers: Sequence[IceServer],
         send: Send,
         resumable: bool,
@@ -83,7 +84,7 @@ class Participant:
         self._set_ids = itertools.count(1)
         self.on_left: Callable[[], None] | None = None
         self._worker, self._ledger, self._board, self._clock = worker, ledger, board, clock
-        self._ice_servers = ice_servers
+        self._hardware, self._ice_servers = hardware, ice_servers
         self.presence = Presence(send, resumable=resumable, away=self._on_away, gone=self._end)
         self._tell_away = away
         self._closing: asyncio.Future[None] | None = None
@@ -93,6 +94,7 @@ class Participant:
         self._view_tap: ViewTap | None = None
         self._connection: Connection | None = None
         self._video: VideoOut | None = None
+        self._codec: str | None = None
         self._time = SenderTime()
         self._following = Following(session, board)
         board.remember(session)
@@ -119,7 +121,9 @@ class Participant:
         self._check_cameras(message.cameras)
         connection = Connection(ice_servers=self._ice_servers)
         connection.on_state = partial(self._on_state, connection)
-        video, audio = VideoOut(), AudioOut(self.mixer.read)
+        if self._codec is None:  # and never another: a recording can't go from one to the other
+            self._codec = "H264" if self._hardware.prefers(*picture_size(self.settings)) else "VP8"
+        video, audio = VideoOut(codec=self._codec, hardware=self._hardware), AudioOut(self.mixer.read)
         names = {c.mid: c.name for c in message.cameras}
         cameras: dict[str, VideoIn] = {}
 

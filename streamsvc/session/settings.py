@@ -41,6 +41,11 @@ class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
     backdrop: str = "room"
 
 
+def picture_size(settings: CallSettings) -> tuple[int, int]:
+    """Return (width, height) of the picture that a viewer gets; raises ModeError."""
+    return parse_mode(settings.mode).picture_size(settings.width, settings.height)
+
+
 MAX_PICTURE = SLOT_BYTES // 3
 """Pixels of the largest picture that a view may become: two of 2048 x 2048."""
 
@@ -120,7 +125,7 @@ def _checked_backdrop(backdrop: str, possible: bool) -> str:
 
 def _check_picture(settings: CallSettings) -> None:
     try:
-        width, height = parse_mode(settings.mode).picture_size(settings.width, settings.height)
+        width, height = picture_size(settings)
     except ModeError as e:
         raise SignallingError("bad-settings", str(e)) from None
     if width * height > MAX_PICTURE or max(width, height) > MAX_SIDE:

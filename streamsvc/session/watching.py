@@ -20,11 +20,10 @@ from streamsvc.budget import AfterWorker, Clock, worker_deadline_ns
 from streamsvc.budget.planner import carried_db
 from streamsvc.edge import FrameSets, Received, VideoOut, colour, executors, rtp_timestamp_of
 from streamsvc.frames import link
-from streamsvc.frames.outputmode import parse_mode
 from streamsvc.frames.ring import Ring
 from streamsvc.ledger import Key, Ledger, Record, Stage
 from streamsvc.session.admitting import Pace
-from streamsvc.session.settings import CallSettings
+from streamsvc.session.settings import CallSettings, picture_size
 from streamsvc.session.worker_link import WorkerLink
 from streamsvc.signalling import channels
 
@@ -276,10 +275,10 @@ class Watching:
             self._open.popitem(last=False)
 
     def _carried_db(self) -> float | None:
-        s, bitrate = self._settings, self._bitrate()
+        bitrate = self._bitrate()
         if bitrate is None:
             return None
-        width, height = parse_mode(s.mode).picture_size(s.width, s.height)
+        width, height = picture_size(self._settings)
         return carried_db(bitrate, width, height, self.pace.fps)
 
     def _give_back(self, ring: Ring, slots: list[int]) -> None:
