@@ -98,12 +98,17 @@ def pattern_picture(rng: Rng, size: int) -> NDArray[np.uint8]:
 
 def waves_picture(rng: Rng, size: int) -> NDArray[np.uint8]:
     """Return waves of a few to a few dozen pixels, all over each other, with no coarser structure to hold on to."""
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
-    total = np.zeros((size, size, 3), np.float32)
+    at = np.arange(size, dtype=np.float32)
+    along, across = [], []
     for length in np.exp(rng.uniform(np.log(3.0), np.log(40.0), int(rng.integers(6, 25)))):
         angle = rng.uniform(0, 6.3)
-        phase = (np.cos(angle) * x + np.sin(angle) * y) * np.float32(6.2832 / length) + np.float32(rng.uniform(0, 6.3))
-        total += np.sin(phase)[:, :, None] * rng.uniform(-1, 1, 3).astype(np.float32)
+        x, y = (np.float32(turn * 6.2832 / length) * at for turn in (np.cos(angle), np.sin(angle)))
+        x += np.float32(rng.uniform(0, 6.3))
+        strength = rng.uniform(-1, 1, 3).astype(np.float32)
+        # sin(x + y) of rows and columns apart: all waves together are one product of matrices
+        along += [np.outer(np.sin(x), strength), np.outer(np.cos(x), strength)]
+        across += [np.cos(y), np.sin(y)]
+    total = (np.stack(across, 1) @ np.stack(along).reshape(len(along), -1)).reshape(size, size, 3)
     total = total / (total.std() + 1e-6) * rng.uniform(15, 55) + rng.uniform(70, 180, 3).astype(np.float32)
     return np.clip(total, 0, 255).astype(np.uint8)
 
@@ -160,7 +165,9 @@ def _mask(rng: Rng, width: int, height: int) -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Layer:
+class Layer:
+    """A surface as it's drawn up: where it is, what it looks like, and which part of it there is (None: all)."""
+
     slope: tuple[float, float, float]  # disparity = sx (x - cx) + sy (y - cy) + c
     centre: tuple[float, float]
     bumps: NDArray[np.float64]  # (n, 5): x, y, radius, height, kind
@@ -207,7 +214,7 @@ class _Layer:
 
 def _layer(
     rng: Rng, size: tuple[int, int], disparity: float, background: bool, photos: list[NDArray[np.uint8]]
-) -> _Layer:
+) -> Layer:
     width, height = size
     kind = rng.random()
     if kind < 0.62:
@@ -240,17 +247,28 @@ def _layer(
         bumps = np.column_stack([at, radius, height_, rng.random(count) < 0.3])
     mask = None if background else _mask(rng, width, height)
     centre = rng.uniform(0.3, 0.7, 2) * np.array([width, height])
-    return _Layer(
+    return Layer(
         (sx, float(sy), disparity), (float(centre[0]), float(centre[1])), bumps, mask, np.ascontiguousarray(texture),
         np.column_stack([turn, shift]),
     )  # fmt: skip
 
 
-def _view(layers: list[_Layer], size: tuple[int, int], side: int, rows: Plane) -> tuple[NDArray[np.uint8], Plane]:
+@dataclass(frozen=True, slots=True, eq=False)
+class World:
+    """Layers from far to near that fill pictures of `size` (width, height); the right one is `off` rows out of line."""
+
+    size: tuple[int, int]
+    layers: list[Layer]
+    off: float
+
+
+def view(world: World, side: int) -> tuple[NDArray[np.uint8], Plane]:
     """Draw the left (`side` 0) or the right (1) view: colours, and disparity by the same z-buffer."""
+    size, layers = world.size, world.layers
     width, height = size
     all_x, all_y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    all_y += rows[:, None]
+    if side:
+        all_y += np.float32(world.off)
     picture = np.zeros((height, width, 3), np.float32)
     nearest = np.full((height, width), -np.inf, np.float32)
     for layer in layers:
@@ -292,24 +310,34 @@ def sensed(rng: Rng, pictures: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8
                 grain = cv2.GaussianBlur(grain, (0, 0), 0.7) * np.float32(2)
             seen = (seen + np.float32(noise) * grain).clip(0, 255).astype(np.uint8)
         if jpeg is not None:
-            seen = cv2.imdecode(cv2.imencode(".jpg", seen, [cv2.IMWRITE_JPEG_QUALITY, jpeg])[1], cv2.IMREAD_COLOR)
+            bgr = cv2.cvtColor(seen, cv2.COLOR_RGB2BGR)  # as OpenCV has it: luma is mostly green, and least blue
+            coded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, jpeg])[1]
+            seen = cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         out.append(np.asarray(seen, np.uint8))
     return out
 
 
-def layered_pair(rng: Rng, size: tuple[int, int], reach: float, photos: list[NDArray[np.uint8]]) -> Pair:
-    """Return a pair of `size` (width, height) with disparities of about 0 to `reach` pixels."""
-    width, height = size
+def draw_up(rng: Rng, size: tuple[int, int], reach: float, photos: list[NDArray[np.uint8]]) -> World:
+    """Return a world for pictures of `size` (width, height) with disparities of about 0 to `reach` pixels."""
     count = int(rng.integers(3, 16))
     far = rng.uniform(0, 0.25) * reach
     depths = np.sort(far + (reach - far) * rng.beta(1.0, 1.6, count))
     layers = [_layer(rng, size, far, True, photos)]
     layers += [_layer(rng, size, float(d), False, photos) for d in depths]
-    off = np.zeros(height, np.float32)
-    if rng.random() < 0.6:
-        off += np.float32(rng.normal(0, 0.3))
-    left, left_d = _view(layers, size, 0, np.zeros(height, np.float32))
-    right, right_d = _view(layers, size, 1, off)
+    return World(size, layers, rng.normal(0, 0.3) if rng.random() < 0.6 else 0.0)
+
+
+def draw_up_any(rng: Rng, photos: list[NDArray[np.uint8]]) -> World:
+    """Return a world as training has them: 320x240, near or far, now and then of nothing but waves."""
+    reach = float(np.exp(rng.uniform(np.log(12), np.log(190))))
+    if rng.random() < 0.1:  # nothing but fine structure, from which no shape can be guessed
+        photos = [waves_picture(rng, 256)]
+    return draw_up(rng, (320, 240), reach, photos)
+
+
+def layered_pair(rng: Rng, world: World) -> Pair:
+    """Return the pair of pictures of a world as two cameras and a codec would hand them on."""
+    (left, left_d), (right, right_d) = view(world, 0), view(world, 1)
     left, right = sensed(rng, [left, right])
-    unknown = np.full((height, width), np.nan, np.float32)
+    unknown = np.full(left_d.shape, np.nan, np.float32)
     return Pair(left, right, left_d, right_d, unknown, unknown)

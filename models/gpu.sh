@@ -36,8 +36,8 @@ if command -v nvidia-smi >/dev/null; then nvidia-smi --query-gpu=name,memory.tot
 failed=0
 "$python" models/gpu_tables.py --out "$out" "$@" 2>&1 | tee "$out/gpu.log" || failed=1
 
-# Training goes on from the checkpoint in $CHECKPOINTS where there is one, and ends half a minute before the rest. Its data
-# is made beside it, on the cores that are left.
+# Training goes on from the checkpoint in $CHECKPOINTS where there is one, and ends half a minute before the rest. Its pairs
+# are made on the GPU for each batch anew; those that it's scored on are files.
 case " $* " in *" --small "*) TRAIN=0 ;; esac
 cache=${STREAMSVC_CACHE:-.cache/assets}
 if [ "${TRAIN:-1}" != 0 ] && ! { [ -d "$cache/textures" ] && [ -d "$cache/motorcycle" ]; }; then
@@ -49,16 +49,13 @@ if [ "${TRAIN:-1}" != 0 ] && [ -f models/train_view.py ] && [ "$left" -ge 120 ];
   if [ -n "${CHECKPOINTS:-}" ] && [ -f "$CHECKPOINTS/checkpoint.pt" ]; then cp "$CHECKPOINTS"/* "$out/"; fi
   data=$(mktemp -d)
   make_data() { OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 "$python" models/make_view_data.py --out "$data" --kind "$@" >>"$out/data.log" 2>&1; }
-  { make_data layers --count 32 && make_data layers --held-out --count 16 && make_data bodies --held-out --count 16; } || failed=1
-  makers=()
-  for ((i = 1; i < $(nproc) - 2; i++)); do
-    kind=layers; if ((i % 3 == 0)); then kind=bodies; fi
-    make_data "$kind" --first "$((i * 100000))" --count 100000 & makers+=($!)
-  done
-  trap '((${#makers[@]})) && kill "${makers[@]}" 2>/dev/null; rm -rf "$data"' EXIT
+  { make_data layers --held-out --count 16 && make_data bodies --held-out --count 16; } || failed=1
+  trap 'rm -rf "$data"' EXIT
+  makers=$(($(nproc) > 8 ? 6 : $(nproc) > 2 ? $(nproc) - 2 : 1))
   left=$((minutes * 60 - (SECONDS - began) - 30))
   share=$(awk "BEGIN { printf \"%.2f\", $left / 60 }")
-  "$python" models/train_view.py --data "$data" --out "$out" --device cuda --minutes "$share" --every 2 --resume 2>&1 \
+  OMP_NUM_THREADS=1 "$python" models/train_view.py --fresh --makers "$makers" --data "$data" --out "$out" --device cuda \
+    --minutes "$share" --every 2 --resume 2>&1 \
     | tee "$out/train.log" || failed=1
 fi
 exit $failed

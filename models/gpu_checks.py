@@ -3,12 +3,15 @@ pictures on. A check is a row: what was found, what is allowed, whether it's goo
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from gpu_frames import Frame, Scene, Size
 
+from streamsvc.frames import Pixels
 from streamsvc.view.blend import blend, fill_holes
 from streamsvc.view.geometry import project
 from streamsvc.view.net.geometry import NetGeometry
@@ -17,7 +20,11 @@ from streamsvc.view.quality import psnr
 from streamsvc.view.splat import Splats, splat
 from streamsvc.view.splat_reference import splat_reference
 
+if TYPE_CHECKING:
+    from streamsvc.view.gpu.frame import FramePath
+
 FADE_PER_M = 100.0
+TURNED_DEGREES = 0.4
 LATENTS = 20
 """Channels of the learned splat: 16 latents, RGB, and one to spare."""
 
@@ -101,17 +108,30 @@ def view_checks(scene: Scene, small: bool, device: str) -> list[dict[str, Any]]:
 
 
 def path_checks(frame: Frame, size: Size, device: str) -> list[dict[str, Any]]:
-    """The views of the whole path against the CPU's, with the net in float32 and in the device's own type."""
-    expected = frame.on_the_cpu(NetGeometry(load_net(), torch.float32))
+    """The views of the whole path against the CPU's: with the net in float32 and in the device's own type, and with
+    cameras that turned since the path was made."""
+    reference = NetGeometry(load_net(), torch.float32)
+    exact = frame.path(NetGeometry(load_net(), torch.float32, device))
+    rough = frame.path(NetGeometry(load_net(), torch.bfloat16, device))
+    name = f"{size.name}: the whole path, net in"
+    rows = _against(
+        frame.on_the_cpu(reference), frame, ((f"{name} float32", exact, 40), (f"{name} bfloat16", rough, 30))
+    )
+    moved = copy.copy(frame)
+    moved.turn(exact, TURNED_DEGREES)
+    return rows + _against(moved.on_the_cpu(reference), moved, ((f"{name} float32, cameras turned", exact, 40),))
+
+
+def _against(
+    expected: Sequence[Pixels], frame: Frame, paths: Sequence[tuple[str, FramePath, float]]
+) -> list[dict[str, Any]]:
+    """Have each path, named, make the frame, and check its PSNR to what is `expected`."""
     rows = []
-    for dtype, least in ((torch.float32, 40.0), (torch.bfloat16, 30.0)):
-        path = frame.path(NetGeometry(load_net(), dtype, device))
+    for name, path, least in paths:
         frame.start(path)
         made, missing = path.finish()
-        name = f"{size.name}: the whole path, net in {str(dtype)[6:]}"
         for i, (mine, theirs) in enumerate(zip(made, expected, strict=True)):
-            rows.append(
-                check(f"{name}, view {i}: PSNR", min(psnr(mine.pixels, theirs), 99.0), least, "dB", at_least=True)
-            )
+            found = min(psnr(mine.pixels, theirs), 99.0)
+            rows.append(check(f"{name}, view {i}: PSNR", found, least, "dB", at_least=True))
         rows.append(check(f"{name}: ids that found no room", missing, 0, ""))
     return rows

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import torch
 
 from streamsvc.budget.slices import run_to_end
 from streamsvc.frames import Camera, Pixels
 from streamsvc.scene import between, open_scene
+from streamsvc.view.align import turned
 from streamsvc.view.compose import compose
 from streamsvc.view.fuse import fuse
 from streamsvc.view.geometry import Source
@@ -44,6 +46,12 @@ SIZES = (Size("VGA", 512, 208, 512), Size("1K", 1024, 512, 1024), Size("2K", 204
 SMALL = (Size("small", 40, 32, 32),)
 
 PAIR, HELPING = ("cam1", "cam2"), (("cam0", "cam1"), ("cam2", "cam3"))
+
+
+def synchronize(device: str) -> None:
+    """Wait for the GPU, where there is one."""
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 class Scene:
@@ -88,17 +96,27 @@ class Frame:
     def __init__(self, scene: Scene, size: Size) -> None:
         self.cameras, self.pictures = scene.cameras(size.picture), scene.pictures(size.picture)
         self.views = scene.eyes(size.output)
-        maps = PairMaps(scene.rig)
+        self._maps = PairMaps(scene.rig)
         side = size.net * math.sqrt(4 / 3)  # of a 4:3 picture of as many pixels
-        while max(self._rectified(maps, p, side).disparities for p in (PAIR, *HELPING)) > MAX_DISPARITY:
+        while max(self._rectified(p, side).disparities for p in (PAIR, *HELPING)) > MAX_DISPARITY:
             side *= 0.95
         self.level = Level(round(side), 3, 0.0, 0.0)
-        shown = self._rectified(maps, PAIR, side)
-        self.k = fade_per_m(shown)
-        self.pair, *self.helping = (maps.prepared(self._rectified(maps, p, side), 3) for p in (PAIR, *HELPING))
+        self.k = fade_per_m(self._rectified(PAIR, side))
+        self._prepare()
 
-    def _rectified(self, maps: PairMaps, pair: tuple[str, str], side: float) -> RectifiedPair:
-        return maps.rectified(self.cameras[pair[0]], self.cameras[pair[1]], round(side))
+    def _rectified(self, pair: tuple[str, str], side: float) -> RectifiedPair:
+        return self._maps.rectified(self.cameras[pair[0]], self.cameras[pair[1]], round(side))
+
+    def _prepare(self) -> None:
+        rectified = (self._rectified(p, self.level.side) for p in (PAIR, *HELPING))
+        self.pair, *self.helping = (self._maps.prepared(pair, 3) for pair in rectified)
+
+    def turn(self, path: FramePath, degrees: float) -> None:
+        """Have every second camera turned about each axis, and the path go on with that."""
+        vector = np.full(3, np.radians(degrees))
+        self.cameras = {n: turned(c, vector) if i % 2 else c for i, (n, c) in enumerate(self.cameras.items())}
+        self._prepare()
+        path.turn([self.pair], [self.helping], self.cameras)
 
     def path(self, net: NetGeometry, *, tuning: Any = None, captured: bool = False) -> FramePath:
         """A path that has pictures and views, and has made nothing yet."""

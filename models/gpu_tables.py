@@ -3,9 +3,9 @@
     python models/gpu_tables.py [--device cuda|cpu] [--small] --out DIR
 
 Four cameras see a rendered person; a pair shows two eyes' views, its two neighbours help. Everything is timed from the
-pictures in the host's memory to the views there. Writes DIR/gpu.json and DIR/gpu.md. `--device cpu` runs the kernels
-under Triton's interpreter and `--small` makes the pictures tiny: for a machine without a GPU, where the checks mean
-something and the times don't. Exits 1 when a check fails.
+pictures in the host's memory to the views there. Training data is made too, beside the CPU's of the same scenes. Writes
+DIR/gpu.json and DIR/gpu.md. `--device cpu` runs the kernels under Triton's interpreter and `--small` makes the pictures
+tiny: for a machine without a GPU, where the checks mean something and the times don't. Exits 1 when a check fails.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from gpu_checks import check, path_checks, splat_checks, view_checks
-from gpu_frames import SIZES, SMALL, Frame, Scene, Size
+from gpu_data import data_checks, data_table
+from gpu_frames import SIZES, SMALL, Frame, Scene, Size, synchronize
 from gpu_gsplat import gsplat_steps, gsplat_version
 
 from streamsvc.errors import StreamsvcError
@@ -33,12 +34,6 @@ from streamsvc.view.net.weights import load_net
 
 if TYPE_CHECKING:
     from streamsvc.view.gpu.frame import FramePath
-
-
-def synchronize(device: str) -> None:
-    """Wait for the GPU, where there is one."""
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def percentiles(times: list[float]) -> dict[str, float]:
@@ -193,6 +188,12 @@ def markdown(report: dict[str, Any]) -> str:
         lines += [f"- {name}: {row[name]}" for name in names if name in row]
         lines += [f"- {name}: {ms['a frame']} ms between frames" for name, ms in groups[""].items()]
         lines += ["- tried (ms): " + "; ".join(str(list(cut.values())) for cut in row["tried"]), ""]
+    lines += ["## Training data: pairs per second", ""]
+    columns = ("device", "one CPU core", "drawn up by one core")
+    lines += [f"| | {' | '.join(columns)} |", "| --- | --- | --- | --- |"]
+    for kind, rates in report["training data, pairs per second"].items():
+        lines += [f"| {kind} | {' | '.join(str(rates[name]) for name in columns)} |"]
+    lines += [""]
     failed = [c for c in report["checks"] if not c["ok"]]
     lines += [f"## Checks: {len(report['checks']) - len(failed)} of {len(report['checks'])} passed", ""]
     lines += ["| check | found | allowed | |", "| --- | --- | --- | --- |"]
@@ -220,7 +221,8 @@ def measure(device: str, small: bool) -> dict[str, Any]:
         "versions": versions,
         "checks": splat_checks(device, small) + view_checks(scene, small, device),
     }
-    report["checks"] += path_checks(frames[0], sizes[0], device)
+    report["checks"] += path_checks(frames[0], sizes[0], device) + data_checks(device, small)
+    report["training data, pairs per second"] = data_table(device, small)
     if cuda:
         report["bandwidth, GB/s"] = bandwidths()
     report["tables"] = [table(frame, size, device, repeats) for frame, size in zip(frames, sizes, strict=True)]

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from data_bodies import People
-from data_layers import Pair, layered_pair, photographs, waves_picture
+from data_bodies import People, body_pair
+from data_layers import Pair, draw_up_any, layered_pair, photographs
 from numpy.typing import NDArray
 
 from streamsvc.cache import cache_dir
@@ -62,18 +62,14 @@ def make(kind: str, seed: int, number: int, people: People | None, photos: list[
     """Make pair `number`."""
     rng = np.random.default_rng([seed, number])
     if people is not None:
-        return people.pair(rng, int(rng.integers(160, 321)))
-    reach = float(np.exp(rng.uniform(np.log(12), np.log(190))))
-    if rng.random() < 0.1:  # nothing but fine structure, from which no shape can be guessed
-        photos = [waves_picture(rng, 256)]
-    return layered_pair(rng, (320, 240), reach, photos)
+        return body_pair(rng, people.draw_up(rng))
+    return layered_pair(rng, draw_up_any(rng, photos))
 
 
-def sheet(paths: list[Path], out: Path) -> None:
+def sheet(pairs: list[Pair], out: Path) -> None:
     """Draw pairs, one a line: left, right, both disparities, and the right picture moved by the left's disparity."""
     lines = []
-    for path in paths:
-        p = load(path)
+    for p in pairs:
         h, w = p.left_disparity.shape
         x, y = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
         moved = cv2.remap(p.right, x - np.nan_to_num(p.left_disparity), y, cv2.INTER_LINEAR)
@@ -115,7 +111,7 @@ def main() -> None:
                 per = (time.monotonic() - start) / len(made)
                 print(f"{number + 1} of {a.first + a.count} {a.kind}, {per:.2f} s each", file=sys.stderr, flush=True)
     if a.sheet is not None:
-        sheet(sorted(folder.glob(f"{a.kind}-*.npz"))[:8], a.sheet)
+        sheet([load(path) for path in sorted(folder.glob(f"{a.kind}-*.npz"))[:8]], a.sheet)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@
     python models/train_view.py --out DIR --average DIR1 DIR2 ...
 
 Training pairs come from `make_view_data.py` (made beside this, or before); what appears while this runs is used too.
+With `--fresh` they are made here instead, on the training's device, new ones for every batch: on a GPU, which is faster
+at it than it learns; `--makers` threads draw scenes up on the CPU. Scores are always those of the held-out files.
 DIR/checkpoint.pt holds everything that is needed to go on (weights, their running mean, optimiser, step), written
 every few minutes and at the end; DIR/geometry.safetensors the mean of the weights in bfloat16, with its card beside it;
 DIR/curve.jsonl the losses and scores, DIR/curve.png their plot. The learning rate falls to a tenth over the last
@@ -31,11 +33,12 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from fresh_feed import FreshFeed
 from make_view_data import load
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
-from view_feed import CROP, Feed, Sample, batch_of, crop
+from view_feed import CROP, SHARE_OF_BODIES, Feed, Sample, batch_of, crop
 from view_losses import losses
 
 from streamsvc.cache import cache_dir
@@ -221,7 +224,7 @@ class Training:
             "device": torch.cuda.get_device_name()
             if self.device == "cuda"
             else f"CPU, {torch.get_num_threads()} threads",
-            "data": "make_view_data.py: layers (some of nothing but waves) and bodies",
+            "data": "layers (some of nothing but waves) and bodies, from make_view_data.py or made fresh",
             "made": self.made,
             "seed": SEED,
             **({"mean_of_steps": self.mean_of} if self.mean_of else {}),
@@ -258,14 +261,10 @@ class Training:
 
 
 def train(
-    training: Training, data: Path, minutes: float, steps: int | None, batch: int, every: float, rate: float
+    training: Training, feed: Feed | FreshFeed, data: Path, minutes: float, steps: int | None, every: float, rate: float
 ) -> None:
     """Train for `minutes`, or for `steps` where these are given, evaluating and saving every `every` minutes."""
-    feed = Feed(data / "train", batch, training.step)
-    told = data / "train" / "made.jsonl"
-    for line in told.read_text().splitlines() if told.exists() else []:
-        if (asked := json.loads(line)) not in training.made:
-            training.made.append(asked)
+    made_before = training.made
     rows: list[dict[str, Any]] = []
     curve = training.out / "curve.jsonl"
     if curve.exists() and training.step:
@@ -280,7 +279,7 @@ def train(
             break
         fall = 1.0 if part < 0.65 else 0.1 + 0.45 * (1 + math.cos(math.pi * (part - 0.65) / 0.35))
         now = rate * fall * min(1.0, (training.step - first_step + 1) / 150)
-        recent.append(training.learn(batch_of(feed.next(), training.device), now))
+        recent.append(training.learn(feed.next(), now))
         training.seconds = before + spent
         if training.step % 50 == 0:
             names = dict.fromkeys(k for r in recent for k in r)
@@ -288,11 +287,14 @@ def train(
             rows.append({"step": training.step, **means})
             per = spent / (taken + 1)
             left = (steps - taken) * per / 60 if steps else minutes - spent / 60
-            print(f"step {training.step}, {per:.2f} s each, {left:.1f} min left: {means}", flush=True)
+            pairs = f"{feed.pairs / max(spent, 1e-9):.1f} pairs a second"
+            print(f"step {training.step}, {per:.2f} s each, {pairs}, {left:.1f} min left: {means}", flush=True)
             recent.clear()
         if time.monotonic() - saved > every * 60:
             saved = time.monotonic()
+            training.made = made_before + [m for m in feed.made() if m not in made_before]
             _keep(training, data, rows, curve)
+    training.made = made_before + [m for m in feed.made() if m not in made_before]
     _keep(training, data, rows, curve)
 
 
@@ -322,6 +324,9 @@ def main() -> None:
     p.add_argument("--every", type=float, default=8, help="minutes between checkpoints")
     p.add_argument("--batch", type=int, default=4)
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--fresh", action="store_true", help="make pairs on the device, new ones for every batch")
+    p.add_argument("--share-of-bodies", type=float, default=SHARE_OF_BODIES, help="of fresh pairs")
+    p.add_argument("--makers", type=int, default=1, help="threads that draw up scenes for fresh pairs")
     p.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     a = p.parse_args()
     torch.set_num_threads(a.threads)
@@ -335,9 +340,18 @@ def main() -> None:
         training.average(a.average)
         training.write(evaluate(training.mean, a.data / "held-out", a.device, a.levels))
         return
-    if not any((a.data / "train").glob("layers-*.npz")):
-        sys.exit(f"{a.data / 'train'} holds no pairs; models/make_view_data.py makes them")
-    train(training, a.data, a.minutes, a.steps, a.batch, a.every, a.rate)
+    for folder in (a.data / "held-out", *(() if a.fresh else (a.data / "train",))):
+        if not any(folder.glob("layers-*.npz")):
+            sys.exit(f"{folder} holds no pairs; models/make_view_data.py makes them")
+    feed: Feed | FreshFeed
+    try:
+        if a.fresh:
+            feed = FreshFeed(a.batch, training.step, a.device, a.share_of_bodies, a.makers)
+        else:
+            feed = Feed(a.data / "train", a.batch, training.step, a.device)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(str(error))
+    train(training, feed, a.data, a.minutes, a.steps, a.every, a.rate)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What training is fed: crops of pairs from files, stacked to batches ahead of time.
+"""What training is fed from files: crops of pairs, read and cut ahead of time and stacked to batches.
 
 A sample is a dictionary of arrays: `left`, `right` (h, w, 3) uint8 RGB; `left_d`, `right_d` (h, w) float32 disparity in
 pixels, NaN where unknown; `left_p`, `right_p` (h, w) float32 matte in [0, 1], NaN where nobody says; `shift`, by how
@@ -7,6 +7,7 @@ many columns the right crop starts before the left one (float32, a multiple of 8
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 from dataclasses import replace
@@ -25,6 +26,11 @@ CROP = (288, 192)
 OFF_ROWS, TURNED = 0.9, 0.004
 """Standard deviations of what `misaligned` does: pixels up or down, and radians. A camera that is 0.2 degrees off its
 calibration moves a picture 320 wide by about a pixel."""
+
+SHARE_OF_BODIES, MIRRORED, MISALIGNED = 0.45, 0.5, 0.6
+LEAST_KNOWN = 0.15
+"""Share of the left crop's disparities that have to be known."""
+
 Sample = dict[str, Any]
 
 
@@ -114,15 +120,22 @@ def batch_of(samples: list[Sample], device: str) -> dict[str, Tensor]:
 class Feed:
     """Random batches from a folder that may still be growing, made on threads ahead of time."""
 
-    def __init__(self, folder: Path, batch: int, seed: int, threads: int = 1) -> None:
-        self._folder, self._batch = folder, batch
+    def __init__(self, folder: Path, batch: int, seed: int, device: str, threads: int = 1) -> None:
+        self._folder, self._batch, self._device = folder, batch, device
+        self.pairs = 0
         self._queue: queue.Queue[list[Sample]] = queue.Queue(4)
         for number in range(threads):
             threading.Thread(target=self._run, args=(np.random.default_rng([seed, number]),), daemon=True).start()
 
-    def next(self) -> list[Sample]:
-        """Return the next batch."""
-        return self._queue.get()
+    def next(self) -> dict[str, Tensor]:
+        """Return the next batch, on the device."""
+        self.pairs += self._batch
+        return batch_of(self._queue.get(), self._device)
+
+    def made(self) -> list[dict[str, Any]]:
+        """Return what `make_view_data.py` was asked for, as the card of the weights tells it."""
+        told = self._folder / "made.jsonl"
+        return [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []
 
     def _run(self, rng: np.random.Generator) -> None:
         kinds: dict[str, list[Path]] = {}
@@ -133,14 +146,14 @@ class Feed:
                     kinds[kind] = sorted(self._folder.glob(f"{kind}-*.npz"))
             samples = []
             while len(samples) < self._batch:
-                kind = "bodies" if kinds["bodies"] and rng.random() < 0.45 else "layers"
+                kind = "bodies" if kinds["bodies"] and rng.random() < SHARE_OF_BODIES else "layers"
                 pair = load(kinds[kind][int(rng.integers(len(kinds[kind])))])
-                if rng.random() < 0.5:
+                if rng.random() < MIRRORED:
                     pair = mirrored(pair)
-                if rng.random() < 0.6:
+                if rng.random() < MISALIGNED:
                     pair = misaligned(pair, rng)
                 sample = crop(pair, CROP, rng)
-                if np.isfinite(sample["left_d"]).mean() > 0.15:
+                if np.isfinite(sample["left_d"]).mean() > LEAST_KNOWN:
                     samples.append(sample)
             self._queue.put(samples)
             made += 1

@@ -20,12 +20,14 @@ ROOMS_KEPT = 16
 
 
 class BodyScene:
-    """A person in a room; see `streamsvc.scene.base.Scene`. Safe to render from several threads; releases the GIL."""
+    """A person in a room; see `streamsvc.scene.base.Scene`. Safe to render from several threads; releases the GIL.
+
+    `body` is the person and `seed` furnishes the room, for who renders them by other means.
+    """
 
     def __init__(self, identity: int, seed: int) -> None:
-        self._body = Body(identity, seed)
-        self._seed = seed
-        self._uv = self._body.mesh.uv.astype(np.float32)
+        self.body, self.seed = Body(identity, seed), seed
+        self._uv = self.body.mesh.uv.astype(np.float32)
         self._rooms: dict[tuple[bytes | int, ...], tuple[Pixels, NDArray[np.float32]]] = {}
         self._lock = threading.Lock()
         self.name = f"body:identity={identity},seed={seed}"
@@ -33,7 +35,7 @@ class BodyScene:
     @property
     def held_out(self) -> bool:
         """Whether this identity is kept out of training."""
-        return self._body.held_out
+        return self.body.held_out
 
     def rig(self, cameras: int, width: int, height: int) -> Rig:
         """Return 1, 2 or 4 cameras on an arc around the person (`streamsvc.scene.rigs.body_rig`); raises SceneError."""
@@ -46,11 +48,11 @@ class BodyScene:
         if not (abs(x) < HALF_WIDTH and CEILING < y < FLOOR and FRONT < z < BACK):
             raise SceneError(f"camera {camera.name!r} at {camera.centre.round(2)} stands outside the room")
         back_rgb, back_depth = self._room(camera)
-        shape = self._body.shape(float(t))
+        shape = self.body.shape(float(t))
         height, width = camera.height, camera.width
         fine = camera.resized(2 * width, 2 * height)
         screen = project(shape.vertices, fine.K, fine.R, fine.t)
-        mesh, atlas = self._body.mesh, self._body.atlas
+        mesh, atlas = self.body.mesh, self.body.atlas
         inverse, ids = rasterise(screen, mesh.faces, 2 * height, 2 * width)
         rgb = np.empty((height, width, 3), np.uint8)
         depth = np.empty((height, width), np.float32)
@@ -67,7 +69,7 @@ class BodyScene:
             if key in self._rooms:
                 self._rooms[key] = self._rooms.pop(key)  # last used, last dropped
                 return self._rooms[key]
-        room = draw_room(camera, self._seed)
+        room = draw_room(camera, self.seed)
         with self._lock:
             while len(self._rooms) >= ROOMS_KEPT:
                 self._rooms.pop(next(iter(self._rooms)))
