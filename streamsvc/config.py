@@ -14,6 +14,7 @@ import difflib
 import ipaddress
 import logging
 import math
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,10 @@ from streamsvc.errors import StreamsvcError
 from streamsvc.frames.glossary import GlossaryError, parse_glossary
 
 ENVIRONMENT_PREFIX = "STREAMSVC_"
+OTHER_VARIABLES = ("STREAMSVC_CACHE", "STREAMSVC_TOKEN", "STREAMSVC_WEIGHTS")
+"""Those that are no settings of the service."""
+
+ICE_URL = re.compile(r"(stuns?|turns?):[^\s/]+")
 _log = logging.getLogger(__name__)
 
 
@@ -38,13 +43,14 @@ class IceServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     """One STUN or TURN server, with the field names of the browser's RTCIceServer. `secret`, which a TURN server shares
     (coturn's static-auth-secret), stands for a username and credential made for each session, and never leaves us."""
 
-    urls: Annotated[tuple[str, ...], Meta(min_length=1)]
+    urls: Annotated[tuple[str, ...], Meta(min_length=1)]  # RFC 7064 and 7065
     username: str | None = None
     credential: str | None = None
     secret: str | None = None
 
 
 Device = Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$")]
+ViewDevice = Annotated[str, Meta(pattern=r"^(cpu|cuda(:[0-9]{1,2})?)$")]
 Language = Annotated[str, Meta(pattern=r"^[a-z]{2,3}$")]
 Spoken = Annotated[str, Meta(pattern=r"^(auto|[a-z]{2,3})$")]
 Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[^/\s]+)$")]
@@ -116,7 +122,7 @@ class View(Section, frozen=True, kw_only=True):
     width: Annotated[int, Meta(ge=64, le=2048, description="pixels")] = 640
     height: Annotated[int, Meta(ge=64, le=2048, description="pixels")] = 480
     budget_ms: Annotated[float, Meta(ge=20, le=5000, description="from capture to display")] = 400.0
-    device: Annotated[Device, Meta(description="where the view is computed")] = "auto"
+    device: Annotated[ViewDevice, Meta(description="where the view is computed")] = "cpu"
     encoder: Annotated[
         Literal["auto", "software", "h264_nvenc", "h264_qsv", "h264_amf", "h264_v4l2m2m"],
         Meta(
@@ -219,6 +225,12 @@ def load(file: Path | None, env: Mapping[str, str], flags: Mapping[str, object])
     if (settings.server.tls_cert is None) != (settings.server.tls_key is None):
         given, missing = ("tls_cert", "tls_key") if settings.server.tls_cert is not None else ("tls_key", "tls_cert")
         raise ConfigError(f"server.{given} is given without server.{missing}: HTTPS needs both")
+    for url in (u for server in settings.server.ice_servers for u in server.urls):
+        if not ICE_URL.fullmatch(url):
+            raise ConfigError(
+                f"server.ice_servers: {url!r} is no STUN or TURN server; one is like stun:example.org:3478 or "
+                "turn:example.org:3478?transport=udp"
+            )
     try:
         parse_glossary(settings.speech.glossary)
     except GlossaryError as e:
@@ -300,11 +312,11 @@ def _from_file(file: Path) -> Iterator[_Value]:
 
 def _from_env(env: Mapping[str, str]) -> Iterator[_Value]:
     for variable, text in env.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in OTHER_VARIABLES:
             continue
         section, _, name = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
         if section not in _FIELDS:
-            continue  # other tools of the project have variables of their own under this prefix
+            raise ConfigError(f"the environment variable {variable} is not known{_near(variable)}")
         raw: object = text
         kind = _bare(_FIELDS[section][name].type) if name in _FIELDS[section] else None
         if isinstance(kind, types.VarTupleType | types.DictType):
@@ -368,6 +380,12 @@ def _path(kind: type, value: object) -> object:
     raise ValueError("not a path")
 
 
+def _near(variable: str) -> str:
+    known = [f"{ENVIRONMENT_PREFIX}{section}_{name}".upper() for section, fields in _FIELDS.items() for name in fields]
+    near = difflib.get_close_matches(variable, [*known, *OTHER_VARIABLES], n=1)
+    return f"; did you mean {near[0]}?" if near else f" (a setting's is like {known[0]})"
+
+
 def _choices(wrong: str, known: Mapping[str, object]) -> str:
     near = difflib.get_close_matches(wrong, known, n=1)
     return (f"; did you mean {near[0]}?" if near else "") + f" (accepted: {', '.join(known)})"
@@ -404,6 +422,7 @@ def _toml(value: object) -> str:
 
 _TEXTS = {
     r"^(auto|cpu|cuda(:[0-9]{1,2})?)$": "auto, cpu, cuda or cuda:N",
+    r"^(cpu|cuda(:[0-9]{1,2})?)$": "cpu, cuda or cuda:N",
     r"^(auto|[a-z]{2,3})$": "auto or a language code such as es",
     r"^[a-z]{2,3}$": "a language code such as en",
     r"^(\*|https?://[^/\s]+)$": "an origin such as https://example.org (no path), or *",

@@ -77,8 +77,21 @@ async def running_service(
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "streamsvc.cli", "serve", "--port", str(port), "--json", str(ready), "--ledger", str(ledger)),
+            # It ends with its input, whatever becomes of this process.
+            *(
+                "-m",
+                "streamsvc.cli",
+                "--until-eof",
+                "serve",
+                "--port",
+                str(port),
+                "--json",
+                str(ready),
+                "--ledger",
+                str(ledger),
+            ),
             *arguments,
+            stdin=asyncio.subprocess.PIPE,
             stdout=out,
             stderr=out,
             env={
@@ -148,7 +161,7 @@ async def run_demo(options: DemoOptions, tell: Callable[[str], None]) -> dict[st
 
 def finish(out: Path, figures: PeerFigures, tell: Callable[[str], None]) -> dict[str, Any]:
     """Write the report and return the figures."""
-    if not figures.views:
+    if not figures.viewed:
         raise DemoError(f"no view arrived; {out / 'service.log'} says why")
     summary = write_report(
         out / "ledger.jsonl",
@@ -160,8 +173,8 @@ def finish(out: Path, figures: PeerFigures, tell: Callable[[str], None]) -> dict
     tell(summary.in_one_line())
     tell(f"left in {out}: view.mp4, captions.srt, transcript.srt, speech.wav, ledger.jsonl, report.html, still.png")
     return {
-        "captured": len(figures.captures),
-        "views": len(figures.views),
+        "captured": figures.captured,
+        "views": figures.viewed,
         "captions": [c.text for c in figures.captions],
         "summary": summary.to_dict(),
     }

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,7 +45,9 @@ def parameters(values: Sequence[str] | None) -> dict[str, float]:
         try:
             result[name] = float(text)
         except ValueError:
-            raise UsageError(f"--set {name} must be a number, got {text!r}") from None
+            result[name] = math.nan
+        if not math.isfinite(result[name]):
+            raise UsageError(f"--set {name} must be a number, got {text!r}")
     return result
 
 
@@ -80,6 +84,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    """Return a TCP port, 0 for any free one."""
+    if not (text.isdecimal() and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"a port is a whole number from 0 to 65535, got {text!r}")
+    return int(text)
+
+
 def share(text: str) -> float:
     """Return a number from 0 to 1."""
     try:
@@ -104,6 +115,80 @@ def duration(text: str) -> float:
     return seconds
 
 
+def sound_file(text: str) -> Path:
+    """Return the name of a file that sound is written to."""
+    if Path(text).suffix.lower() != ".wav":
+        raise argparse.ArgumentTypeError(f"sound is written as WAV, so the name must end in .wav, got {text!r}")
+    return Path(text)
+
+
+def check_files(
+    arguments: argparse.Namespace,
+    *,
+    writes: Sequence[str] = (),
+    makes: Sequence[str] = (),
+    folders: Sequence[str] = (),
+    reads: Sequence[Path | None] = (),
+) -> None:
+    """See, before any work, that what the flags `writes` and --json name can be written, and overwrites neither each
+    other nor what is read; likewise `makes`, whose folders are made where there are none; and that `folders` can be
+    made. Flags that weren't given count for nothing. Raises UsageError."""
+    given = {n: p for n in (*writes, *makes, *folders, "json") if (p := getattr(arguments, n)) is not None}
+    for name in folders:
+        if name in given:
+            _check_folder(_flag(name, given[name]), given[name])
+    made = {given[name].resolve() for name in folders if name in given}
+    taken: list[tuple[str, Path]] = []
+    for name, path in given.items():
+        if name in folders:
+            continue
+        flag = _flag(name, path)
+        _check_file(flag, path, made=name in makes or path.parent.resolve() in made)
+        for other in filter(None, reads):
+            if _same_file(path, other):
+                raise UsageError(f"{flag} is read, too, and would be overwritten; choose another name")
+        for earlier, other in taken:
+            if _same_file(path, other):
+                raise UsageError(f"{flag} and {earlier} are one file; choose two names")
+        taken.append((flag, path))
+
+
+def _flag(name: str, path: Path) -> str:
+    return f"--{name.replace('_', '-')} {path}"
+
+
+def _check_file(flag: str, path: Path, *, made: bool) -> None:
+    if path.is_dir():
+        raise UsageError(f"{flag} is a folder; the name of a file is needed")
+    if path.exists():
+        _check_access(flag, path)
+    elif made:
+        _check_folder(flag, path.parent)
+    elif not path.parent.is_dir():
+        raise UsageError(f"{flag}: there is no folder {path.parent}; make it, or choose another")
+    else:
+        _check_access(flag, path.parent)
+
+
+def _check_folder(flag: str, folder: Path) -> None:
+    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise UsageError(f"{flag}: {os.path.relpath(there)} is no folder; choose another name")
+    _check_access(flag, there)
+
+
+def _check_access(flag: str, place: Path) -> None:
+    if not os.access(place, os.W_OK):
+        raise UsageError(f"{flag}: this user may not write there; choose another place")
+
+
+def _same_file(a: Path, b: Path) -> bool:
+    """Whether both are one file, by whatever names; a device may be written twice."""
+    if a.exists() and b.exists():
+        return a.is_file() and a.samefile(b)
+    return a.resolve() == b.resolve()
+
+
 def write_json(path: Path | None, document: Any) -> None:
     """Write figures for machines, where they are wanted."""
     if path is not None:
@@ -125,5 +210,9 @@ def progress(unit: str) -> Callable[[float, float], None] | None:
 def add_extra_stage(p: argparse.ArgumentParser) -> None:
     """Add the flag of commands that start a service to load it."""
     p.add_argument(
-        "--extra-stage-ms", type=float, default=0.0, metavar="MS", help="idle stage in every view, for load tests"
+        "--extra-stage-ms",
+        type=within(0, 10_000),
+        default=0.0,
+        metavar="MS",
+        help="idle stage in every view, for load tests",
     )

@@ -7,14 +7,15 @@ import contextlib
 import logging
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import streamsvc
 from streamsvc.budget import MonotonicClock
-from streamsvc.config import Settings
-from streamsvc.edge import Connection, close_all
+from streamsvc.config import Settings, is_loopback
+from streamsvc.edge import Connection, IceServer, close_all
 from streamsvc.edge.hardware_probe import find
 from streamsvc.fleet.local import LocalWorker
 from streamsvc.frames.link import WorkerSettings
@@ -22,7 +23,8 @@ from streamsvc.ledger import Ledger
 from streamsvc.ledger.live import LiveBoard
 from streamsvc.ledger.metrics import Metrics
 from streamsvc.session import CallHub, health
-from streamsvc.signalling.listener import run_server
+from streamsvc.signalling import turn
+from streamsvc.signalling.listener import Reserved, reserve, run_server
 from streamsvc.signalling.server import create_app
 
 log = logging.getLogger(__name__)
@@ -40,12 +42,16 @@ def web_folder() -> Path:
 def worker_settings(settings: Settings, *, extra_stage_ms: float = 0.0) -> WorkerSettings:
     """Return what the worker is started with."""
     return WorkerSettings(
-        device="cpu" if settings.view.device == "auto" else settings.view.device,
+        device=settings.view.device,
         lanes=settings.worker.lanes,
         speech=settings.speech.enabled,
         speech_device=settings.speech.device,
         model=settings.speech.model,
         voice=settings.speech.voice,
+        policy=settings.speech.policy,
+        parameters=settings.speech.parameters,
+        source=settings.speech.source,
+        target=settings.speech.target,
         extra_stage_ms=extra_stage_ms,
         log_level=settings.log.level,
     )
@@ -93,6 +99,10 @@ class Service:
         log.info("hardware encoder: %s", search)
         self.hub.hardware.use(search.found, always=wanted != "auto")
 
+    def _ice_servers(self) -> list[IceServer]:
+        issued = turn.issue(self.settings.server.ice_servers, "start", time.time())
+        return [IceServer(s.urls, s.username, s.credential) for s in issued]
+
     def expose(self) -> bytes:
         """Return the metrics as Prometheus text."""
         self.metrics.sessions(len(self.hub.participants))
@@ -101,20 +111,27 @@ class Service:
     async def run(self, stop: asyncio.Event, ready: Callable[[int], None]) -> None:
         """Serve until `stop` is set; `ready(port)` is called once calls can be taken.
 
-        Raises WorkerError when no worker can be started, EdgeError when a named encoder doesn't work, and the port's
-        errors.
+        Raises WorkerError when no worker can be started, EdgeError when a named encoder or an ICE server can't be used,
+        and the port's errors; those of the port before anything else.
         """
+        server = self.settings.server
+        reserved = reserve(server.host, server.port, server.tls_cert, server.tls_key)
+        try:
+            await self._run(reserved, stop, ready)
+        finally:
+            reserved.close()
+
+    async def _run(self, reserved: Reserved, stop: asyncio.Event, ready: Callable[[int], None]) -> None:
         app = create_app(self.hub, self.settings, web=web_folder(), metrics=self.expose, health=self.health)
         self.metrics.registry.register(health.Port(app.state.statistics))
-        server = self.settings.server
         finding = asyncio.create_task(self._find_hardware(), name="find hardware")
         try:
             # The first connection of a process loads libraries and makes keys; no call should wait for that.
-            await Connection().close()
+            await Connection(ice_servers=self._ice_servers()).close()
             await self.worker.start()
             await finding
             self._loop.start()
-            await run_server(app, server.host, server.port, server.tls_cert, server.tls_key, ready, stop)
+            await run_server(app, reserved, ready, stop)
         finally:
             finding.cancel()
             self._loop.stop()
@@ -135,8 +152,24 @@ def addresses(settings: Settings, port: int) -> list[str]:
     return [f"{scheme}://{f'[{h}]' if ':' in h else h}:{port}" for h in hosts]
 
 
+def _warn(settings: Settings) -> None:
+    """Say what a service that others can reach lacks."""
+    server = settings.server
+    if is_loopback(server.host):
+        return
+    if server.token_file is None:
+        log.warning("everybody who can reach %s may join and use this machine; --token-file lets some", server.host)
+    if not server.tls:
+        log.warning(
+            "no TLS on %s: browsers give cameras only to pages from HTTPS or localhost; --tls-cert and --tls-key, or a "
+            "proxy that speaks HTTPS",
+            server.host,
+        )
+
+
 async def serve(settings: Settings, announce: Callable[[int], None], *, extra_stage_ms: float = 0.0) -> None:
     """Run a service until SIGTERM or SIGINT."""
+    _warn(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -16,14 +16,15 @@ from typing import Any
 
 import pytest
 import yaml
+from aioice.ice import get_host_addresses
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "a secret of this test"
 DOWN_S = 20
 
 
-def compose(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return the file as compose reads it: `${NAME}`, `${NAME:-default}` and `${NAME:?error}` filled in."""
+def compose(environment: Mapping[str, str], name: str = "docker-compose.yml") -> dict[str, Any]:
+    """Return a file as compose reads it: `${NAME}`, `${NAME:-default}` and `${NAME:?error}` filled in."""
 
     def fill(match: re.Match[str]) -> str:
         name, operator, rest = match.groups()
@@ -31,14 +32,21 @@ def compose(environment: Mapping[str, str]) -> dict[str, Any]:
             raise KeyError(f"{name}: {rest}")
         return environment.get(name, rest or "")
 
-    text = re.sub(r"\$\{(\w+)(?:(:-|:\?)([^}]*))?\}", fill, (ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    text = re.sub(r"\$\{(\w+)(?:(:-|:\?)([^}]*))?\}", fill, (ROOT / name).read_text(encoding="utf-8"))
     document: dict[str, Any] = yaml.safe_load(text)
     return document
 
 
-def services() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = compose({"TURN_SECRET": SECRET})["services"]
+def services(**environment: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = compose({"TURN_SECRET": SECRET, **environment})["services"]
     return found
+
+
+def image_environment() -> dict[str, str]:
+    """Return what the Dockerfile's last stage sets for whatever runs in it."""
+    stage = (ROOT / "Dockerfile").read_text(encoding="utf-8").rpartition("\nFROM ")[2].replace("\\\n", " ")
+    set_there = [line.removeprefix("ENV ") for line in stage.splitlines() if line.startswith("ENV ")]
+    return dict(pair.split("=", 1) for line in set_there for pair in line.split())
 
 
 def free_port() -> int:
@@ -86,6 +94,7 @@ async def until_accepting(port: int, process: Process, log: Path) -> None:
 
 
 def coturn_command(port: int, folder: Path) -> list[str]:
+    """Return the command of the file, on loopback, that relays to this machine, too."""
     if shutil.which("turnserver") is None:
         if os.geteuid() == 0:
             pytest.fail("Debian's package coturn is missing; make test installs it")
@@ -94,7 +103,7 @@ def coturn_command(port: int, folder: Path) -> list[str]:
         *(a.replace("=3478", f"={port}").replace("/tmp/", f"{folder}/") for a in services()["coturn"]["command"]),
         "--listening-ip=127.0.0.1",
         "--relay-ip=127.0.0.1",
-        f"--userdb={folder / 'turndb'}",
+        *(f"--allowed-peer-ip={address}" for address in get_host_addresses(True, True)),
     ]
 
 

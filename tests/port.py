@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from streamsvc.config import Settings
 from streamsvc.signalling.client import SignallingClient
 from streamsvc.signalling.fake import FakeHub
-from streamsvc.signalling.listener import run_server
+from streamsvc.signalling.listener import reserve, run_server
 from streamsvc.signalling.server import create_app
 
 
@@ -49,7 +49,8 @@ async def serving(
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
     server = settings.server
-    task = asyncio.create_task(run_server(app, server.host, 0, server.tls_cert, server.tls_key, port.set_result, stop))
+    reserved = reserve(server.host, 0, server.tls_cert, server.tls_key)
+    task = asyncio.create_task(run_server(app, reserved, port.set_result, stop))
     await asyncio.wait({task, port}, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         await task

@@ -17,7 +17,7 @@ MS = 1_000_000
 def call(late_ms: float, lost: int = 0) -> PeerFigures:
     captures = [i * 100 * MS for i in range(150)]
     views = [(c + 11_000, round(c + late_ms * MS)) for i, c in enumerate(captures) if i >= lost]
-    return PeerFigures(captures, views, [], 0, [])
+    return PeerFigures(captures, views, [], 0, [], len(captures), len(views), 0)
 
 
 def test_a_row_counts_what_was_captured_in_its_time() -> None:
@@ -28,7 +28,7 @@ def test_a_row_counts_what_was_captured_in_its_time() -> None:
     late = row(1, 10.0, before, after, [call(500)])
     assert late.goodput == 0 and late.p50_ms == pytest.approx(500)
     assert row(1, 10.0, before, after, [call(20, lost=90)]).goodput == pytest.approx(0.5, abs=0.02)
-    assert row(1, 10.0, before, before, [PeerFigures([], [], [], None, [])]).goodput == 0
+    assert row(1, 10.0, before, before, [PeerFigures([], [], [], None, [], 0, 0, 0)]).goodput == 0
 
 
 def test_the_lag_is_that_of_the_time_between() -> None:

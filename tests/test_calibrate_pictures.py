@@ -20,6 +20,7 @@ from streamsvc.cache import cache_dir
 from streamsvc.calibrate import CalibrationError, Detection, Detector, View, calibrate, parse_board, picture, sheet
 from streamsvc.calibrate.boards import Gray
 from streamsvc.calibrate.choose import NOVEL, choose, difference
+from streamsvc.calibrate.command import paper
 from streamsvc.calibrate.gather import gather_folder, list_pictures
 from streamsvc.calibrate.layout import cameras_of
 from streamsvc.calibrate.live import Collector, Look, OnPicture, gather_live
@@ -401,3 +402,24 @@ def test_a_drawing_that_would_be_unreasonable_is_refused() -> None:
         sheet.draw(parse_board("chessboard:30x30:0.5"), 300)
     with pytest.raises(CalibrationError, match="12 are needed"):
         sheet.draw(parse_board("chessboard:9x6:0.001"), 100)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ((297, 210), "fits A4"),
+        ((150, 200), "fits A4"),
+        ((211, 290), "needs A3 or larger"),
+        ((300, 300), "needs A2 or larger"),
+        ((1189, 841), "needs A0 or larger"),
+        ((1200, 100), "larger than A0"),
+    ],
+)
+def test_the_paper_that_a_board_needs_is_named(size: tuple[int, int], words: str) -> None:
+    assert paper(*size) == words
+
+
+def test_where_the_board_is_saved_is_told_with_its_paper(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["calibrate", "--board", "chessboard:8x6:0.03", "--dpi", "72", "--save-board", str(tmp_path / "b.png")])
+    assert ended.value.code == 0 and "mm, needs A3 or larger\nprint it at 100 %" in capsys.readouterr().err

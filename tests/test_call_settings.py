@@ -19,7 +19,13 @@ BASE = CallSettings(
     budget_ms=400,
 )
 POLICIES = [
-    {"name": "agreement", "parameters": [{"name": "n", "default": 2, "minimum": 2, "maximum": 5, "meaning": ""}]},
+    {
+        "name": "agreement",
+        "parameters": [
+            {"name": "n", "default": 2, "minimum": 2, "maximum": 5, "meaning": "", "integer": True},
+            {"name": "frame_width", "default": 1, "minimum": 0.25, "maximum": 5, "meaning": "", "integer": False},
+        ],
+    },
     {"name": "greedy", "parameters": []},
 ]
 RUNGS = [{"name": "half"}, {"name": "full"}]
@@ -69,6 +75,7 @@ def test_a_voice_is_one_of_those_there_are_or_the_matched_one() -> None:
 def test_another_policy_takes_its_own_defaults() -> None:
     assert change(SpeechSettings(policy="greedy")).parameters == {}
     assert change(SpeechSettings(parameters={"n": 3})).parameters == {"n": 3}
+    assert change(SpeechSettings(parameters={"n": 3.0, "frame_width": 0.5})).parameters == {"n": 3, "frame_width": 0.5}
 
 
 def test_a_rung_can_be_capped_and_freed() -> None:
@@ -87,6 +94,7 @@ def test_an_output_mode_is_taken_with_its_quilt() -> None:
         (SpeechSettings(policy="psychic"), ViewSettings(), "there are agreement, greedy"),
         (SpeechSettings(parameters={"k": 1}), ViewSettings(), "it takes n"),
         (SpeechSettings(parameters={"n": 9}), ViewSettings(), "from 2 to 5"),
+        (SpeechSettings(parameters={"n": 2.5}), ViewSettings(), "n must be a whole number from 2 to 5, got 2.5"),
         (SpeechSettings(), ViewSettings(rung="8k"), "there are half, full"),
         (SpeechSettings(), ViewSettings(mode="hologram"), "there are window, stereo, anaglyph, packed, cutout, quilt"),
         (SpeechSettings(), ViewSettings(mode="quilt:99x99"), "1 to 16 columns"),
@@ -134,3 +142,11 @@ def test_the_room_can_be_hidden_with_the_learned_rungs_and_a_pair() -> None:
     assert not can_hide_room(ready, None)
     assert not can_hide_room(None, pair)
     assert not can_hide_room(Ready(device="cpu", rungs=[], policies=[], notes=[]), pair)
+
+
+def test_a_service_with_one_voice_says_how_voices_can_be_chosen() -> None:
+    named = SpeechSettings(voice="foo")
+    with pytest.raises(SignallingError, match="there are auto, joe, af_bella"):
+        change(named)
+    with pytest.raises(SignallingError, match=r"speaks with one; .*speech\.voice = auto"):
+        changed(BASE, named, ViewSettings(), AppearanceSettings(), POLICIES, RUNGS, [], False)

@@ -41,7 +41,9 @@ def test_environment_text_becomes_numbers_booleans_lists_and_tables() -> None:
             "STREAMSVC_SERVER_ICE_SERVERS": '[{"urls": ["turn:x"], "username": "u", "credential": "c"}]',
             "STREAMSVC_SPEECH_PARAMETERS": '{"n": 3}',
             "STREAMSVC_SPEECH_MODEL": "",
-            "STREAMSVC_OTHER": "not ours",
+            "STREAMSVC_CACHE": "/var/cache",
+            "STREAMSVC_TOKEN": "a peer's",
+            "STREAMSVC_WEIGHTS": "/srv/weights",
         },
         {},
     )
@@ -109,12 +111,30 @@ def test_wrong_variable_and_flag_are_named() -> None:
         load(None, {"STREAMSVC_SERVER_PORT": "many"}, {})
     with pytest.raises(ConfigError, match=r"STREAMSVC_SERVER_PROT.*server\.prot.*port"):
         load(None, {"STREAMSVC_SERVER_PROT": "1"}, {})
+    with pytest.raises(ConfigError, match=r"STREAMSVC_SERVR_PORT .*did you mean STREAMSVC_SERVER_PORT\?"):
+        load(None, {"STREAMSVC_SERVR_PORT": "99"}, {})
+    with pytest.raises(ConfigError, match=r"STREAMSVC_TOKN .*did you mean STREAMSVC_TOKEN\?"):
+        load(None, {"STREAMSVC_TOKN": "t"}, {})
+    with pytest.raises(ConfigError, match="STREAMSVC_ZZ is not known"):
+        load(None, {"STREAMSVC_ZZ": ""}, {})
     with pytest.raises(ConfigError, match=r"STREAMSVC_SPEECH_PARAMETERS.*JSON"):
         load(None, {"STREAMSVC_SPEECH_PARAMETERS": "{n"}, {})
     with pytest.raises(ConfigError, match=r"command line: server\.port"):
         load(None, {}, {"server.port": -1})
     with pytest.raises(ConfigError, match="section"):
         load(None, {}, {"port": 1})
+
+
+@pytest.mark.parametrize("url", ["garbage", "turn:", "http://turn.example", "stun.example:3478", "turn: x", "turn://x"])
+def test_what_is_no_stun_or_turn_server_is_told_at_the_start(tmp_path: Path, url: str) -> None:
+    file = write(tmp_path, f"[server]\nice_servers = [{{urls = ['stun:a.example', '{url}']}}]\n")
+    with pytest.raises(ConfigError, match=rf"server\.ice_servers: {url!r} is no STUN or TURN server; one is like"):
+        load(file, {}, {})
+
+
+def test_stun_and_turn_servers_are_taken(tmp_path: Path) -> None:
+    urls = ["stun:a.example", "stuns:a.example:5349", "turn:[2001:db8::1]:3478?transport=tcp", "turns:b.example"]
+    assert load(write(tmp_path, f"[server]\nice_servers = [{{urls = {urls}}}]\n"), {}, {}).server.ice_servers
 
 
 def test_missing_and_unreadable_files_are_told(tmp_path: Path) -> None:

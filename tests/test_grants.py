@@ -113,12 +113,24 @@ async def test_a_key_that_nobody_knows_any_more_does_not_lift_a_tokens_limits(we
 def test_the_command_signs_what_it_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "tokens.txt"
     file.write_text(f"key={KEY}\n")
-    flags = ["--room", "lab", "--cameras", "1", "--view", "320x240", "--language", "es", "--watch-only"]
+    flags = ["--room", "lab", "--cameras", "1", "--view", "320x240", "--language", "es"]
     with pytest.raises(SystemExit) as left:
         main(["token", "--token-file", str(file), *flags])
     assert left.value.code == 0
     found = TokenBook.read(file).check_join(capsys.readouterr().out.strip(), "lab")
-    assert (found.watch, found.cameras, found.pixels, found.languages) == (True, 1, 76800, ("es",))
-    with pytest.raises(SystemExit) as left:
-        main(["token", "--token-file", str(file), "--language", "klingon"])
-    assert left.value.code == 2
+    assert (found.watch, found.cameras, found.pixels, found.languages) == (False, 1, 76800, ("es",))
+    for wrong in (["--language", "klingon"], ["--watch-only", "--cameras", "2"], ["--room", "a/b"]):
+        with pytest.raises(SystemExit) as left:
+            main(["token", "--token-file", str(file), *wrong])
+        assert left.value.code == 2 and capsys.readouterr().out == ""
+
+
+def test_who_comes_with_a_token_that_has_ended_is_told_so_and_nobody_else() -> None:
+    book = TokenBook((), [KEY], lambda: 10.0)
+    ended = sign(Grant(until=9), KEY)
+    for ask in (lambda token: book.check_join(token, "lab"), book.check_any):
+        with pytest.raises(SignallingError, match="has ended; ask whoever gave it to you for another"):
+            ask(ended)
+        for token in (sign(Grant(until=9), "x" * 40), ended[:-1], "unsigned"):
+            with pytest.raises(SignallingError, match="not accepted"):
+                ask(token)

@@ -79,6 +79,35 @@ def test_an_end_that_fails_ends_neither_the_lane_nor_the_reader() -> None:
     bench.lanes.stop()
 
 
+def test_why_a_streams_jobs_fail_is_told_once_and_again_when_it_changes(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.lanes.start()
+
+    def fail(error: Exception, stream: str = "s") -> None:
+        def failing() -> Slices[None]:
+            yield "first"
+            raise error
+
+        bench.submit(failing, stream)
+        assert bench.next_end()[1] == "failed"
+
+    for error in (
+        StreamsvcError("one"),
+        StreamsvcError("one"),
+        StreamsvcError("two"),
+        RuntimeError("x"),
+        RuntimeError("x"),
+    ):
+        fail(error)
+    fail(StreamsvcError("two"), "other")
+    told = [r.getMessage() for r in caplog.records]
+    assert [text.rpartition(" ")[2] for text in told] == ["one", "two", "failed", "two"], told
+    bench.lanes.close_stream("s")
+    fail(RuntimeError("x"))
+    assert len(caplog.records) == 5, "a stream that is opened anew is told anew"
+    bench.lanes.stop()
+
+
 def test_a_closed_stream_ends_what_waits_and_a_displaced_job_is_told() -> None:
     bench = Bench()
     started, go = threading.Event(), threading.Event()

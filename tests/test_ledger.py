@@ -299,6 +299,22 @@ class TestFigures:
         records = [shown(0, 0, 100), shown(1, 300, 100), shown(0, 1000, 100, stream="other")]
         assert longest_gap_ns(records) == 300 * MS
 
+    def test_a_gap_that_lasts_until_the_end_is_one(self) -> None:
+        records = [shown(0, 0, 100), shown(1, 100, 100), *(frame(n, 100 * n) for n in range(2, 50))]
+        assert longest_gap_ns(records) == (4900 - 200) * MS
+        # What was on its way when a call ended is no gap.
+        assert longest_gap_ns([*records[:2], frame(2, 200)]) == 100 * MS
+
+    def test_figures_a_second_are_of_the_time_that_streams_lasted(self) -> None:
+        calls = [
+            shown(n, start + 100 * n, 50, session=name, rung="a" if n % 2 else "b")
+            for name, start in (("one", 0), ("two", 100_000), ("three", 200_000))
+            for n in range(101)
+        ]
+        view = summarise(calls).view
+        assert view.fps == pytest.approx(10, abs=0.2)
+        assert view.rung_switches_per_s == pytest.approx(10, abs=0.2)
+
     def test_a_summary_has_both_streams(self) -> None:
         records = [
             shown(0, 0, 100, rung="full"),

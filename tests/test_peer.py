@@ -1,19 +1,25 @@
 """The headless peer's sources and eye paths: what is accepted, what is refused and how."""
 
+import asyncio
 import wave
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 from port import serving
 
+from streamsvc.edge import Received
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import RigError, Screen
 from streamsvc.peer.eyes import EyeError, eye_at
-from streamsvc.peer.headless import HeadlessPeer, PeerOptions
-from streamsvc.peer.recorder import Recorder
+from streamsvc.peer.headless import HeadlessPeer
+from streamsvc.peer.options import KEPT, PeerOptions
+from streamsvc.peer.recorder import Recorder, RecorderError
 from streamsvc.peer.sources import Microphone, SourceError, open_cameras, open_microphone
+from streamsvc.signalling.channels import Caption
+from streamsvc.signalling.messages import encode
 
 SCREEN = Screen(np.array([0, 0, 0.8]), np.array([0.3, 0, 0]), np.array([0, -0.2, 0]))
 
@@ -86,6 +92,13 @@ def test_eye_paths() -> None:
             eye_at(bad, 0, SCREEN)
 
 
+def test_an_eye_that_is_no_path_is_refused_before_the_call() -> None:
+    peer = HeadlessPeer(PeerOptions(url="http://127.0.0.1:1", room="lab", eye="up"))
+    with pytest.raises(EyeError, match="still, sway or x,y,z"):
+        asyncio.run(peer.run(1.0))
+
+
+
 def test_a_recording_keeps_pictures_sound_and_captions_on_one_clock(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path)
     start = 5_000_000_000
@@ -121,11 +134,119 @@ def test_a_recording_keeps_pictures_sound_and_captions_on_one_clock(tmp_path: Pa
     assert (tmp_path / "transcript.srt").read_text() == captions.replace("unlocked", "unblocked")
 
 
+@pytest.mark.parametrize("size", [(161, 121), (160, 121), (161, 120)])
+def test_a_film_of_an_odd_size_loses_its_last_column_and_row(tmp_path: Path, size: tuple[int, int]) -> None:
+    recorder = Recorder(tmp_path)
+    columns = np.linspace(40, 200, size[0]).astype(np.uint8)
+    picture = np.repeat(np.broadcast_to(columns, (size[1], size[0]))[..., None], 3, axis=2)
+    for i in range(6):
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24").reformat(format="yuv420p")
+        recorder.picture(frame, 10**9 + i * 33_000_000)
+    recorder.close()
+    with av.open(str(tmp_path / "view.mp4")) as film:
+        frames = list(film.decode(video=0))
+    assert len(frames) == 6 and (frames[0].width, frames[0].height) == (160, 120)
+    # Cut, not scaled: every column is where it was.
+    assert np.abs(frames[-1].to_ndarray(format="rgb24")[60, :, 1].astype(int) - columns[:160]).max() <= 6
+
+
+def test_a_film_that_can_not_be_written_is_an_error_and_keeps_nothing_waiting(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.picture(av.VideoFrame.from_ndarray(np.zeros((1, 1, 3), np.uint8), format="rgb24"), 10**9)
+    recorder._thread.join(10)
+    recorder.caption("Ana", 0, "Still here.", 10**9)
+    for i in range(100):
+        recorder.sound(np.zeros(960, np.float32), 10**9 + (i + 1) * 20_000_000)
+    assert recorder._queue.qsize() == 0
+    with pytest.raises(RecorderError, match=r"view\.mp4"):
+        recorder.close()
+    # What could be saved is.
+    assert "Still here." in (tmp_path / "captions.srt").read_text()
+    with wave.open(str(tmp_path / "speech.wav")) as saved:
+        assert saved.getnframes() == 96_000
+
+
+def test_only_the_latest_words_of_who_joined_anew_are_revised(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    start = 10**9
+    recorder.sound(np.zeros(960, np.float32), start)
+    said = ((0, 3, "My number is five."), (1, 6, "Call me on Monday."), (0, 60, "Hello again,"), (1, 62, "I am bag."))
+    for id, at_s, text in said[:3]:
+        recorder.caption("Ann", id, text, start + at_s * 10**9)
+    # Words 1 were said before words 0: no phrase has both.
+    recorder.revise("Ann", [0, 1], "of two calls")
+    recorder.caption("Ann", *said[3][::2], start + said[3][1] * 10**9)
+    recorder.revise("Ann", [0, 1], "Hello again, I am back.")
+    recorder.close()
+    transcript = (tmp_path / "transcript.srt").read_text()
+    assert "five." in transcript and "Monday." in transcript and "of two calls" not in transcript
+    assert transcript.count("Hello again, I am back.") == 1 and "bag" not in transcript
+
+
 def test_a_recording_of_nothing_is_empty_and_whole(tmp_path: Path) -> None:
     Recorder(tmp_path).close()
     with wave.open(str(tmp_path / "speech.wav")) as saved:
         assert saved.getnframes() == 0
     assert (tmp_path / "captions.srt").read_text() == "" and not (tmp_path / "view.mp4").exists()
+
+
+class Taker:
+    """A track that takes every picture."""
+
+    def put(self, pixels: object, capture_ns: int) -> None: ...
+
+
+def peer_that_saw(count: int, **more: bool) -> HeadlessPeer:
+    """A peer that captured, saw and read `count` times each."""
+    peer = HeadlessPeer(PeerOptions(url="http://x", room="r", **more))
+    peer._clock.ping(0, 10**15, 1000)
+    peer._outs = {"cam0": Taker()}  # type: ignore[dict-item]
+    frame = av.VideoFrame(16, 16, "yuv420p")
+    for k in range(count):
+        peer._picture("cam0", np.zeros((2, 2, 3), np.uint8), 10**15 + k * 33_000_000)
+        peer._on_view(Received(frame, 3000 * k, 0, None))
+        words = Caption(id=k, speaker="Ann", text=str(k), source_start_ms=0, source_end_ms=1, wall_ms=2)
+        peer._on_message("captions", encode(words))
+    return peer
+
+
+def test_a_peer_that_nobody_ends_keeps_only_the_latest_and_counts_all() -> None:
+    figures = peer_that_saw(KEPT + 50).figures
+    assert (figures.captured, figures.viewed, figures.captioned) == (KEPT + 50,) * 3
+    assert len(figures.captures) == len(figures.views) == len(figures.captions) == KEPT
+    assert figures.captions[-1].text == str(KEPT + 49) and figures.captions[0].text == "50"
+
+
+def test_a_peer_keeps_everything_when_asked_to() -> None:
+    figures = peer_that_saw(KEPT + 50, keep_all=True).figures
+    assert len(figures.captures) == len(figures.views) == len(figures.captions) == KEPT + 50
+
+
+class Made:
+    """A connection that carried so much video, and a voice."""
+
+    def __init__(self, video: int) -> None:
+        self._tracks = [SimpleNamespace(kind="video", bytes=video), SimpleNamespace(kind="audio", bytes=10**6)]
+        self.on_state = None
+        self.closed = False
+
+    def statistics(self) -> SimpleNamespace:
+        return SimpleNamespace(received=self._tracks)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def test_the_video_of_a_call_is_that_of_all_its_connections() -> None:
+    peer = HeadlessPeer(PeerOptions(url="http://x", room="r"))
+    assert peer.video_bytes == 0
+    first = Made(1000)
+    peer._connection = first  # type: ignore[assignment]
+    assert peer.video_bytes == 1000
+    await peer._give_up()
+    assert first.closed and peer.video_bytes == 1000
+    peer._connection = Made(500)  # type: ignore[assignment]
+    assert peer.video_bytes == 1500
 
 
 async def test_who_came_back_as_somebody_new_asks_again_to_be_told_of_frames(web: Path) -> None:

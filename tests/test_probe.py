@@ -17,16 +17,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamsvc.cli import main
+from streamsvc.edge import AudioOut
 from streamsvc.ledger import read_ledger
 from streamsvc.probe import PostOfferError, Probed, ProbeError, ProbeOptions
-from streamsvc.probe.measure import MS, Joined, Sighting, doubts, freezes, instant_of, join, regular, skews_ms, stages
+from streamsvc.probe.figures import _microphone, verdict
+from streamsvc.probe.measure import (
+    MS,
+    Joined,
+    Sighting,
+    Stream,
+    doubts,
+    freezes,
+    instant_of,
+    join,
+    skews_ms,
+    stages,
+    stream_of,
+)
 from streamsvc.probe.options import check
 from streamsvc.probe.post_offer import post, takes_post
 from streamsvc.probe.reading import CardReader, read_at
 from streamsvc.probe.report import compare_table, table, write
-from streamsvc.probe.run import _microphone, verdict
 from streamsvc.probe.sound import ChirpVoice, Ear, Onsets, chirp, first_heard
-from streamsvc.probe.witness import luma
+from streamsvc.probe.witness import Notes, luma
 from streamsvc.scene import open_scene
 from streamsvc.scene.card import CHECK_BITS, NUMBER_BITS, PERIOD_MS, ClockCard, number_of, word_of
 from streamsvc.signalling.channels import FrameTrace
@@ -218,10 +231,6 @@ def test_a_trace_is_found_although_the_senders_clock_is_off() -> None:
     assert set(found.claims) == {off}
 
 
-def test_captures_elsewhere_are_due_at_their_rate() -> None:
-    assert regular(0, NS, 10) == [i * NS // 10 for i in range(11)]
-
-
 def test_a_freeze_is_far_longer_than_pictures_usually_last() -> None:
     times = [i * 50 * MS for i in range(40)]
     assert freezes(times) == (0, 0.0)
@@ -338,9 +347,80 @@ def test_a_voice_begins_after_a_pause_and_not_with_a_click() -> None:
 def test_a_phrase_is_first_heard_when_the_interpreter_begins_after_its_first_commit() -> None:
     begun = [0, 10 * NS, 20 * NS]
     commits = [(0, 2 * NS), (NS, 3 * NS), (10 * NS, 12 * NS), (20 * NS, 22 * NS)]
-    # The second begins while the first is still being said, so nobody can tell; the third is never heard.
+    # The second begins while the first is still being said, and the third had no time: nobody can tell.
     heard = [[2 * NS + MS, 13 * NS]]
-    assert first_heard(begun, commits, heard) == [(0, 2 * NS, 2 * NS + MS)]
+    assert first_heard(begun, commits, heard, 23 * NS) == [(0, 2 * NS, 2 * NS + MS)]
+
+
+def test_a_phrase_that_is_heard_late_or_never_is_not_left_out() -> None:
+    begun = [k * 10 * NS for k in range(5)]
+    commits = [(b, b + 2 * NS) for b in begun]
+    heard = [[8 * NS, 9 * NS], [12 * NS + MS, 13 * NS], [31 * NS, 31 * NS + MS]]
+    told = first_heard(begun, commits, heard, 60 * NS)
+    assert [at for _, _, at in told] == [8 * NS, 12 * NS + MS, 31 * NS, None, None]
+    found = stream_of([None if at is None else (at - begin) / MS for begin, _, at in told], ranked=True)
+    assert (found.n, found.lost, found.p50_ms, found.p95_ms) == (3, 2, 11_000, None)
+
+
+def test_percentiles_of_what_was_heard_are_of_it_alone_where_the_lost_are_told_beside() -> None:
+    assert stream_of([10.0, None, 20.0]) == Stream(2, 1, 15.0, pytest.approx(19.5), 20.0)
+    assert stream_of([None, None], ranked=True) == Stream(0, 2) == stream_of([None, None])
+
+
+def test_chirps_that_are_said_when_sound_has_died_are_lost() -> None:
+    now = 0
+    ear = Ear()
+    voice = ChirpVoice(lambda: now, ear.said)
+    for k in range(50 * 21):
+        now = k * 20 * MS
+        samples = voice.read(960)
+        if now < 9 * NS:
+            ear.hear(samples, now + 50 * MS)
+    ear.judge(21 * NS)
+    assert [said for said, _ in ear.heard] == [2 * NS * k for k in range(10)], "the last may be on its way still"
+    assert [at is not None for _, at in ear.heard] == [True] * 5 + [False] * 5
+
+
+def test_what_a_call_lost_at_its_end_is_judged_by_when_its_cameras_stopped() -> None:
+    notes = Notes(lambda at: at, lambda: None)
+    notes.ear.said(5 * NS)
+    notes.ear.said(9 * NS)
+    notes.captured(10 * NS)
+    notes.close()
+    assert notes.ear.heard == [(5 * NS, None)]
+
+
+async def test_a_chirp_is_said_when_it_is_due_however_late_it_is_pulled() -> None:
+    clock = SimpleNamespace(ns=NS)
+    clock.now_ns = lambda: clock.ns
+
+    async def sleep(seconds: float) -> None:
+        clock.ns += round(seconds * NS)
+
+    said: list[int] = []
+    voice = ChirpVoice(clock.now_ns, said.append)
+    track = AudioOut(voice.read, clock=clock, sleep=sleep)
+    for _ in range(99):
+        await track.recv()
+    clock.ns += 180 * MS  # as the next chirp is due
+    await track.recv()
+    track.overdue()
+    assert said == [NS, 3 * NS]
+    clock.ns += 1250 * MS  # so long that the track goes on from now
+    sent = [await track.recv() for _ in range(100)]
+    assert said[2] in [s.capture_ns for s in sent] and len(said) == 3
+
+
+async def test_a_call_that_was_taken_up_again_is_said_from_then_on() -> None:
+    said: list[int] = []
+    clock = SimpleNamespace(ns=0)
+    voice = ChirpVoice(lambda: int(clock.ns), said.append)
+    for k in range(100):
+        clock.ns = k * 20 * MS
+        voice.read(960)
+    clock.ns = 11 * NS + 7 * MS
+    voice.read(960)
+    assert 0 <= clock.ns - said[1] < 20 * MS
 
 
 def test_the_chirp_neither_clips_nor_clicks() -> None:
@@ -418,7 +498,8 @@ def probed(url: str, delay: int) -> Probed:
         "sound": {"n": 3, "lost": 1, "p50_ms": 80.0, "p95_ms": 90.0, "skew_p50_ms": 40.0, "skew_worst_ms": -50.0},
         "speech": {
             "words": 7, "caption_lag_p50_ms": 1.0, "caption_lag_p95_ms": 2.0, "phrases": 4,
-            "first_caption": {"p50_ms": 1200.0}, "first_heard": {"n": 3, "p50_ms": 1900.0, "p95_ms": 2500.0},
+            "first_caption": {"p50_ms": 1200.0},
+            "first_heard": {"n": 2, "lost": 1, "p50_ms": 1900.0, "p95_ms": None},
         },
         "stages": {"blend": {"p50_ms": 5.0, "p95_ms": 6.0}},
         "conditions": {"url": url, "role": "both"},
@@ -442,7 +523,8 @@ def test_the_report_the_pictures_and_the_records_are_written(tmp_path: Path) -> 
         "p50 40 ms",
         "hopeless 1",
         "chirps heard",
-        "1,900 ms",
+        "1,900 ms (p50), never (p95)",
+        "3 of 4 could be told, 1 of them never heard",
         "blend",
         "slow: it is",
         "38.5 dB",

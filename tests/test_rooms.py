@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamsvc.signalling.messages import SignallingError
-from streamsvc.signalling.rooms import Member, Rooms
+from streamsvc.signalling.rooms import Member, Rooms, check_room
 
 
 def rooms(max_rooms: int = 4, max_participants: int = 6) -> Rooms:
@@ -26,6 +26,19 @@ def test_two_members_of_a_room_see_each_other_in_order_of_joining() -> None:
     room = r.join("lab", Member("s2", "Bo"))
     assert [m.name for m in room.members] == ["Ana", "Bo"]
     assert [m.name for m in room.others("s1")] == ["Bo"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "/", "..", " . ", "", "  ", "a\nb", "x" * 65])
+def test_a_room_that_no_page_could_open_does_not_come_into_being(name: str) -> None:
+    r = rooms()
+    with refused("bad-room"):
+        r.join(name, Member("s1", "Ana"))
+    assert r.rooms() == ()
+
+
+@pytest.mark.parametrize("name", ["lab", "a b", "...", "\N{GREEK SMALL LETTER PI} & co?", "x" * 64])
+def test_other_names_are_a_rooms(name: str) -> None:
+    check_room(name)
 
 
 def test_third_member_is_refused_and_changes_nothing() -> None:

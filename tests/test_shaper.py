@@ -92,6 +92,19 @@ def test_every_name_is_a_network_and_rules_change_over_time() -> None:
     assert late.at(1) == Rules() and late.at(6) == Rules(loss=1)
 
 
+@pytest.mark.parametrize("text", ["loss=90,burst=2", "burst=3,loss=80", "loss=60,burst=1.2", "burst=4/@5:loss=81"])
+def test_more_loss_than_bursts_of_that_length_can_make_is_refused_with_what_they_can(text: str) -> None:
+    with pytest.raises(ShaperError, match=r"at most (54\.5|66\.6|75|80) %"):
+        parse_network(text)
+
+
+@pytest.mark.parametrize(("loss", "burst"), [(66.6, 2), (75, 3), (50, 1.5), (100, 5), (60, 1)])
+def test_as_much_loss_as_bursts_can_make_is_what_they_make(loss: float, burst: float) -> None:
+    rules = parse_network(f"loss={loss},burst={burst}").at(0)
+    lost = sum(not late for late in through(rules, 20_000))
+    assert lost / 20_000 == pytest.approx(loss / 100, abs=0.015)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -28,7 +28,7 @@ from streamsvc.config import ConfigError, Limits, Server, Settings
 from streamsvc.errors import StreamsvcError
 from streamsvc.signalling.client import ConnectionLostError, SignallingClient, signalling_url
 from streamsvc.signalling.fake import FakeHub
-from streamsvc.signalling.listener import ListenError, run_server
+from streamsvc.signalling.listener import ListenError, reserve, run_server
 from streamsvc.signalling.messages import (
     MAX_MESSAGE_BYTES,
     Candidate,
@@ -471,21 +471,43 @@ async def test_connections_above_the_limit_are_refused_with_a_reason(web: Path) 
 # Listening and stopping.
 
 
-async def test_port_in_use_is_told_with_what_to_do(web: Path) -> None:
-    app = create_app(FakeHub(), Settings(), web=web, metrics=lambda: b"", health=dict)
+def test_port_in_use_is_told_with_what_to_do() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ListenError, match=f"port {port} of 127.0.0.1 is in use.*--port"):
-            await run_server(app, "127.0.0.1", port, None, None, lambda _: None, asyncio.Event())
+            reserve("127.0.0.1", port)
+
+
+async def test_a_port_that_is_reserved_is_nobody_elses_and_answers_nobody_yet(web: Path) -> None:
+    reserved = reserve("127.0.0.1", 0)
+    port = reserved.sockets[0].getsockname()[1]
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+    app = create_app(FakeHub(), Settings(), web=web, metrics=lambda: b"", health=dict)
+    stop, up = asyncio.Event(), asyncio.Event()
+    task = asyncio.create_task(run_server(app, reserved, lambda number: up.set() if number == port else None, stop))
+    await asyncio.wait_for(up.wait(), 20)
+    with pytest.raises(ListenError, match="in use"):
+        reserve("127.0.0.1", port)
+    stop.set()
+    await task
+
+
+async def test_who_was_told_to_stop_is_never_ready(web: Path) -> None:
+    app = create_app(FakeHub(), Settings(), web=web, metrics=lambda: b"", health=dict)
+    stop = asyncio.Event()
+    stop.set()
+    ports: list[int] = []
+    await run_server(app, reserve("127.0.0.1", 0), ports.append, stop)
+    assert ports == []
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such host", "a" * 300])
-async def test_a_host_that_is_not_ours_is_told(web: Path, host: str) -> None:
-    app = create_app(FakeHub(), Settings(), web=web, metrics=lambda: b"", health=dict)
+def test_a_host_that_is_not_ours_is_told(host: str) -> None:
     with pytest.raises(ListenError, match="no address of this machine"):
-        await run_server(app, host, 0, None, None, lambda _: None, asyncio.Event())
+        reserve(host, 0)
 
 
 async def test_localhost_listens_on_one_port_of_every_loopback_address(web: Path) -> None:
@@ -591,7 +613,6 @@ async def test_tls_files_that_are_wrong_are_named(web: Path, tmp_path: Path) -> 
             serialization.BestAvailableEncryption(b"passphrase"),
         )
     )
-    app = create_app(FakeHub(), Settings(), web=web, metrics=lambda: b"", health=dict)
     for c, k, words in (
         (tmp_path / "none.crt", key, "none.crt can't be read: No such file"),
         (cert, tmp_path / "none.key", "none.key can't be read"),
@@ -601,7 +622,7 @@ async def test_tls_files_that_are_wrong_are_named(web: Path, tmp_path: Path) -> 
         (cert, None, "needs both"),
     ):
         with pytest.raises(ListenError, match=words):
-            await run_server(app, "127.0.0.1", 0, c, k, lambda _: None, asyncio.Event())
+            reserve("127.0.0.1", 0, c, k)
 
 
 # The client alone.

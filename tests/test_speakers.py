@@ -12,7 +12,7 @@ import pytest
 
 from streamsvc.budget import MonotonicClock
 from streamsvc.frames import Samples
-from streamsvc.frames.link import ConfigureSpeech, OpenSpeech, Revised, Said, SoundIn, Trouble
+from streamsvc.frames.link import ConfigureSpeech, OpenSpeech, PassDone, Revised, Said, SoundIn, Trouble
 from streamsvc.speech.fake import FakeDetector, FakeTranslator, speak
 from streamsvc.speech.second import BEAM
 from streamsvc.speech.translator import Encoded, Hypothesis, Request
@@ -27,9 +27,11 @@ LONG = ["a b c d"] * 50
     [
         (OpenSpeech(stream="ana", policy="greedy", source="es", glossary=["Cork"]), ("greedy", "es", ("Cork",)), 0),
         (OpenSpeech(stream="ana", policy="greedy", source="es", glossary=LONG), ("greedy", "es", ()), 1),
-        (OpenSpeech(stream="ana", policy="nonesuch", source="es"), ("agreement", "auto", ()), 1),
+        (OpenSpeech(stream="ana", policy="nonesuch", source="es"), ("agreement", "es", ()), 1),
+        (OpenSpeech(stream="ana", policy="greedy", parameters={"beam": 2.5}, source="es"), ("greedy", "es", ()), 1),
+        (OpenSpeech(stream="ana", policy="greedy", source="tlh", glossary=["Cork"]), ("greedy", "auto", ("Cork",)), 1),
     ],
-    ids=["accepted", "glossary", "policy"],
+    ids=["accepted", "glossary", "policy", "parameters", "source"],
 )
 def test_what_is_refused_is_reported_and_alone_left_out(message: OpenSpeech, kept: tuple[Any, ...], said: int) -> None:
     sent: list[Any] = []
@@ -112,6 +114,19 @@ def test_a_glossary_that_is_too_long_costs_no_later_change_either() -> None:
     assert [m.code for m in sent if isinstance(m, Trouble)] == ["bad-settings"] * 2
 
 
+def test_a_parameter_that_is_refused_costs_no_other_setting() -> None:
+    sent: list[Any] = []
+    clock = MonotonicClock()
+    speakers = Speakers(FakeTranslator(), None, Lanes(1, clock), clock, sent.append)
+    speakers.open(OpenSpeech(stream="ana", parameters={"n": 3}, source="es"))
+    speakers.configure(ConfigureSpeech(stream="ana", policy="agreement", parameters={"n": 2.5}, source="fr"))
+    settings = speakers._speakers["ana"]._interpreter.settings
+    assert (settings.parameters["n"], settings.source) == (3, "fr")
+    assert [m.message for m in sent if isinstance(m, Trouble)] == [
+        "n = 2.5 isn't accepted: a whole number from 2 to 5 (passes that must agree)"
+    ]
+
+
 class Failing(FakeTranslator):
     """Can't encode what begins with the first word."""
 
@@ -135,9 +150,12 @@ def test_a_phrase_that_the_model_fails_on_is_left_out_and_told_and_the_next_is_s
     sound = np.concatenate([speak(0, 5), pause, speak(5, 3), pause])
     speakers.sound(SoundIn(stream="ana", samples=sound.astype("<f4").tobytes(), end_ns=clock.now_ns()))
     told: list[str] = []
+    reasons: list[str | None] = []
     while not isinstance(message := sent.get(timeout=20), Said):
         told += [message.message] if isinstance(message, Trouble) else []
+        reasons += [message.reason] if isinstance(message, PassDone) else []
     assert message.text == "w5 w6 w7"
     assert len(told) == 3 and "the rest of a phrase can't be translated" in told[-1]
+    assert reasons == ["failed"] * 3, "a pass that failed isn't one that was shown"
     speakers.close_all()
     lanes.stop()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from streamsvc.budget import MonotonicClock
 from streamsvc.frames.link import ConfigureSpeech, OpenSpeech, SoundIn
 from streamsvc.scene.assets import asset
+from streamsvc.speech import pitch
 from streamsvc.speech.errors import VoiceError
 from streamsvc.speech.fake import FakeTranslator
 from streamsvc.speech.pitch import ENOUGH_S, FRAME, HOP, SOON_S, WINDOW, PitchMeter, _difference, fundamentals
@@ -97,6 +98,20 @@ def test_a_meter_says_nothing_soon_and_listens_no_longer_than_it_must() -> None:
     assert meter.hz is not None and semitones(meter.hz, 110) < 0.2
 
 
+def test_a_meter_needs_no_more_memory_for_a_whole_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+
+    def counted(samples: np.ndarray) -> np.ndarray:
+        lengths.append(len(samples))
+        return fundamentals(samples)
+
+    monkeypatch.setattr(pitch, "fundamentals", counted)
+    meter = PitchMeter()
+    meter.feed(np.concatenate([np.zeros(5 * 16_000, np.float32), voiced(110, 10), voiced(300, 60)]))
+    assert meter.complete and meter.hz is not None and semitones(meter.hz, 110) < 0.2
+    assert max(lengths) < 1.1 * 16_000 and sum(lengths) < (5 + ENOUGH_S + 2) * 16_000
+
+
 VOICES = {"low": 95.0, "middle": 150.0, "high": 210.0}
 
 
@@ -161,6 +176,23 @@ def test_damaged_pitches_say_what_to_do(text: str, tmp_path: Path) -> None:
     known.write_text(text)
     with pytest.raises(VoiceError, match="delete it"):
         VoiceSet({"low": Buzz(95)}, known).start()
+
+
+def test_pitches_that_cannot_be_kept_cost_no_voice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "voices").write_text("a file where the folder would be")
+    voices = voice_set(tmp_path)
+    voices.start()
+    assert {n: round(hz) for n, hz in voices.pitches.items()} == VOICES
+    assert "can't be kept" in caplog.text
+
+
+def test_voices_that_cannot_be_matched_are_not_left_running(tmp_path: Path) -> None:
+    (tmp_path / "voices").mkdir()
+    (tmp_path / "voices" / "pitch.json").write_text("[1]")
+    voices = voice_set(tmp_path)
+    with pytest.raises(VoiceError, match="delete it"):
+        voices.start()
+    assert [(e.started, e.closed) for e in voices.engines.values()] == [(1, 1)] * 3
 
 
 def test_a_voice_without_a_pitch_is_a_typed_error() -> None:

@@ -242,6 +242,30 @@ def test_unknown_rung_device_and_unwritable_places_are_refused(made: Path, tmp_p
         synthesize(*files, tmp_path / "out.png", geometry=tmp_path / "none")
 
 
+def test_jpegs_are_pictures_and_frames_too_and_none_is_overwritten(made: Path, tmp_path: Path) -> None:
+    for name in ("cam0", "cam2"):
+        picture = cv2.imread(str(made / "images" / f"{name}.png"))
+        for file in (f"images/{name}.jpg", f"frames/{name}/000000.jpeg", f"frames/{name}/000001.jpeg"):
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(tmp_path / file), picture)
+    rig, view = made / "rig.json", made / "view.json"
+    still = synthesize(rig, tmp_path / "images", view, tmp_path / "out.png", rung="classical")
+    video = synthesize(rig, tmp_path / "frames", view, tmp_path / "out.mp4", rung="classical")
+    assert (still["frames"], video["frames"]) == (1, 2) and still["coverage"] == video["coverage"]
+    before = (tmp_path / "images" / "cam2.jpg").read_bytes()
+    with pytest.raises(ViewError, match="one of the cameras' pictures"):
+        synthesize(rig, tmp_path / "images", view, tmp_path / "images" / "cam2.jpg")
+    assert (tmp_path / "images" / "cam2.jpg").read_bytes() == before
+
+
+def test_a_view_that_is_not_finite_is_called_so(made: Path, tmp_path: Path) -> None:
+    view = json.loads((made / "view.json").read_text())
+    view["t"] = [0, float("nan"), 0]
+    (tmp_path / "view.json").write_text(json.dumps(view))
+    with pytest.raises(StreamsvcError, match="'t' holds a number that is not finite"):
+        synthesize(made / "rig.json", made / "images", tmp_path / "view.json", tmp_path / "out.png")
+
+
 def test_videos_need_matching_frames_views_and_names(made: Path, tmp_path: Path) -> None:
     rig, view = made / "rig.json", made / "view.json"
     with pytest.raises(StreamsvcError, match=r"\.mp4"):

@@ -20,6 +20,11 @@ const WORDS = {
     title: "This service asks for an access token",
     text: "The token is missing or wrong. Enter the token that whoever runs the service gave you, then join again.",
   },
+  "bad-room": {
+    field: "room",
+    title: "A room can't have this name",
+    text: "Use 1 to 64 characters without a slash, and not just dots, then join again.",
+  },
   "room-full": {
     field: "room",
     title: "This room is full",

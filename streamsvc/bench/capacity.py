@@ -188,6 +188,7 @@ def _peer(url: str, options: CapacityBench, number: int) -> HeadlessPeer:
             fps=options.fps,
             speech=SpeechSettings(enabled=False),
             view=ViewSettings(width=options.size[0], height=options.size[1], budget_ms=BUDGET_MS),
+            keep_all=True,
         )
     )
 

@@ -13,7 +13,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from streamsvc.flags import Command, UsageError, add_extra_stage, count, parameters, progress, size, within, write_json
+from streamsvc.flags import (
+    Command,
+    UsageError,
+    add_extra_stage,
+    check_files,
+    count,
+    parameters,
+    progress,
+    size,
+    within,
+    write_json,
+)
 
 
 def _session(arguments: argparse.Namespace) -> int:
@@ -227,11 +238,13 @@ def _calls(arguments: argparse.Namespace) -> int:
 
 
 def _add_session_flags(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--duration", type=float, default=300.0, metavar="S", help="seconds (%(default)s)")
+    p.add_argument("--duration", type=within(1, 1e6), default=300.0, metavar="S", help="seconds (%(default)g)")
     p.add_argument("--cameras", type=int, default=2, choices=(2, 4))
     p.add_argument("--size", type=size, default=(320, 240), help="of cameras and view (320x240)")
-    p.add_argument("--fps", type=float, default=15.0)
-    p.add_argument("--budget", type=float, default=400.0, metavar="MS", help="capture to display (%(default)s)")
+    p.add_argument("--fps", type=within(1, 120), default=15.0, help="of the cameras (%(default)g)")
+    p.add_argument(
+        "--budget", type=within(20, 5000), default=400.0, metavar="MS", help="capture to display (%(default)g)"
+    )
     p.add_argument("--no-speech", action="store_true", help="cameras only")
     p.add_argument("--browser", action="store_true", help="the viewer is headless Chromium instead of our own peer")
     p.add_argument("--out", type=Path, default=Path("out/bench"), help="ledger and report (%(default)s)")
@@ -382,9 +395,9 @@ def _add_speech_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", help="directory, or name of a model (the installed one)")
     p.add_argument("--out", type=Path, default=Path("out/bench-speech"), help="tables and plot (%(default)s)")
     calls = p.add_argument_group("calls in real time, in place of the curve")
-    calls.add_argument("--sessions", type=int, metavar="N", help="this many speakers at once, and one alone")
-    calls.add_argument("--minutes", type=float, default=2.0, help="of each call (%(default)s)")
-    calls.add_argument("--speed", type=float, default=1.0, help="how much faster they speak (%(default)s)")
+    calls.add_argument("--sessions", type=count, metavar="N", help="this many speakers at once, and one alone")
+    calls.add_argument("--minutes", type=within(0.1, 1440), default=2.0, help="of each call (%(default)g)")
+    calls.add_argument("--speed", type=within(0.5, 2), default=1.0, help="how much faster they speak (%(default)g)")
     calls.add_argument("--policy", default="agreement", help="speak policy (%(default)s)")
     calls.add_argument("--set", action="append", metavar="K=V", help="parameter of the policy; repeatable")
 
@@ -419,6 +432,7 @@ BENCHES: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]
 
 def bench(arguments: argparse.Namespace) -> int:
     """Measure what the README quotes."""
+    check_files(arguments, folders=("out",))
     return BENCHES[arguments.what][1](arguments)
 
 

@@ -2,8 +2,10 @@
 
 The service runs in processes of its own, as users run it. Short calls in mirror rooms begin all the time, `at_once` of
 them; every `killed_every`th is a peer in a process that is killed in mid-call. Before and after, when nobody is there
-and nobody is waited for any more, open files, threads, tasks, connections and memory are counted. Under `out`:
-joins.json.
+and nobody is waited for any more, open files, threads, tasks, connections and memory are counted: before is after
+`WARM_UP_CALLS` calls, so what is loaded or allocated once (codecs, pools, caches) is there; nobody is interpreted.
+Once a minute calls pause until the running ones have ended, and memory is taken down. What it grows by is the slope of
+that after the first third. Under `out`: joins.json.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import linear_regression
 from typing import Any
 
 from streamsvc.bench.watched import health, metrics
@@ -30,13 +33,19 @@ from streamsvc.signalling.messages import SpeechSettings, ViewSettings
 
 SIZE = (320, 240)
 CALL_S = (1.0, 4.0)
-WARM_UP_CALLS = 12
+WARM_UP_CALLS = 60
+"""In the first minute of coming and going the edge grows by some 50 MiB, and then hardly."""
+
 COUNTS = {
     "open files": "process_open_fds",
     "connections": "streamsvc_connections_unclosed",
     "sessions": "streamsvc_sessions",
 }
 TASKS = "streamsvc_tasks"
+SAMPLE_S = 60.0
+LEAST_SAMPLES = 15
+"""Of fewer after the first third the slope is noise: memory goes up and down by some MiB from minute to minute."""
+
 GROWTH_MIB = 32.0
 """That memory may grow by: allocators keep what they had."""
 
@@ -65,6 +74,15 @@ class Count:
     counts: dict[str, int]
     tasks: dict[str, int]
     threads: int
+    edge_mib: float
+    worker_mib: float
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Resident MiB when no call was running, `minute` after the beginning; who was killed may be waited for."""
+
+    minute: float
     edge_mib: float
     worker_mib: float
 
@@ -105,6 +123,49 @@ def grown(before: Count, after: Count) -> list[str]:
     return found
 
 
+def slopes(memory: Sequence[Memory]) -> tuple[float | None, float | None]:
+    """Return by how many MiB an hour the edge and the worker grew after the first third, by least squares; None where
+    there are too few samples."""
+    late = [m for m in memory if 3 * m.minute >= memory[-1].minute]
+    if len(late) < LEAST_SAMPLES:
+        return None, None
+    hours = [m.minute / 60 for m in late]
+    edge = linear_regression(hours, [m.edge_mib for m in late]).slope
+    return edge, linear_regression(hours, [m.worker_mib for m in late]).slope
+
+
+class _Pause:
+    """Lets calls begin, except while somebody waits until none is running."""
+
+    def __init__(self) -> None:
+        self._open, self._idle = asyncio.Event(), asyncio.Event()
+        self._open.set()
+        self._idle.set()
+        self._running = 0
+
+    @asynccontextmanager
+    async def call(self) -> AsyncIterator[None]:
+        while not self._open.is_set():
+            await self._open.wait()
+        self._running += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    @asynccontextmanager
+    async def idle(self) -> AsyncIterator[None]:
+        self._open.clear()
+        try:
+            await self._idle.wait()
+            yield
+        finally:
+            self._open.set()
+
+
 async def _call(url: str, room: str, seconds: float, tally: _Tally) -> None:
     """Call and say goodbye."""
     peer = HeadlessPeer(
@@ -121,14 +182,15 @@ async def _call(url: str, room: str, seconds: float, tally: _Tally) -> None:
     )
     figures = await peer.run(seconds)
     tally.left += 1
-    tally.seen += bool(figures.views)
+    tally.seen += bool(figures.viewed)
 
 
 async def _killed(url: str, room: str, folder: Path, tally: _Tally) -> None:
     """Call from a process that ends without goodbye once it sees its view, which it saves in `folder`."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "streamsvc.cli", "peer", url, "--room", room, "--mirror"),
+        *(sys.executable, "-m", "streamsvc.cli", "--until-eof", "peer", url, "--room", room, "--mirror"),
         *("--camera", "cam0=synthetic:body", "--camera", "cam1=synthetic:body", "--fps", "8", "--save", str(folder)),
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -165,6 +227,8 @@ async def run_joins(options: JoinsBench, tell: Callable[[str], None]) -> dict[st
     tally = _Tally()
     loop = asyncio.get_running_loop()
     number = 0
+    pause = _Pause()
+    memory: list[Memory] = []
 
     async with running_service(options.out, "--no-speech", "--no-admission", view=SIZE) as (url, process):
 
@@ -173,7 +237,7 @@ async def run_joins(options: JoinsBench, tell: Callable[[str], None]) -> dict[st
             number += 1
             room = f"r{number}"
             try:
-                if number > WARM_UP_CALLS and number % options.killed_every == 0:
+                if number % options.killed_every == 0:
                     with tempfile.TemporaryDirectory(prefix="streamsvc-joins-") as folder:
                         await _killed(url, room, Path(folder), tally)
                 else:
@@ -184,18 +248,23 @@ async def run_joins(options: JoinsBench, tell: Callable[[str], None]) -> dict[st
 
         async def come_and_go(until: Callable[[], bool]) -> None:
             while not until():
-                await one()
+                async with pause.call():
+                    await one()
 
         await asyncio.gather(*(come_and_go(lambda: number >= WARM_UP_CALLS) for _ in range(options.at_once)))
         before = await _quiet(url, process.pid)
-        tell(f"before: {_line(before)}")
-        end = loop.time() + 60 * options.minutes
-        progress = asyncio.create_task(_progress(tally, tell))
+        tell(f"before (after {WARM_UP_CALLS} calls): {_line(before)}")
+        begin = loop.time()
+        memory.append(_memory(before, 0.0))
+        end = begin + 60 * options.minutes
+        watching = asyncio.create_task(_watch(url, process.pid, pause, tally, begin, memory, tell))
         await asyncio.gather(*(come_and_go(lambda: loop.time() >= end) for _ in range(options.at_once)))
-        progress.cancel()
+        watching.cancel()
         after = await _quiet(url, process.pid)
-    tell(f"after:  {_line(after)}")
+        memory.append(_memory(after, (loop.time() - begin) / 60))
+    tell(f"after: {_line(after)}")
     left_behind = grown(before, after)
+    edge, worker = slopes(memory)
     figures = {
         "conditions": conditions(),
         "minutes": options.minutes,
@@ -203,19 +272,36 @@ async def run_joins(options: JoinsBench, tell: Callable[[str], None]) -> dict[st
         "before": asdict(before),
         "after": asdict(after),
         "grown": left_behind,
+        "warm_up_calls": WARM_UP_CALLS,
+        "memory": [asdict(m) for m in memory],
+        "mib_an_hour": {"edge": edge, "worker": worker},
     }
     (options.out / "joins.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     tell(f"{tally.left} calls that ended ({tally.seen} saw their view), {tally.killed} killed, {tally.failed} failed")
+    if edge is not None and worker is not None:
+        tell(f"memory after the first third: edge {edge:+.1f} MiB an hour, worker {worker:+.1f} MiB an hour")
     tell("back to what it was" if not left_behind else f"left behind: {'; '.join(left_behind)}")
     return figures
 
 
-async def _progress(tally: _Tally, tell: Callable[[str], None]) -> None:
-    minutes = 0
+async def _watch(
+    url: str, pid: int, pause: _Pause, tally: _Tally, begin: float, memory: list[Memory], tell: Callable[[str], None]
+) -> None:
+    """Take memory down once a minute, and tell how far it is since `begin` (s on the loop's clock)."""
     while True:
-        await asyncio.sleep(60)
-        minutes += 1
-        tell(f"  {minutes} min: {tally.left} calls, {tally.killed} killed, {tally.failed} failed")
+        await asyncio.sleep(SAMPLE_S)
+        async with pause.idle():
+            found = await asyncio.to_thread(count, url, pid)
+        minutes = (asyncio.get_running_loop().time() - begin) / 60
+        memory.append(_memory(found, minutes))
+        tell(
+            f"  {minutes:.0f} min: {tally.left} calls, {tally.killed} killed, {tally.failed} failed; "
+            f"edge {found.edge_mib:.1f} MiB, worker {found.worker_mib:.1f} MiB"
+        )
+
+
+def _memory(found: Count, minutes: float) -> Memory:
+    return Memory(round(minutes, 3), found.edge_mib, found.worker_mib)
 
 
 def _line(found: Count) -> str:

@@ -105,6 +105,7 @@ async def _run_peer(url: str, options: SessionBench) -> PeerFigures:
             eye="sway",
             speech=SpeechSettings(source="es"),
             view=ViewSettings(width=options.size[0], height=options.size[1], budget_ms=options.budget_ms),
+            keep_all=True,
         )
     )
     return await peer.run(options.seconds)

@@ -19,6 +19,8 @@ from streamsvc.calibrate.report import figures
 from streamsvc.calibrate.solve import calibrate
 from streamsvc.frames import Rig
 
+PAPERS = {"A4": (210, 297), "A3": (297, 420), "A2": (420, 594), "A1": (594, 841), "A0": (841, 1189)}
+
 
 @dataclass(frozen=True, slots=True)
 class CalibrateOptions:
@@ -50,11 +52,14 @@ def run_calibrate(
     Raises CalibrationError, and what sources raise. Nothing is written unless the calibration is good.
     """
     board = parse_board(options.board)
+    if options.picture is not None:
+        picture.check_name(options.picture)
     found: dict[str, Any] = {}
     if options.save_board is not None:
         width, height = sheet.save(board, options.save_board, options.dpi)
         found["saved_board"] = {"path": str(options.save_board), "width_mm": width, "height_mm": height}
-        say(f"wrote {options.save_board}: {width} x {height} mm; print at 100 % and glue it to something flat")
+        say(f"wrote {options.save_board}: {width} x {height} mm, {paper(width, height)}")
+        say("print it at 100 % and glue it to something flat")
     given = (options.images is not None) + bool(options.cameras)
     if not given and options.save_board is not None and options.out is None:
         return found
@@ -80,6 +85,15 @@ def run_calibrate(
     found["ignored"] = gathered.ignored
     found["seconds"] = {"search": round(searched - start, 3), "solve": round(solved - searched, 3)}
     return found
+
+
+def paper(width_mm: float, height_mm: float) -> str:
+    """Return in words which paper of ISO 216 a board of this size goes on."""
+    short, long = sorted((width_mm, height_mm))
+    fits = [name for name, sides in PAPERS.items() if short <= sides[0] and long <= sides[1]]
+    if not fits:
+        return f"larger than {list(PAPERS)[-1]}"
+    return f"fits {fits[0]}" if fits[0] == next(iter(PAPERS)) else f"needs {fits[0]} or larger"
 
 
 def _gather(

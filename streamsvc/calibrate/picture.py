@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from streamsvc.calibrate.errors import CalibrationError
+from streamsvc.calibrate.gather import PICTURES
 from streamsvc.calibrate.layout import board_corners, cameras_of
 from streamsvc.calibrate.projection import Array
 from streamsvc.calibrate.solve import Calibration, coverage_map
@@ -178,12 +179,14 @@ def draw(result: Calibration) -> Pixels:
     return np.ascontiguousarray(np.vstack([head, np.hstack([top, side]), *rows]), dtype=np.uint8)
 
 
+def check_name(path: Path) -> None:
+    """Raise CalibrationError unless pictures can be written under such a name."""
+    if path.suffix.lower() not in PICTURES:
+        raise CalibrationError(
+            f"--picture {path}: pictures can't be written as {path.suffix!r}; use {', '.join(PICTURES)}"
+        )
+
+
 def save(result: Calibration, path: Path) -> None:
-    """Write the picture; the format follows the name. Raises CalibrationError."""
-    try:
-        done, data = cv2.imencode(path.suffix or ".png", draw(result)[:, :, ::-1])
-    except cv2.error:
-        done = False
-    if not done:
-        raise CalibrationError(f"--picture {path}: pictures can't be written as {path.suffix!r}; use .png")
-    path.write_bytes(data.tobytes())
+    """Draw into the file `path`; the format follows its name, which has passed `check_name`."""
+    path.write_bytes(cv2.imencode(path.suffix, draw(result)[:, :, ::-1])[1].tobytes())

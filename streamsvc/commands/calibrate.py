@@ -6,17 +6,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from streamsvc.flags import pairs, progress, size, write_json
+from streamsvc.flags import check_files, count, pairs, progress, size, within, write_json
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure a rig from pictures of a chessboard or ChArUco board that was held before its cameras."""
     from streamsvc.calibrate import CalibrateOptions, render, run_calibrate
 
+    cameras = pairs(arguments.camera, "--camera")
+    check_files(arguments, writes=("out", "picture", "save_board"), reads=[Path(c) for c in cameras.values()])
     options = CalibrateOptions(
         board=arguments.board,
         images=arguments.images,
-        cameras=pairs(arguments.camera, "--camera"),
+        cameras=cameras,
         out=arguments.out,
         pairs=arguments.pairs,
         depth=arguments.depth,
@@ -51,6 +53,8 @@ def add_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--save-board", type=Path, metavar="PNG", help="write the board to be printed")
     p.add_argument("--dpi", type=int, default=300, help="resolution of the printed board (%(default)s)")
     p.add_argument("--size", type=size, default=(640, 480), help="of devices' pictures (640x480)")
-    p.add_argument("--fps", type=float, default=15.0, help="of devices (%(default)s)")
-    p.add_argument("--views", type=int, default=20, help="views to collect from devices (%(default)s)")
-    p.add_argument("--duration", type=float, default=180.0, metavar="S", help="longest wait for them (%(default)s)")
+    p.add_argument("--fps", type=within(1, 120), default=15.0, help="of devices (%(default)g)")
+    p.add_argument("--views", type=count, default=20, help="views to collect from devices (%(default)s)")
+    p.add_argument(
+        "--duration", type=within(1, 86_400), default=180.0, metavar="S", help="longest wait for them (%(default)g)"
+    )

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from streamsvc.flags import parameters, progress, write_json
+from streamsvc.flags import UsageError, check_files, parameters, progress, sound_file, write_json
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -14,6 +14,14 @@ def run(arguments: argparse.Namespace) -> int:
     from streamsvc.frames.glossary import read_glossary
     from streamsvc.speech.interpret import interpret, read_reference
 
+    check_files(
+        arguments,
+        writes=("events", "speech", "captions", "transcript"),
+        folders=("instances",),
+        reads=(arguments.wav, arguments.glossary, arguments.reference),
+    )
+    if arguments.wav.is_dir():
+        raise UsageError(f"{arguments.wav} is a folder; the name of a sound file is needed")
     figures = interpret(
         arguments.wav,
         policy=arguments.policy,
@@ -53,7 +61,7 @@ def add_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--device", default="cpu", help="cpu or cuda")
     p.add_argument("--voice", help="name of a voice, or auto: nearest to the speaker's pitch (Piper's)")
     p.add_argument("--events", type=Path, required=True, metavar="F", help="what was said and when, JSON lines")
-    p.add_argument("--speech", type=Path, metavar="OUT.wav", help="speak the translation into this file")
+    p.add_argument("--speech", type=sound_file, metavar="OUT.wav", help="speak the translation into this file")
     p.add_argument("--captions", type=Path, metavar="OUT", help=".srt, .vtt or .json")
     p.add_argument("--transcript", type=Path, metavar="OUT", help="the same, every phrase corrected by a second pass")
     p.add_argument("--instances", type=Path, metavar="DIR", help="instances.log and config.yaml for SimulEval")

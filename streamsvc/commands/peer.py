@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from streamsvc.flags import VIEW_MODES, pairs, parameters, size, write_json
+from streamsvc.flags import VIEW_MODES, check_files, pairs, parameters, size, within, write_json
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -20,7 +20,10 @@ def run(arguments: argparse.Namespace) -> int:
     from streamsvc.frames.glossary import read_glossary
     from streamsvc.peer import HeadlessPeer, PeerOptions
     from streamsvc.signalling.messages import AppearanceSettings, SpeechSettings, ViewSettings
+    from streamsvc.signalling.rooms import check_room
 
+    check_room(arguments.room)
+    check_files(arguments, folders=("save",), reads=(arguments.rig, arguments.glossary))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     options = PeerOptions(
         url=arguments.url,
@@ -50,10 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
         agrees=arguments.agree_to_recording,
     )
     figures = asyncio.run(_until_signalled(HeadlessPeer(options, lambda c: print(c.text, flush=True)), arguments))
+    # Of the latest, like the captions: who stays for weeks keeps no more.
     latencies = sorted((shown - captured) / 1e6 for captured, shown in figures.views)
     summary = {
-        "captured": len(figures.captures),
-        "views": len(figures.views),
+        "captured": figures.captured,
+        "views": figures.viewed,
         "latency_p50_ms": latencies[len(latencies) // 2] if latencies else None,
         "latency_p95_ms": latencies[len(latencies) * 95 // 100] if latencies else None,
         "clock_error_ms": None if figures.clock_error_ns is None else figures.clock_error_ns / 1e6,
@@ -86,9 +90,9 @@ def add_flags(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--mic", metavar="SOURCE", help="file, device, or synthetic:LANGUAGE[:SECONDS]")
     p.add_argument("--size", type=size, default=(640, 480), help="of synthetic cameras and of the view (640x480)")
-    p.add_argument("--fps", type=float, default=15.0, help="of synthetic cameras (%(default)s)")
+    p.add_argument("--fps", type=within(1, 120), default=15.0, help="of synthetic cameras (%(default)g)")
     p.add_argument("--eye", default="still", help="still, sway, or x,y,z in world metres (%(default)s)")
-    p.add_argument("--budget", type=float, metavar="MS", help="latency budget from capture to display")
+    p.add_argument("--budget", type=within(20, 5000), metavar="MS", help="latency budget from capture to display")
     p.add_argument("--view-mode", metavar="MODE", help=VIEW_MODES)
     p.add_argument("--backdrop", help="what others see behind you: room, blur or #rrggbb (room)")
     p.add_argument("--policy", help="speak policy")
@@ -98,5 +102,5 @@ def add_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--voice", help="voice that speaks for you, of those the service has (the one nearest to yours)")
     p.add_argument("--save", type=Path, metavar="DIR", help="save view.mp4, speech.wav, captions and transcript there")
     p.add_argument("--agree-to-recording", action="store_true", help="let others record the call; otherwise say no")
-    p.add_argument("--duration", type=float, metavar="S", help="seconds to take part (until interrupted)")
+    p.add_argument("--duration", type=within(0.1, 1e7), metavar="S", help="seconds to take part (until interrupted)")
     p.add_argument("--insecure", action="store_true", help="accept a self-signed certificate")

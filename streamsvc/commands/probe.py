@@ -9,7 +9,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from streamsvc.flags import parameters, share, size, write_json
+from streamsvc.flags import check_files, parameters, share, size, within, write_json
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -23,6 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     from streamsvc.probe.report import compare_table, table, write
     from streamsvc.shaper import parse_network
 
+    check_files(arguments, folders=("out",))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     options = ProbeOptions(
         url=arguments.url,
@@ -52,7 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     for url in (arguments.url, *(arguments.compare or ())):
         probed = asyncio.run(run_probe(replace(options, url=url), tell))
         if arguments.role == "send":
-            tell(f"{probed.figures['captured']} captures sent")
+            error_ms = probed.figures["clock_error_ms"]
+            off = "not known" if error_ms is None else f"{error_ms:.2f} ms"
+            tell(f"{probed.figures['captured']} captures sent; clock error {off}")
             write_json(arguments.json, probed.figures)
             return 0
         for line in table(probed.figures):
@@ -73,11 +76,15 @@ def add_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("url", metavar="URL", help="a service of ours, or an address that takes an SDP offer by POST")
     p.add_argument("--room", default="probe", help="name of the room (%(default)s)")
     p.add_argument("--token", help="token, where the service asks for one (or STREAMSVC_TOKEN)")
-    p.add_argument("--budget", type=float, default=400.0, metavar="MS", help="capture to display (%(default)s)")
-    p.add_argument("--duration", type=float, default=30.0, metavar="S", help="seconds, 5 of warm-up (%(default)s)")
+    p.add_argument(
+        "--budget", type=within(20, 5000), default=400.0, metavar="MS", help="capture to display (%(default)g)"
+    )
+    p.add_argument(
+        "--duration", type=within(1, 86_400), default=30.0, metavar="S", help="seconds, 5 of warm-up (%(default)g)"
+    )
     p.add_argument("--cameras", type=int, default=2, choices=(1, 2, 4), help="cameras (%(default)s)")
     p.add_argument("--size", type=size, default=(320, 240), help="of cameras and view (320x240)")
-    p.add_argument("--fps", type=float, default=15.0, help="of cameras (%(default)s)")
+    p.add_argument("--fps", type=within(1, 120), default=15.0, help="of cameras (%(default)g)")
     p.add_argument("--eye", default="still", help="still, sway, or x,y,z in world metres (%(default)s)")
     p.add_argument(
         "--speech",
@@ -98,7 +105,12 @@ def add_flags(p: argparse.ArgumentParser) -> None:
         "--relay", action="store_true", help="only through the TURN server that the service offers: does it work?"
     )
     p.add_argument(
-        "--role", choices=("both", "send", "watch"), default="both", help="halves on two hosts (%(default)s)"
+        "--role",
+        choices=("both", "send", "watch"),
+        default="both",
+        help="halves on two hosts; send for longer than you watch: what doesn't come while you watch is missed. Both "
+        "clock errors, the sender's as the service passes it on, leave the verdict open where they decide it "
+        "(%(default)s)",
     )
     p.add_argument("--require", type=share, metavar="SHARE", help="exit with 1 when less is seen in time")
     p.add_argument("--out", type=Path, default=Path("out/probe"), metavar="DIR", help="report and plots (%(default)s)")

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from streamsvc.flags import write_json
+from streamsvc.flags import check_files, write_json
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Turn a ledger, of `serve --ledger`, demo, bench, probe or a capture of our page, into a page and a trace."""
+    """Turn a ledger, of `serve --ledger`, demo, bench, probe or a capture of our page, into a page and a trace.
+
+    Exit status 1 when the ledger is empty.
+    """
     from streamsvc.ledger import read_ledger
     from streamsvc.ledger.report import write_report
     from streamsvc.ledger.trace import write_trace
 
-    out = arguments.out or arguments.ledger.with_suffix(".html")
+    out = arguments.out = arguments.out or arguments.ledger.with_suffix(".html")
+    check_files(arguments, makes=("out", "trace"), reads=(arguments.ledger,))
+    records = read_ledger(arguments.ledger)
+    if next(records, None) is None and not records.network:
+        print(f"{arguments.ledger} holds no records yet, so there is nothing to report", file=sys.stderr)
+        return 1
     summary = write_report(arguments.ledger, out, title=arguments.title)
     print(summary.in_one_line())
     print(f"report: {out}")

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from streamsvc import config
-from streamsvc.flags import add_extra_stage, write_json
+from streamsvc.flags import add_extra_stage, check_files, write_json
 
 
 def _settings(arguments: argparse.Namespace) -> config.Settings:
@@ -36,8 +36,17 @@ def _settings(arguments: argparse.Namespace) -> config.Settings:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the service until it is told to stop."""
+    if arguments.example_config:
+        print(config.example(), end="")
+        return 0
     from streamsvc import service
 
+    check_files(
+        arguments,
+        makes=("ledger",),
+        folders=("record",),
+        reads=(arguments.config, arguments.token_file, arguments.tls_cert, arguments.tls_key),
+    )
     settings = _settings(arguments)
 
     def announce(port: int) -> None:
@@ -54,6 +63,7 @@ def add_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--host", help="address to listen on (127.0.0.1; 0.0.0.0 for every interface)")
     p.add_argument("--port", type=int, help="TCP port (8080; 0 takes any free one)")
     p.add_argument("--config", type=Path, metavar="F", help="settings file, TOML")
+    p.add_argument("--example-config", action="store_true", help="print such a file with every setting, and end")
     p.add_argument("--token-file", type=Path, metavar="F", help="one token a line; nobody joins without one")
     p.add_argument("--tls-cert", type=Path, metavar="F", help="certificate chain, PEM: serves HTTPS")
     p.add_argument("--tls-key", type=Path, metavar="F", help="private key of the certificate, PEM")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from streamsvc.flags import count, progress, write_json
+from streamsvc.flags import check_files, count, progress, write_json
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -14,6 +14,7 @@ def run(arguments: argparse.Namespace) -> int:
     from streamsvc.budget import POLICIES
     from streamsvc.simulate_plot import goodput_plot
 
+    check_files(arguments, writes=("plot",), reads=(arguments.costs, arguments.scenario))
     if arguments.scenario is None:
         scenarios = simulation.shipped()
         width = max(map(len, scenarios))

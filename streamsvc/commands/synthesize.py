@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 from typing import cast
 
-from streamsvc.flags import VIEW_MODES, progress, write_json
+from streamsvc.flags import VIEW_MODES, check_files, progress, write_json
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Make a novel view from a folder of pictures or frames."""
     from streamsvc.view.synthesize import synthesize
 
+    check_files(arguments, writes=("out",), reads=(arguments.rig, arguments.view, arguments.truth))
     figures = synthesize(
         arguments.rig,
         arguments.images,
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 def add_flags(p: argparse.ArgumentParser) -> None:
     """Add the command's flags."""
     p.add_argument("--rig", type=Path, required=True)
-    p.add_argument("--images", type=Path, required=True, help="<camera>.png, or <camera>/<000000>.png")
+    p.add_argument("--images", type=Path, required=True, help="<camera>.png, or <camera>/<000000>.png; .jpg, too")
     p.add_argument("--view", type=Path, required=True, help="view.json: a camera, or a list of one a frame")
     p.add_argument("--out", type=Path, required=True, help="a picture, or a video where there are frames")
     p.add_argument("--rung", default="best", help="name of a rung, best, or classical: the best without nets")

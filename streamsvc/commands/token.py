@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from streamsvc.flags import UsageError, duration, size, write_json
+from streamsvc.flags import UsageError, check_files, duration, size, write_json
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -14,8 +14,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     from streamsvc.signalling.auth import TokenBook, sign
     from streamsvc.signalling.grants import Grant
+    from streamsvc.signalling.rooms import check_room
     from streamsvc.speech.languages import check_languages
 
+    if arguments.room is not None:
+        check_room(arguments.room)
+    check_files(arguments, reads=(arguments.token_file,))
     keys = TokenBook.read(arguments.token_file).keys
     if not keys:
         raise UsageError(
@@ -44,7 +48,10 @@ def add_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("--token-file", type=Path, required=True, metavar="F", help="the service's, with a line key=SECRET")
     p.add_argument("--room", help="the room it opens (every room)")
     p.add_argument("--valid", type=duration, default=7200.0, metavar="TIME", help="90, 15m, 2h or 7d (2h)")
-    p.add_argument("--watch-only", action="store_true", help="neither pictures nor sound may be sent")
-    p.add_argument("--cameras", type=int, choices=range(17), metavar="N", help="at most so many are sent (any number)")
+    sends = p.add_mutually_exclusive_group()
+    sends.add_argument("--watch-only", action="store_true", help="neither pictures nor sound may be sent")
+    sends.add_argument(
+        "--cameras", type=int, choices=range(17), metavar="N", help="at most so many are sent (any number)"
+    )
     p.add_argument("--view", type=size, metavar="WxH", help="a view has at most as many pixels (any size)")
     p.add_argument("--language", action="append", metavar="CODE", help="only it is interpreted; repeatable (any)")

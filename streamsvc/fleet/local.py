@@ -127,17 +127,19 @@ class LocalWorker:
             return
         changes = {
             name: value
-            for name in ("policy", "parameters", "source", "target", "glossary", "voice")
+            for name in ("policy", "parameters", "source", "target", "glossary", "voice", "spoken")
             if (value := getattr(message, name)) is not None
         }
         self._opens[message.stream] = msgspec.structs.replace(old, **changes)
         self._send(message)
 
     def close(self, stream: str) -> None:
-        """End a stream."""
-        if self._opens.pop(stream, None) is not None:
-            self._listeners.pop(stream, None)
-            self._send(link.Close(stream=stream))
+        """End a stream; a speaker's last words still come, until the worker says that they were the last."""
+        opened = self._opens.pop(stream, None)
+        if opened is not None:
+            told = self._send(link.Close(stream=stream))
+            if not (told and isinstance(opened, link.OpenSpeech)):
+                self._listeners.pop(stream, None)
 
     def send(self, message: link.SetIn | link.SoundIn | link.GiveOut) -> bool:
         """Pass a message on; False when no worker is up or it does not read, and then the message is lost."""
@@ -193,6 +195,7 @@ class LocalWorker:
                 self._up.clear()
                 self._writer = None
                 await self._end_process(self._grace_s)
+                self._listeners = {s: told for s, told in self._listeners.items() if s in self._opens}
                 if was_up:
                     self._tell_state(False)
             self._restarts += 1
@@ -225,7 +228,8 @@ class LocalWorker:
         reader, writer = await asyncio.open_connection(sock=ours)
         watchdog = asyncio.create_task(self._watch(), name="worker-watchdog")
         try:
-            await self._read(reader, writer)
+            with contextlib.suppress(ConnectionError):  # how the stream of a worker that was killed ends
+                await self._read(reader, writer)
         finally:
             watchdog.cancel()
             writer.close()
@@ -254,6 +258,9 @@ class LocalWorker:
                 self._unable = reason
             case link.Beat():
                 self._beat, self._beat_ns = message, self._clock.now_ns()
+            case link.SpeechOver(stream=stream):
+                if stream not in self._opens:
+                    self._listeners.pop(stream, None)
             case link.Ready():
                 self.ready, self._writer, self._beat_ns = message, writer, self._clock.now_ns()
                 for open_message in self._opens.values():

@@ -31,32 +31,48 @@ class TimedText:
 
 
 def cues(texts: Iterable[TimedText]) -> list[TimedText]:
-    """Join commits to cues of at most two lines and six seconds, ending with sentences and before pauses."""
-    words: list[TimedText] = []
+    """Join commits to cues of at most two lines and six seconds, ending with sentences and before pauses.
+
+    A cue lasts `SHORTEST_MS` or more, in whole ms: what is over sooner shares one with what follows, and where both
+    don't fit into one the latter begins later than it was spoken.
+    """
+    runs: list[list[TimedText]] = []
+    for run in _sentences(texts):
+        if runs and run[0].start_ms - runs[-1][0].start_ms < SHORTEST_MS and _fits(runs[-1], run):
+            runs[-1] += run
+        else:
+            runs.append(run)
+    joined: list[TimedText] = []
+    for i, run in enumerate(runs):
+        start = max(round(run[0].start_ms), joined[-1].end_ms if joined else 0.0)
+        end = max(round(run[-1].end_ms), start + SHORTEST_MS)
+        if i + 1 < len(runs):
+            end = max(min(end, round(runs[i + 1][0].start_ms)), start + SHORTEST_MS)
+        joined.append(TimedText(" ".join(w.text for w in run), float(start), float(end)))
+    return joined
+
+
+def _sentences(texts: Iterable[TimedText]) -> list[list[TimedText]]:
+    """Return the words of each sentence, or of what fits into one cue."""
+    runs: list[list[TimedText]] = []
     for text in texts:
         pieces = text.text.split()
         step = (text.end_ms - text.start_ms) / max(len(pieces), 1)
-        words += [TimedText(w, text.start_ms + i * step, text.start_ms + (i + 1) * step) for i, w in enumerate(pieces)]
-    runs: list[list[TimedText]] = []
-    for word in words:
-        run = runs[-1] if runs else []
-        if (
-            not run
-            or run[-1].text[-1] in ".?!"
-            or word.start_ms - run[-1].end_ms > GAP_MS
-            or sum(len(w.text) + 1 for w in run) + len(word.text) > CUE_CHARACTERS
-            or word.end_ms - run[0].start_ms > CUE_MS
-        ):
-            runs.append([])
-        runs[-1].append(word)
-    joined: list[TimedText] = []
-    for i, run in enumerate(runs):
-        start = max(run[0].start_ms, joined[-1].end_ms if joined else 0.0)
-        end = max(run[-1].end_ms, start + SHORTEST_MS)
-        if i + 1 < len(runs):
-            end = max(min(end, runs[i + 1][0].start_ms), start + 1)
-        joined.append(TimedText(" ".join(w.text for w in run), start, end))
-    return joined
+        for i, piece in enumerate(pieces):
+            word = TimedText(piece, text.start_ms + i * step, text.start_ms + (i + 1) * step)
+            if not runs or runs[-1][-1].text[-1] in ".?!" or not _fits(runs[-1], [word]):
+                runs.append([])
+            runs[-1].append(word)
+    return runs
+
+
+def _fits(run: list[TimedText], more: list[TimedText]) -> bool:
+    """Is there room for `more` words in the cue of `run`?"""
+    return (
+        more[0].start_ms - run[-1].end_ms <= GAP_MS
+        and sum(len(w.text) + 1 for w in run + more) - 1 <= CUE_CHARACTERS
+        and more[-1].end_ms - run[0].start_ms <= CUE_MS
+    )
 
 
 def _lines(text: str) -> str:

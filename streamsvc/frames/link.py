@@ -21,7 +21,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=Tr
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a worker is started with. `extra_stage_ms` adds an idle stage to every view, for load tests."""
+    """What a worker is started with. `policy` to `target` are what callers start with: a worker that can't take them
+    doesn't start, nor one without the `model` or the `voice` that is named. `extra_stage_ms` adds an idle stage to
+    every view, for load tests."""
 
     device: str = "cpu"
     lanes: int = 2
@@ -29,6 +31,10 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     speech_device: str = "cpu"
     model: str | None = None
     voice: str | None = None
+    policy: str = "agreement"
+    parameters: dict[str, float] = {}
+    source: str = "auto"
+    target: str = "en"
     extra_stage_ms: float = 0.0
     log_level: str = "info"
 
@@ -94,6 +100,7 @@ class ConfigureSpeech(Message, frozen=True, kw_only=True):
     target: str | None = None
     glossary: list[str] | None = None
     voice: str | None = None
+    spoken: bool | None = None
 
 
 class SoundIn(Message, frozen=True, kw_only=True):
@@ -105,7 +112,7 @@ class SoundIn(Message, frozen=True, kw_only=True):
 
 
 class Close(Message, frozen=True, kw_only=True):
-    """The stream is over; what it still holds is dropped."""
+    """The stream is over. What a view still holds is dropped; of a speaker it is said, until `SpeechOver`."""
 
     stream: str
 
@@ -236,7 +243,8 @@ class ViewLost(Message, frozen=True, kw_only=True):
 
 
 class Said(Message, frozen=True, kw_only=True):
-    """Committed text of a speaker; times are ms of the speaker's audio."""
+    """Committed text of a speaker; ms are of the sound that the worker has had of them, `start_ns` and `end_ns` when it
+    was captured."""
 
     stream: str
     id: int
@@ -244,6 +252,8 @@ class Said(Message, frozen=True, kw_only=True):
     source_start_ms: float
     source_end_ms: float
     audio_ms: float
+    start_ns: int
+    end_ns: int
 
 
 class Revised(Message, frozen=True, kw_only=True):
@@ -271,14 +281,21 @@ class SoundOut(Message, frozen=True, kw_only=True):
 
 class PassDone(Message, frozen=True, kw_only=True):
     """One speech pass, for the ledger: `source_end_ns` is the capture instant of the end of what it committed, of the
-    last sample that it read where it committed nothing."""
+    last sample that it read where it committed nothing. `reason` says why it was lost: "failed", "out-of-memory", or
+    "left-out" where speech was too far behind to be translated at all."""
 
     stream: str
-    id: int
     source_end_ns: int
     deadline_ns: int
     text: str
     stages: list[StageSpan]
+    reason: str | None = None
+
+
+class SpeechOver(Message, frozen=True, kw_only=True):
+    """Everything that a speaker whose stream was closed had left was said."""
+
+    stream: str
 
 
 class Trouble(Message, frozen=True, kw_only=True):
@@ -313,6 +330,7 @@ FromWorker = (
     | Maybe
     | SoundOut
     | PassDone
+    | SpeechOver
     | Trouble
     | Beat
 )

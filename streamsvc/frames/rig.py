@@ -120,8 +120,10 @@ def _array(doc: dict[str, Any], key: str, shape: tuple[int, ...], what: str) -> 
         raise RigError(f"{what}: {key!r} is missing") from None
     except (TypeError, ValueError):
         raise RigError(f"{what}: {key!r} must be numbers of shape {shape}") from None
-    if value.shape != shape or not np.isfinite(value).all():
+    if value.shape != shape:
         raise RigError(f"{what}: {key!r} must be finite numbers of shape {shape}, got shape {value.shape}")
+    if not np.isfinite(value).all():
+        raise RigError(f"{what}: {key!r} holds a number that is not finite")
     return value
 
 

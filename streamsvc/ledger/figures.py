@@ -47,12 +47,23 @@ def goodput(records: Sequence[Record], q_min: float | None = None) -> float | No
 
 
 def longest_gap_ns(records: Iterable[Record]) -> int | None:
-    """Return the longest time between two displayed frames of one stream, None under two frames."""
-    by_stream: dict[tuple[str, str], list[int]] = defaultdict(list)
+    """Return the longest time for which one stream displayed no new frame, None where there is no such time.
+
+    It lasts from one displayed frame to the next, or to the last capture: nothing newer was displayed by then. (Not to
+    that one's deadline: what was on its way when a call ended would be a gap.)
+    """
+    shown: dict[tuple[str, str], list[int]] = defaultdict(list)
+    ended: dict[tuple[str, str], int] = {}
     for r in records:
+        stream = r.session, r.stream
+        ended[stream] = max(r.capture_ns, ended.get(stream, r.capture_ns))
         if r.displayed_ns is not None:
-            by_stream[r.session, r.stream].append(r.displayed_ns)
-    gaps = [b - a for times in by_stream.values() for a, b in pairwise(sorted(times))]
+            shown[stream].append(r.displayed_ns)
+    gaps = [
+        b - a
+        for stream, times in shown.items()
+        for a, b in pairwise([*sorted(times), *([ended[stream]] if ended[stream] > max(times) else [])])
+    ]
     return max(gaps, default=None)
 
 
@@ -82,7 +93,7 @@ def duration_s(records: Sequence[Record]) -> float:
 @dataclass(frozen=True, slots=True)
 class ViewFigures:
     """One view stream, or several taken together. Latencies in ms from capture to display; `fps` (displayed) and
-    `rung_switches_per_s` are means per stream."""
+    `rung_switches_per_s` are of the time that streams lasted, each from its first capture to its last."""
 
     due: int = 0
     shown: int = 0
@@ -159,7 +170,7 @@ def view_figures(records: Sequence[Record], q_min: float | None = None) -> ViewF
         return ViewFigures()
     latencies = [x for r in records if (x := latency_ns(r)) is not None]
     outcomes = Counter(r.outcome for r in records)
-    stream_s = duration_s(records) * len({(r.session, r.stream) for r in records})
+    stream_s = sum(map(duration_s, by_stream(records).values()))
     return ViewFigures(
         due=len(records),
         shown=outcomes["shown"],

@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterator
 from itertools import repeat
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import av
 import numpy as np
@@ -37,8 +35,9 @@ from streamsvc.edge import (
 from streamsvc.frames import Pixels, Rig, Samples, Screen
 from streamsvc.frames.clockmap import ClockEstimator, ClockMap
 from streamsvc.peer.eyes import Eye, eye_at
+from streamsvc.peer.options import KEPT, PeerFigures, PeerOptions, tls_of
 from streamsvc.peer.recorder import Recorder
-from streamsvc.peer.sources import CameraGroup, SceneTime, Voice, open_cameras, open_microphone
+from streamsvc.peer.sources import CameraGroup, open_cameras, open_microphone
 from streamsvc.signalling import channels
 from streamsvc.signalling import messages as wire
 from streamsvc.signalling.client import ConnectionLostError, SignallingClient
@@ -66,79 +65,6 @@ CHANNELS = (
 )
 
 
-class Witness(Protocol):
-    """Who takes note of a call, on the loop's thread; must only store or schedule. Times are ns on this host's
-    monotonic clock, those of `frames` on the server's."""
-
-    def captured(self, capture_ns: int) -> None:
-        """The cameras saw something."""
-
-    def picture(self, received: Received, shown_ns: int) -> None:
-        """A view was decoded."""
-
-    def sound(self, samples: Samples, heard_ns: int) -> None:
-        """Sound arrived, (n,) float32 mono at 48 kHz; its first sample can be heard at `heard_ns`."""
-
-    def caption(self, caption: channels.Caption, shown_ns: int) -> None:
-        """Words were committed."""
-
-    def frames(self, frames: Sequence[channels.FrameTrace]) -> None:
-        """What became of frame sets, as the server tells it."""
-
-
-class Way(Protocol):
-    """What leads a call through something of its own, by what it puts into the descriptions (see `shaper`)."""
-
-    async def offer(self, sdp: str) -> str:
-        """Return the offer that the other side is sent."""
-
-    async def answer(self, sdp: str) -> str:
-        """Return the answer that this side takes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerOptions:
-    """How a headless peer takes part. `cameras` maps names to sources; `eye` is a path of `eyes.eye_at`; `mic` is a
-    source or a voice; `scene_time` is that of `sources.SceneCameras`; `way` is None for the straight one. With `agrees`
-    others may record the call; not `calibrated` it keeps its scene's rig to itself, like somebody with a webcam. With
-    `relay_only` media go through the TURN server that the service offers, or not at all."""
-
-    url: str
-    room: str
-    name: str = "peer"
-    token: str | None = None
-    mirror: bool = False
-    rig: Rig | None = None
-    cameras: dict[str, str] = field(default_factory=dict)
-    mic: str | Voice | None = None
-    size: tuple[int, int] = (320, 240)
-    fps: float = 15.0
-    eye: str = "still"
-    speech: wire.SpeechSettings = field(default_factory=wire.SpeechSettings)
-    view: wire.ViewSettings = field(default_factory=wire.ViewSettings)
-    appearance: wire.AppearanceSettings = field(default_factory=wire.AppearanceSettings)
-    save: Path | None = None
-    insecure: bool = False
-    scene_time: SceneTime | None = None
-    witness: Witness | None = None
-    way: Way | None = None
-    agrees: bool = False
-    calibrated: bool = True
-    relay_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PeerFigures:
-    """What the peer did and saw, in ns on the server's clock: `captures` are the instants at which its cameras saw
-    something, `views` (capture, displayed) of what came back."""
-
-    captures: list[int]
-    views: list[tuple[int, int]]
-    captions: list[channels.Caption]
-    clock_error_ns: int | None
-    notices: list[str]
-
-
 class HeadlessPeer:
     """One call. `run` once."""
 
@@ -155,11 +81,14 @@ class HeadlessPeer:
         self._recorder = None if options.save is None else Recorder(options.save)
         self._outs: dict[str, VideoOut] = {}
         self._clock = ClockEstimator()
-        self._captures: list[int] = []
-        self._views: list[tuple[int, int]] = []
+        kept = None if options.keep_all else KEPT
+        self._captures: deque[int] = deque(maxlen=kept)
+        self._views: deque[tuple[int, int]] = deque(maxlen=kept)
+        self._captions: deque[channels.Caption] = deque(maxlen=kept)
+        self._notices: deque[str] = deque(maxlen=kept)
+        self._video_bytes = 0
+        self._captured = self._viewed = self._captioned = 0
         self._unreported: list[tuple[int, int]] = []
-        self._captions: list[channels.Caption] = []
-        self._notices: list[str] = []
         self.screen: Screen | None = None
         self._stop = threading.Event()
         self._lost, self._up = asyncio.Event(), asyncio.Event()
@@ -181,14 +110,21 @@ class HeadlessPeer:
     def figures(self) -> PeerFigures:
         """What happened so far."""
         best = self._clock.map
-        if best is None:
-            return PeerFigures([], [], list(self._captions), None, list(self._notices))
-        captures = [best.to_ours(t) for t in self._captures]
-        return PeerFigures(captures, list(self._views), list(self._captions), best.error_ns, list(self._notices))
+        return PeerFigures(
+            captures=[] if best is None else [best.to_ours(t) for t in self._captures],
+            views=list(self._views),
+            captions=list(self._captions),
+            clock_error_ns=None if best is None else best.error_ns,
+            notices=list(self._notices),
+            captured=self._captured,
+            viewed=self._viewed,
+            captioned=self._captioned,
+        )
 
-    def statistics(self) -> ConnectionStatistics | None:
-        """What the present connection did so far; None before there is one."""
-        return None if self._connection is None else self._connection.statistics()
+    @property
+    def video_bytes(self) -> int:
+        """Bytes of video that came in so far, over all connections of the call."""
+        return self._video_bytes + (0 if self._connection is None else video_bytes_of(self._connection.statistics()))
 
     def clock(self) -> ClockMap | None:
         """This host's monotonic clock on the server's, as far as it is known."""
@@ -197,8 +133,10 @@ class HeadlessPeer:
     async def run(self, duration_s: float | None = None, stop: asyncio.Event | None = None) -> PeerFigures:
         """Take part until `duration_s` is over, `stop` is set, or the call is lost for good; return what happened.
 
-        Raises SignallingError (refused, lost before it began), EdgeError (no media could be agreed).
+        Raises SignallingError (refused, lost before it began), EdgeError (no media could be agreed), EyeError for a
+        path that isn't known.
         """
+        eye_at(self._options.eye, 0.0, None)
         stop = stop or asyncio.Event()
         loop = asyncio.get_running_loop()
         end = None if duration_s is None else loop.time() + duration_s
@@ -273,7 +211,7 @@ class HeadlessPeer:
     async def _enter(self) -> bool:
         """Join on a new socket; whether the session goes on that was there before."""
         options = self._options
-        client = SignallingClient(options.url, tls=_tls(options))
+        client = SignallingClient(options.url, tls=tls_of(options))
         await client.open()
         try:
             joined = await client.join(
@@ -306,9 +244,7 @@ class HeadlessPeer:
     async def _negotiate(self) -> None:
         """Agree on media anew; whatever was there before is given up."""
         assert self._client is not None
-        if self._connection is not None:
-            self._connection.on_state = None
-            await self._connection.close()
+        await self._give_up()
         connection = Connection(
             ice_servers=self._ice_servers, relay_only=self._options.relay_only, on_state=self._on_state
         )
@@ -328,8 +264,17 @@ class HeadlessPeer:
         await connection.accept(answer.sdp if way is None else await way.answer(answer.sdp))
         self._outs = outs
 
+    async def _give_up(self) -> None:
+        """End the present connection, if there is one; what came over it stays counted."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._video_bytes += video_bytes_of(connection.statistics())
+            connection.on_state = None
+            await connection.close()
+
     def _picture(self, camera: str, pixels: Pixels, capture_ns: int) -> None:
         if camera == next(iter(self._outs)):
+            self._captured += 1
             self._captures.append(capture_ns)
             if self._options.witness is not None:
                 self._options.witness.captured(capture_ns)
@@ -356,6 +301,7 @@ class HeadlessPeer:
         if best is None:
             return
         displayed = best.to_ours(now)
+        self._viewed += 1
         self._views.append((capture_ns_of(received.rtp_timestamp, displayed), displayed))
         self._unreported.append((received.rtp_timestamp, displayed))
 
@@ -372,6 +318,7 @@ class HeadlessPeer:
         if label == "captions":
             message = channels.decode_captions(text)
             if isinstance(message, channels.Caption):
+                self._captioned += 1
                 self._captions.append(message)
                 if self._options.witness is not None:
                     self._options.witness.caption(message, time.monotonic_ns())
@@ -448,6 +395,11 @@ class HeadlessPeer:
         return self._connection is not None and self._connection.send(label, wire.encode(message))
 
 
+def video_bytes_of(did: ConnectionStatistics) -> int:
+    """Return the bytes of video that came over one connection."""
+    return sum(track.bytes for track in did.received if track.kind == "video")
+
+
 def _attempts() -> Iterator[tuple[float, float]]:
     yield from ATTEMPTS_S
     yield from repeat(ATTEMPTS_S[-1])
@@ -459,12 +411,3 @@ def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., None]) -> Call
             loop.call_soon_threadsafe(call, *arguments)
 
     return forward
-
-
-def _tls(options: PeerOptions) -> ssl.SSLContext | None:
-    if not options.insecure:
-        return None
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

@@ -3,8 +3,9 @@
 The cameras see a clock card; what comes back is dated by the card in it, not by what travelled beside it.
 """
 
+from streamsvc.probe.figures import Probed
 from streamsvc.probe.options import ProbeError, ProbeOptions
 from streamsvc.probe.post_offer import PostOfferError
-from streamsvc.probe.run import Probed, run_probe
+from streamsvc.probe.run import run_probe
 
 __all__ = ["PostOfferError", "ProbeError", "ProbeOptions", "Probed", "run_probe"]

@@ -28,10 +28,10 @@ from streamsvc.frames import Camera, Pixels, Rig
 from streamsvc.frames.clockmap import ClockEstimator
 from streamsvc.peer.sources import open_microphone
 from streamsvc.probe.chromium import BrowserError, ChromiumCall, chromium_call, film_body, write_wav
+from streamsvc.probe.figures import Taken
 from streamsvc.probe.measure import Sighting, captions_of
 from streamsvc.probe.options import ProbeOptions
 from streamsvc.probe.reading import CardReader, Corners, Reading
-from streamsvc.probe.run import Taken
 from streamsvc.scene.card import BORDER, CHECK_BITS, COLUMNS, NUMBER_BITS, ROWS, check_of, number_of, outline
 from streamsvc.signalling.channels import FrameTrace
 

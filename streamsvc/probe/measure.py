@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,9 @@ SETTLE_NS = 2_500_000_000
 
 TOLERANCE_NS = 750_000
 """Between the instant on a card, which is in whole milliseconds, and the capture it means."""
+
+FAR_NS = 10_000_000_000
+"""A card that is further from its display than this was misread: its check fits one in 4096 of such by chance."""
 
 FREEZE_NS = 150 * MS
 FREEZE_FRAMES = 30
@@ -57,10 +61,21 @@ def instant_of(number: int, near_ns: int) -> int:
     return (near_ms + away) * MS
 
 
-def regular(first_ns: int, last_ns: int, fps: float) -> list[int]:
-    """Return the captures that were due between two that are known, where the cameras are elsewhere."""
+def due_elsewhere(sightings: Sequence[Sighting], fps: float, end_ns: int) -> list[int]:
+    """Return the captures that were due until `end_ns` where the cameras are elsewhere: at their rate, from the first
+    on whose card was read.
+
+    They are at the instants in a period at which most cards say so: the first may be of a clock that was hardly known.
+    A card that is beyond `FAR_NS` from its display was misread.
+    """
+    read = [(s.number, s.shown_ns) for s in sightings if s.number is not None]
+    instants = [at for number, shown in read if abs((at := instant_of(number, shown)) - shown) <= FAR_NS]
+    if not instants:
+        return []
     period = 1e9 / fps
-    return [first_ns + round(i * period) for i in range(round((last_ns - first_ns) / period) + 1)]
+    off = percentile(((at - instants[0] + period / 2) % period - period / 2 for at in instants), 50) or 0.0
+    first = instants[0] + off
+    return [round(first + i * period) for i in range(int((end_ns - first) / period) + 1)]
 
 
 def join(
@@ -163,7 +178,8 @@ def _record(
 
 
 def freezes(shown: Sequence[int]) -> tuple[int, float]:
-    """Return how often the picture froze and for how many ms in all.
+    """Return how often the picture froze and for how many ms in all; the last of `shown` is the end of looking, where
+    that is no picture.
 
     A freeze is a picture shown for longer than three times, and 150 ms more than, the mean of the last 30 (W3C
     webrtc-stats, `freezeCount`).
@@ -180,7 +196,7 @@ def freezes(shown: Sequence[int]) -> tuple[int, float]:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Delays in ms of what was heard: `n` of them, and how many were lost."""
+    """Delays in ms of what was heard: `n` of them, and how many were lost. None: of nothing, or of what was lost."""
 
     n: int = 0
     lost: int = 0
@@ -189,9 +205,14 @@ class Stream:
     max_ms: float | None = None
 
 
-def stream_of(delays_ms: Sequence[float], lost: int = 0) -> Stream:
-    """Return the figures of some delays."""
-    return Stream(len(delays_ms), lost, *(percentile(delays_ms, q) for q in (50, 95, 100)))
+def stream_of(delays_ms: Sequence[float | None], *, ranked: bool = False) -> Stream:
+    """Return the figures of some delays, None for what was lost: left out of the percentiles or, `ranked`, the longest
+    of all."""
+    heard = [d for d in delays_ms if d is not None]
+    lost = len(delays_ms) - len(heard)
+    ordered = [*heard, *[math.inf] * lost] if ranked else heard
+    found = [percentile(ordered, q) for q in (50, 95, 100)]
+    return Stream(len(heard), lost, *(x if x is not None and math.isfinite(x) else None for x in found))
 
 
 def skews_ms(heard: Iterable[tuple[int, int | None]], records: Sequence[Record]) -> list[float]:
@@ -245,6 +266,29 @@ def doubts(joined: Joined, error_ns: int) -> list[Doubt]:
             Doubt("ledger", f"the server's ledger has pictures displayed {off / MS:+.0f} ms (p50) beside ours")
         )
     return found
+
+
+def undecided(records: Sequence[Record], error_ns: int | None, good: float) -> list[Doubt]:
+    """Return why the clocks, off by at most `error_ns` (None: nobody knows), leave open whether the share in time is
+    `good`."""
+    if error_ns is None:
+        return [Doubt("clock", "the service did not pass on how far off the sender's clock may be")]
+    if not records:
+        return []
+    worst, best = (_in_time(records, error_ns * sign) for sign in (-1, 1))
+    if (worst >= good) == (best >= good):
+        return []
+    return [
+        Doubt(
+            "clock",
+            f"with clocks that may be {error_ns / MS:.1f} ms off, {100 * worst:.1f} to {100 * best:.1f} % were in time",
+        )
+    ]
+
+
+def _in_time(records: Sequence[Record], more_ns: int) -> float:
+    """Return the share that was seen by the deadline and so much more."""
+    return sum(r.displayed_ns is not None and r.displayed_ns <= r.deadline_ns + more_ns for r in records) / len(records)
 
 
 def captions_of(captions: Sequence[tuple[str, float]]) -> dict[str, Any]:

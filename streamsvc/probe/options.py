@@ -71,3 +71,8 @@ def check(options: ProbeOptions) -> None:
             "Chromium is both sender and viewer, its eye rests, and the policy is the page's (leave out --role, --eye, "
             "--policy and --set)"
         )
+
+
+def sees_one(options: ProbeOptions) -> bool:
+    """Is there one camera, whose pictures pass through?"""
+    return takes_post(options.url) or options.cameras == 1

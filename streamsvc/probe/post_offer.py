@@ -18,10 +18,10 @@ import urllib.request
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from streamsvc.edge import AudioIn, AudioOut, ChannelSpec, Connection, ConnectionStatistics, Received, VideoIn, VideoOut
+from streamsvc.edge import AudioIn, AudioOut, ChannelSpec, Connection, Received, VideoIn, VideoOut
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import Pixels, Samples
-from streamsvc.peer import Way, Witness
+from streamsvc.peer import Way, Witness, video_bytes_of
 from streamsvc.peer.sources import Voice, open_cameras
 
 ANSWER_S = 30.0
@@ -67,9 +67,9 @@ async def call_by_post(
     witness: Witness,
     seconds: float,
     way: Way | None = None,
-) -> ConnectionStatistics:
+) -> int:
     """Send one camera that sees the clock card, and a voice, for `seconds`; `witness` takes down what comes back.
-    Return what the connection did.
+    Return the bytes of video that came.
 
     Raises PostOfferError, EdgeError, ShaperError.
     """
@@ -111,7 +111,7 @@ async def call_by_post(
         try:
             await asyncio.wait_for(lost.wait(), seconds)
         except TimeoutError:
-            return connection.statistics()
+            return video_bytes_of(connection.statistics())
         raise PostOfferError(f"{url}: the connection was lost, or never came up")
     finally:
         stop.set()

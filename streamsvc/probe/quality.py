@@ -16,6 +16,8 @@ from streamsvc.scene import open_scene
 def psnr_db(samples: Sequence[tuple[int, Pixels]], size: tuple[int, int]) -> float | None:
     """Return the median PSNR (dB, of brightness) of pictures that one camera of `size` took, with the numbers on their
     cards, against what it saw then; None where none can be compared."""
+    if not samples:
+        return None
     scene = open_scene("card")
     camera = scene.rig(2, *size).cameras[0]
     found = [

@@ -18,7 +18,7 @@ from streamsvc.ledger import Record
 from streamsvc.ledger.charts import number
 from streamsvc.ledger.figures import summarise
 from streamsvc.ledger.report import render
-from streamsvc.probe.run import Probed
+from streamsvc.probe.figures import Probed
 
 WORDS = {
     "good": "GOOD: enough of what was captured was seen in time",
@@ -59,7 +59,9 @@ def rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
                 f"{clock['rtp_minus_card_p95_ms']:.1f} ms off at most (p95)",
             )
         )
-    if clock["error_ms"]:
+    if clock["error_ms"] is None:
+        found.append(("clock error", "unknown: every latency is of two clocks that may differ by any amount"))
+    elif clock["error_ms"]:
         found.append(("clock error", f"{clock['error_ms']:.2f} ms: every latency is give or take this"))
     if sound:
         found.append(
@@ -86,11 +88,14 @@ def rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
     if "first_heard" in speech:
         first, caption = speech["first_heard"], speech["first_caption"]
+        high = "never" if first["p95_ms"] is None and first["lost"] else _ms(first["p95_ms"])
+        middle = "never" if first["p50_ms"] is None and first["lost"] else _ms(first["p50_ms"])
+        never = f", {first['lost']} of them never heard" if first["lost"] else ""
         found.append(
             (
                 "voice",
-                f"first heard {_ms(first['p50_ms'])} (p50), {_ms(first['p95_ms'])} (p95) after a phrase begins, its "
-                f"first caption {_ms(caption['p50_ms'])}; {first['n']} of {speech['phrases']} could be told",
+                f"first heard {middle} (p50), {high} (p95) after a phrase begins, its first caption "
+                f"{_ms(caption['p50_ms'])}; {first['n'] + first['lost']} of {speech['phrases']} could be told{never}",
             )
         )
     return found

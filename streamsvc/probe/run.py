@@ -1,9 +1,10 @@
-"""One probe of one server: a call whose cameras see a clock card, and what its figures are.
+"""One probe of one server: a call whose cameras see a clock card.
 
 `both`: a mirror room, sender and viewer in this process, so there is one clock. `send` and `watch`: the two halves on
 two hosts; cards then show the server's clock as each half knows it from ping-pong, and the error of both is the error
-of every latency. A URL with a path of its own (not a page of ours) is any server that takes an SDP offer by POST and
-shows what it gets, as aiortc's examples and most Python frameworks do.
+of every latency: the sender tells the service its own, which passes it on with what became of each frame. A URL with a
+path of its own (not a page of ours) is any server that takes an SDP offer by POST and shows what it gets, as aiortc's
+examples and most Python frameworks do.
 """
 
 from __future__ import annotations
@@ -11,82 +12,27 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
-from streamsvc.edge import ConnectionStatistics, colour
-from streamsvc.frames import Pixels, Samples
-from streamsvc.frames.clockmap import ClockMap
-from streamsvc.ledger import Record
-from streamsvc.ledger.conditions import conditions
-from streamsvc.ledger.figures import percentile, summarise
+from streamsvc.edge import colour
+from streamsvc.frames import Samples
 from streamsvc.peer import HeadlessPeer, PeerFigures, PeerOptions, Way
 from streamsvc.peer.sources import Voice, open_microphone
-from streamsvc.probe.measure import (
-    MS,
-    TOLERANCE_NS,
-    Doubt,
-    Joined,
-    Sighting,
-    captions_of,
-    doubts,
-    freezes,
-    instant_of,
-    join,
-    regular,
-    skews_ms,
-    stages,
-    stream_of,
-)
-from streamsvc.probe.options import ProbeOptions, check
+from streamsvc.probe.figures import Probed, Taken, cameras_of, probed
+from streamsvc.probe.measure import MS, SETTLE_NS, TOLERANCE_NS, captions_of, due_elsewhere, stream_of
+from streamsvc.probe.options import ProbeOptions, check, sees_one
 from streamsvc.probe.post_offer import call_by_post, takes_post
-from streamsvc.probe.quality import mbit_per_s, psnr_db
-from streamsvc.probe.sound import ChirpVoice, Onsets, first_heard
+from streamsvc.probe.sound import ChirpVoice, Onsets, Pulled, first_heard
 from streamsvc.probe.witness import Notes
 from streamsvc.scene import open_scene
 from streamsvc.scene.card import PERIOD_MS
-from streamsvc.shaper import Counts, Shaper
-from streamsvc.signalling.channels import FrameTrace
+from streamsvc.shaper import Shaper
 from streamsvc.signalling.messages import SpeechSettings, ViewSettings
 
 PATIENCE_S = 60.0
 """How long who watches waits for a picture of who sends."""
-
-GOOD = 0.95
-"""Goodput from which a verdict is "good": the share that capacity is defined by."""
-
-
-@dataclass(frozen=True, slots=True)
-class Probed:
-    """What one probe found: figures as plain JSON values, the records that they were computed from, and the last view
-    whose card was read, (H, W, 3) uint8 RGB."""
-
-    figures: dict[str, Any]
-    records: tuple[Record, ...]
-    seen: Pixels | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """What was taken down in a call, on the card's clock: see `join`. `clock` puts that clock on the server's; where
-    the cards themselves show the server's (`on_server`) its error is that of every latency. `tolerance_ns` is how far a
-    card may be from a capture; `samples` are pictures of the one camera, each with the number on its card;
-    `received_bytes` of video came in all (None: not known)."""
-
-    captures: Sequence[int]
-    sightings: Sequence[Sighting]
-    traces: Iterable[FrameTrace] = ()
-    clock: ClockMap | None = None
-    on_server: bool = False
-    tolerance_ns: int = TOLERANCE_NS
-    chirps: Sequence[tuple[int, int | None]] | None = None
-    speech: dict[str, Any] = field(default_factory=dict)
-    seen: Pixels | None = None
-    shaped: Sequence[Counts] = ()
-    notices: Sequence[str] = ()
-    samples: Sequence[tuple[int, Pixels]] = ()
-    received_bytes: int | None = None
 
 
 class _Tapped:
@@ -94,6 +40,7 @@ class _Tapped:
 
     def __init__(self, voice: Voice, onsets: Onsets) -> None:
         self._voice, self._onsets = voice, onsets
+        self._pulled = Pulled()
         self.began_ns: int | None = None
 
     @property
@@ -105,11 +52,11 @@ class _Tapped:
         return self._voice.ended
 
     def read(self, count: int) -> Samples:
-        now = time.monotonic_ns()
+        due = self._pulled.due(count, time.monotonic_ns())
         if self.began_ns is None:
-            self.began_ns = now
+            self.began_ns = due
         samples = self._voice.read(count)
-        self._onsets.take(samples, now)
+        self._onsets.take(samples, due)
         return samples
 
 
@@ -138,16 +85,15 @@ async def run_probe(options: ProbeOptions, tell: Callable[[str], None]) -> Probe
     spoken = Onsets()
     voice = None if options.role == "watch" else _voice(options, notes, spoken)
     tell(
-        f"{options.url}: {options.seconds:g} s, {_cameras(options)}, budget {options.budget_ms:g} ms, "
+        f"{options.url}: {options.seconds:g} s, {cameras_of(options)}, budget {options.budget_ms:g} ms, "
         f"{'chirps' if options.speech is None else f'speech in {options.speech}'}"
     )
     progress = asyncio.create_task(_progress(options.seconds, notes, tell))
     notices: list[str] = []
     way = None if options.network is None else Shaper(options.network)
-    did: ConnectionStatistics | None
     try:
         if takes_post(options.url):
-            did = await call_by_post(
+            received_bytes = await call_by_post(
                 options.url, options.size, options.fps, voice, scene_time, notes, options.seconds, way
             )
         else:
@@ -155,21 +101,25 @@ async def run_probe(options: ProbeOptions, tell: Callable[[str], None]) -> Probe
             watches = options.role == "watch"
             part = _from_first_picture(peer, options, notes) if watches else peer.run(options.seconds)
             notices = (await part).notices
-            did = peer.statistics()
+            received_bytes = peer.video_bytes
     finally:
         progress.cancel()
         if way is not None:
             way.close()
         await asyncio.to_thread(notes.close)
+    clock = None if peer is None else peer.clock()
     if options.role == "send":
-        return Probed({"captured": len(notes.captures), "notices": notices}, ())
+        error_ms = None if clock is None else clock.error_ns / MS
+        return Probed({"captured": len(notes.captures), "clock_error_ms": error_ms, "notices": notices}, ())
     frame = notes.latest_read or notes.latest
     elsewhere = options.role == "watch"
+    if elsewhere:
+        notices = [*notices, *_stopped(notes, options.seconds)]
     taken = Taken(
-        captures=_captures_elsewhere(notes, options.fps) if elsewhere else notes.captures,
+        captures=_due(notes, options) if elsewhere else notes.captures,
         sightings=notes.sightings,
         traces=notes.traces,
-        clock=None if peer is None else peer.clock(),
+        clock=clock,
         on_server=not own_clock,
         tolerance_ns=round(0.5e9 / options.fps) if elsewhere else TOLERANCE_NS,
         chirps=notes.ear.heard if isinstance(voice, ChirpVoice) else None,
@@ -177,20 +127,29 @@ async def run_probe(options: ProbeOptions, tell: Callable[[str], None]) -> Probe
         seen=None if frame is None else colour.to_rgb(frame),
         shaped=() if way is None else way.counts,
         notices=notices,
-        samples=[(number, colour.to_rgb(frame)) for number, frame in notes.samples] if _sees_one(options) else (),
-        received_bytes=None if did is None else sum(track.bytes for track in did.received if track.kind == "video"),
+        samples=[(number, colour.to_rgb(frame)) for number, frame in notes.samples] if sees_one(options) else (),
+        received_bytes=received_bytes,
     )
     return probed(options, taken, load_before)
 
 
-def _sees_one(options: ProbeOptions) -> bool:
-    return takes_post(options.url) or options.cameras == 1
+def _end_ns(notes: Notes, seconds: float) -> int:
+    """Return when who watches stops measuring, on the card's clock."""
+    return notes.sightings[0].shown_ns + round(seconds * 1e9) if notes.sightings else 0
 
 
-def _cameras(options: ProbeOptions) -> str:
-    count = 1 if _sees_one(options) else options.cameras
-    width, height = options.size
-    return f"{count} camera{'s' * (count > 1)} {width}x{height} at {options.fps:g} fps"
+def _due(notes: Notes, options: ProbeOptions) -> list[int]:
+    return due_elsewhere(notes.sightings, options.fps, _end_ns(notes, options.seconds))
+
+
+def _stopped(notes: Notes, seconds: float) -> list[str]:
+    """Return a hint where the picture stopped before measuring did: to who watches that looks like a sender's end."""
+    left_s = (_end_ns(notes, seconds) - notes.sightings[-1].shown_ns) / 1e9 if notes.sightings else 0.0
+    if left_s * 1e9 < SETTLE_NS:
+        return []
+    return [
+        f"stopped: no picture came in the last {left_s:.1f} s; whoever sends must do so for longer than this watches"
+    ]
 
 
 def _voice(options: ProbeOptions, notes: Notes, spoken: Onsets) -> Voice:
@@ -262,114 +221,13 @@ async def _progress(seconds: float, notes: Notes, tell: Callable[[str], None]) -
         tell(f"  {at:4.0f} s: {len(notes.captures)} captured, {len(notes.sightings)} seen, {read} cards read")
 
 
-def probed(options: ProbeOptions, taken: Taken, load_before: float) -> Probed:
-    """Return the figures of a call."""
-    best = taken.clock
-    error_ns = 2 * best.error_ns if taken.on_server and best is not None else 0
-    joined = join(
-        taken.captures,
-        taken.sightings,
-        budget_ns=round(options.budget_ms * 1e6),
-        warm_up_ns=round(options.warm_up_s * 1e9),
-        traces=taken.traces,
-        trace_offset_ns=0 if taken.on_server or best is None else best.offset_ns,
-        tolerance_ns=taken.tolerance_ns,
-        error_ns=error_ns,
-    )
-    reasons = doubts(joined, error_ns + (0 if best is None else best.error_ns))
-    summary = summarise(joined.records)
-    count, frozen_ms = freezes(joined.shown)
-    figures = {
-        "verdict": verdict(summary.view.goodput, reasons),
-        "doubts": [asdict(d) for d in reasons],
-        "view": {
-            **{k: v for k, v in asdict(summary.view).items() if k != "clock_error_ms"},
-            "unreadable": joined.unreadable,
-            "strange": joined.strange,
-            "freezes": count,
-            "frozen_ms": frozen_ms,
-            "psnr_db": psnr_db(taken.samples, options.size),
-            "mbit_per_s": mbit_per_s(taken.received_bytes, taken.sightings),
-        },
-        "clock": _clock(joined, error_ns, best is not None),
-        "sound": {} if taken.chirps is None else _sound(taken.chirps, joined),
-        "speech": taken.speech,
-        "stages": stages(joined.records),
-        "conditions": {
-            "url": options.url,
-            "viewer": "headless Chromium" if options.browser else f"our peer, role {options.role}",
-            "cameras": _cameras(options),
-            "view": "none" if taken.seen is None else f"{taken.seen.shape[1]}x{taken.seen.shape[0]}",
-            "network": _network(options, taken.shaped),
-            "seconds": f"{options.seconds:g}, of which the first {options.warm_up_s:g} are discarded",
-            "budget": f"{options.budget_ms:g} ms from capture to display",
-            "microphone": _microphone(options),
-            **conditions(),
-            "load before": f"{load_before:.2f} (1 min)",
-        },
-        "notices": list(taken.notices),
-    }
-    return Probed(figures, joined.records, taken.seen)
-
-
-def _microphone(options: ProbeOptions) -> str:
-    if options.speech is not None:
-        return f"recorded speech in {options.speech}"
-    return "silence" if options.browser else "chirps, not translated"
-
-
-def _captures_elsewhere(notes: Notes, fps: float) -> list[int]:
-    seen = sorted(instant_of(s.number, s.shown_ns) for s in notes.sightings if s.number is not None)
-    return regular(seen[0], seen[-1], fps) if seen else []
-
-
-def _network(options: ProbeOptions, shaped: Sequence[Counts]) -> str:
-    if options.relay:
-        return "through the TURN server that the service offers, only"
-    if options.network is None:
-        return "straight"
-    counts = (
-        f"{c.packets} packets {way}, {c.lost} lost, {c.overflowed} where the queue was full"
-        for way, c in zip(("up", "down"), shaped, strict=False)
-    )
-    return "; ".join((f"{options.network.name} (a UDP relay in the probe's process)", *counts))
-
-
-def verdict(goodput: float | None, reasons: list[Doubt]) -> str:
-    """Return "good", "poor" or "refused"; a refusal is worth more than a wrong figure."""
-    if reasons or goodput is None:
-        return "refused"
-    return "good" if goodput >= GOOD else "poor"
-
-
-def _clock(joined: Joined, error_ns: int, claims: bool) -> dict[str, Any]:
-    off = [c / MS for c in joined.claims] if claims else []
-    return {
-        "error_ms": error_ns / MS,
-        "rtp_minus_card_p50_ms": percentile(off, 50),
-        "rtp_minus_card_p95_ms": percentile([abs(x) for x in off], 95),
-    }
-
-
-def _sound(chirps: Sequence[tuple[int, int | None]], joined: Joined) -> dict[str, Any]:
-    begin = joined.records[0].capture_ns if joined.records else 0
-    heard = [(said, at) for said, at in chirps if said >= begin]
-    delays = [(at - said) / MS for said, at in heard if at is not None]
-    skews = skews_ms(heard, joined.records)
-    return {
-        **asdict(stream_of(delays, sum(at is None for _, at in heard))),
-        "skew_p50_ms": percentile(skews, 50),
-        "skew_worst_ms": max(skews, key=abs, default=None),
-    }
-
-
 def _speech(notes: Notes, voice: _Tapped, spoken: Onsets) -> dict[str, Any]:
     zero = voice.began_ns or 0
     commits = [(zero + round(h.caption.source_start_ms * MS), h.came_ns) for h in notes.captions]
-    pairs = first_heard([s[0] for s in spoken.spans], commits, notes.onsets.spans)
+    told = first_heard([s[0] for s in spoken.spans], commits, notes.onsets.spans, notes.until_ns)
     return {
         **captions_of([(h.caption.text, h.caption.wall_ms - h.caption.source_end_ms) for h in notes.captions]),
-        "first_caption": asdict(stream_of([(b - a) / MS for a, b, _ in pairs])),
-        "first_heard": asdict(stream_of([(c - a) / MS for a, _, c in pairs])),
+        "first_caption": asdict(stream_of([(b - a) / MS for a, b, _ in told])),
+        "first_heard": asdict(stream_of([None if c is None else (c - a) / MS for a, _, c in told], ranked=True)),
         "phrases": len(spoken.spans),
     }

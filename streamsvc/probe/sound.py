@@ -27,6 +27,12 @@ LOUD = 0.01
 QUIET_HOPS, LOUD_HOPS = 40, 5
 """A voice begins with 50 ms of sound after 400 ms without."""
 
+STALL_NS = 200_000_000
+"""A track whose sound is overdue by more leaves it out (see `edge.AudioOut`)."""
+
+LATE_NS = 3_000_000_000
+"""An interpreter who is silent for so long after a commit was late with it, or didn't say it."""
+
 _NS = 1_000_000_000
 
 
@@ -37,8 +43,28 @@ def chirp() -> Samples:
     return np.asarray(0.5 * np.hanning(len(t)) * sweep, np.float32)
 
 
+class Pulled:
+    """When the sound that a track pulls was due. A track pulls what follows when it is due or, on a busy machine, later
+    and then at once; so late that it counts as a stall, it goes on from now, a whole number of pulls later."""
+
+    def __init__(self) -> None:
+        self._next_ns: int | None = None
+
+    def due(self, count: int, now_ns: int) -> int:
+        """Return when the first of the next `count` samples was due, which are pulled now."""
+        due = now_ns if self._next_ns is None else self._next_ns
+        period = count * _NS // OUTPUT_RATE
+        if now_ns - due > STALL_NS:
+            due += (now_ns - due) // period * period
+        # Nothing is pulled before it is due.
+        due = min(due, now_ns)
+        self._next_ns = due + period
+        return due
+
+
 class ChirpVoice:
-    """A voice that chirps every `CHIRP_PERIOD_S` and tells the instant of each one's first sample: `on_chirp(ns)`."""
+    """A voice that chirps every `CHIRP_PERIOD_S` and tells the instant at which each one's first sample is due:
+    `on_chirp(ns)`."""
 
     seconds = float("inf")
     ended = False
@@ -46,6 +72,7 @@ class ChirpVoice:
     def __init__(self, now_ns: Callable[[], int], on_chirp: Callable[[int], None]) -> None:
         self._now_ns, self._on_chirp = now_ns, on_chirp
         self._chirp = chirp()
+        self._pulled = Pulled()
         self._at = 0
 
     def read(self, count: int) -> Samples:
@@ -54,8 +81,9 @@ class ChirpVoice:
         places = (self._at + np.arange(count)) % period
         out = np.where(places < len(self._chirp), self._chirp[np.minimum(places, len(self._chirp) - 1)], 0)
         first = np.flatnonzero(places == 0)
+        due = self._pulled.due(count, self._now_ns())
         if len(first):
-            self._on_chirp(self._now_ns() + int(first[0]) * _NS // OUTPUT_RATE)
+            self._on_chirp(due + int(first[0]) * _NS // OUTPUT_RATE)
         self._at += count
         return out.astype(np.float32)
 
@@ -77,12 +105,16 @@ class Ear:
     def hear(self, samples: Samples, heard_ns: int) -> None:
         """Take sound whose first sample was heard at `heard_ns`."""
         self._blocks.append((heard_ns, samples))
-        while self._waiting and heard_ns > self._waiting[0] + round(LONGEST_S * _NS):
-            said = self._waiting.popleft()
-            self.heard.append((said, self._find(said)))
+        self.judge(heard_ns)
         oldest = (self._waiting[0] if self._waiting else heard_ns) - _NS // 5
         while self._blocks[0][0] < min(oldest, heard_ns - _NS // 5):
             self._blocks.popleft()
+
+    def judge(self, now_ns: int) -> None:
+        """Judge the chirps that can't be heard any more: where sound has died nothing else comes to say so."""
+        while self._waiting and now_ns > self._waiting[0] + round(LONGEST_S * _NS):
+            said = self._waiting.popleft()
+            self.heard.append((said, self._find(said)))
 
     def _find(self, said: int) -> int | None:
         blocks = [b for b in self._blocks if said <= b[0] <= said + round(LONGEST_S * _NS)]
@@ -147,25 +179,28 @@ def _levels(sound: Samples) -> NDArray[np.float64]:
 
 
 def first_heard(
-    begun: Sequence[int], commits: Sequence[tuple[int, int]], heard: Sequence[Sequence[int]]
-) -> list[tuple[int, int, int]]:
-    """Return (instant the speaker began, instant of the first commit, instant the interpreter was first heard), ns.
+    begun: Sequence[int], commits: Sequence[tuple[int, int]], heard: Sequence[Sequence[int]], end_ns: int
+) -> list[tuple[int, int, int | None]]:
+    """Return (instant the speaker began, instant of the first commit, instant the interpreter was first heard), ns; the
+    latter None where that wasn't before the next phrase's first commit.
 
     `begun` are the instants at which the speaker began after a pause; `commits` (instant of the first sound that a
-    commit translates, instant it came), in order; `heard` the stretches [begin, end] of the interpreter's voice. A
-    beginning counts only where it can be told: the interpreter was silent when its first commit came, and began within
-    three seconds of that.
+    commit translates, instant it came), in order; `heard` the stretches [begin, end] of the interpreter's voice until
+    `end_ns`. A beginning counts only where it can be told: the interpreter was silent when its first commit came, and
+    then began, or had `LATE_NS` for it, before the next one's came.
     """
-    pairs = []
+    firsts = []
     for i, start in enumerate(begun):
         following = begun[i + 1] if i + 1 < len(begun) else None
-        of = [c for c in commits if c[0] >= start - _NS // 2 and (following is None or c[0] < following - _NS // 2)]
-        if not of:
-            continue
-        came = of[0][1]
+        of = (c for c in commits if c[0] >= start - _NS // 2 and (following is None or c[0] < following - _NS // 2))
+        if (first := next(of, None)) is not None:
+            firsts.append((start, first[1]))
+    told: list[tuple[int, int, int | None]] = []
+    for i, (start, came) in enumerate(firsts):
+        until = firsts[i + 1][1] if i + 1 < len(firsts) else end_ns
         if any(begin <= came < end for begin, end in heard):
             continue
-        onset = next((begin for begin, _ in heard if came <= begin <= came + 3 * _NS), None)
-        if onset is not None:
-            pairs.append((start, came, onset))
-    return pairs
+        onset = next((begin for begin, _ in heard if came <= begin < until), None)
+        if onset is not None or until - came > LATE_NS:
+            told.append((start, came, onset))
+    return told

@@ -70,9 +70,12 @@ class Notes:
         self.samples: deque[tuple[int, av.VideoFrame]] = deque(maxlen=SAMPLES)
         """(number on the card, picture)."""
         self._sampled_ns = 0
+        self.until_ns = 0
+        """The last instant, on this host's clock, at which the cameras saw something: until then the call went on."""
 
     def captured(self, capture_ns: int) -> None:
         """Take a capture."""
+        self.until_ns = capture_ns
         at = self._card_ns(capture_ns)
         if at is not None:
             self.captures.append(at)
@@ -120,6 +123,7 @@ class Notes:
         self.traces.extend(frames)
 
     def close(self) -> None:
-        """Wait until every picture that came is read."""
+        """Wait until every picture that came is read, and judge what was said and not heard."""
         self._pool.shutdown()
+        self.ear.judge(self.until_ns)
         self.sightings.sort(key=lambda s: s.shown_ns)

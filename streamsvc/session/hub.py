@@ -84,7 +84,6 @@ class CallHub:
     ) -> tuple[Participant, wire.Joined]:
         session = secrets.token_hex(8)
         room = self.rooms.join(message.room, Member(session, message.name), mirror=message.mirror)
-        ice_servers = self._ice_servers(session)
         participant = Participant(
             session=session,
             name=message.name,
@@ -97,7 +96,7 @@ class CallHub:
             board=self._board,
             clock=self._clock,
             hardware=self.hardware,
-            ice_servers=[IceServer(s.urls, s.username, s.credential) for s in ice_servers],
+            ice_servers=lambda: [IceServer(s.urls, s.username, s.credential) for s in self._ice_servers(session)],
             send=send,
             resumable=resumable,
             changed_media=lambda: self._pair(session),

@@ -66,7 +66,7 @@ class Participant:
         board: LiveBoard,
         clock: Clock,
         hardware: Hardware,
-        ice_servers: Sequence[IceServer],
+        ice_servers: Callable[[], Sequence[IceServer]],
         send: Send,
         resumable: bool,
         changed_media: Callable[[], None],
@@ -119,7 +119,7 @@ class Participant:
     async def offer(self, message: wire.Offer, grant: Grant) -> wire.Answer:
         """Negotiate media; a later offer replaces the connection. Raises EdgeError or SignallingError."""
         self._check_cameras(message.cameras)
-        connection = Connection(ice_servers=self._ice_servers)
+        connection = Connection(ice_servers=self._ice_servers())
         connection.on_state = partial(self._on_state, connection)
         if self._codec is None:  # and never another: a recording can't go from one to the other
             self._codec = "H264" if self._hardware.prefers(*picture_size(self.settings)) else "VP8"

@@ -79,8 +79,10 @@ def changed(
             raise SignallingError("bad-settings", str(e)) from None
     if speech.voice is not None:
         if speech.voice not in (AUTO, *voices):
-            has = ", ".join((AUTO, *voices))
-            raise SignallingError("bad-settings", f"no voice to choose is called {speech.voice!r}; there are {has}")
+            has = f"there are {', '.join((AUTO, *voices))}"
+            if not voices:
+                has = "this service speaks with one; to choose, start it with speech.voice = auto"
+            raise SignallingError("bad-settings", f"no voice to choose is called {speech.voice!r}; {has}")
         changes["voice"] = speech.voice
     policy = settings.policy if speech.policy is None else speech.policy
     if speech.policy is not None or speech.parameters is not None:
@@ -147,6 +149,8 @@ def _checked(policy: str, parameters: dict[str, float], policies: Sequence[dict[
             accepted = ", ".join(declared) or "no parameters"
             raise SignallingError("bad-settings", f"policy {policy} has no parameter {name!r}; it takes {accepted}")
         low, high = declared[name]["minimum"], declared[name]["maximum"]
-        if not low <= value <= high:
-            raise SignallingError("bad-settings", f"{policy} {name} must be from {low} to {high}, got {value}")
+        whole = declared[name]["integer"]
+        if not low <= value <= high or (whole and value != int(value)):
+            kind = "a whole number " if whole else ""
+            raise SignallingError("bad-settings", f"{policy} {name} must be {kind}from {low} to {high}, got {value}")
     return parameters

@@ -30,7 +30,7 @@ class WorkerLink(Protocol):
         ...
 
     def close(self, stream: str) -> None:
-        """End a stream."""
+        """End a stream; a speaker's last words still come."""
         ...
 
     def send(self, message: link.SetIn | link.SoundIn | link.GiveOut) -> bool:

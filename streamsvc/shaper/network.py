@@ -76,6 +76,13 @@ def _changed(text: str, rules: Rules, stage: str) -> Rules:
         if 0 < number < LEAST.get(key, 0.0):
             raise _refusal(text, f"{key} is in kb/s, 0 (no bound) or at least {LEAST[key]:g}")
         rules = replace(rules, **{key: number})
+    # Between two bursts at least one packet arrives.
+    most = 100 * rules.burst / (rules.burst + 1)
+    if rules.burst > 1 and most < rules.loss < 100:
+        raise _refusal(
+            text,
+            f"bursts of {rules.burst:g} packets lose at most {math.floor(10 * most) / 10:g} %, or 100 %",
+        )
     return rules
 
 

@@ -115,15 +115,13 @@ class TokenBook:
             return EVERYTHING
         grant = self._opens(token, room)
         if grant is None:
-            told = "this service needs a token" if not token else "the token is not accepted for this room"
-            raise SignallingError("bad-token", f"{told}; ask whoever runs the service for one")
+            raise self._refusal(token, "the token is not accepted for this room")
         return grant
 
     def check_any(self, token: str | None) -> None:
         """Return when `token` opens some room; raises SignallingError (bad-token) otherwise."""
         if self.required and self._opens(token, None, some=True) is None:
-            told = "this service needs a token" if not token else "the token is not accepted"
-            raise SignallingError("bad-token", f"{told}; ask whoever runs the service for one")
+            raise self._refusal(token, "the token is not accepted")
 
     def check_bearer(self, authorization: str | None) -> bool:
         """Return True when an Authorization header carries a Bearer token (RFC 6750) that isn't bound to a room and has
@@ -132,6 +130,13 @@ class TokenBook:
             return True
         grant = self._opens(bearer_token(authorization), None)
         return grant is not None and not grant.limited
+
+    def _refusal(self, token: str | None, otherwise: str) -> SignallingError:
+        grant = self._granted(token or "")
+        if grant is not None and self._now_s() >= grant.until:
+            return SignallingError("bad-token", "the token has ended; ask whoever gave it to you for another")
+        told = otherwise if token else "this service needs a token"
+        return SignallingError("bad-token", f"{told}; ask whoever runs the service for one")
 
     def _opens(self, token: str | None, room: str | None, *, some: bool = False) -> Grant | None:
         """Return what `token` allows in `room` (None: every room), or, with `some`, in any room at all; None where it

@@ -1,7 +1,8 @@
 """Listening on one TCP port with uvicorn, inside a loop that is already running.
 
-Promises: what can't be listened on is told before anything starts, as a ListenError; no signal handler is installed and
-no logger configured; once told to stop, it returns within `STOP_TIMEOUT_S` and a little, whatever clients do.
+Promises: what can't be listened on is told by `reserve`, before anything starts, as a ListenError; no signal handler is
+installed and no logger configured; once told to stop, it returns within `STOP_TIMEOUT_S` and a little, whatever clients
+do.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -34,22 +36,37 @@ class ListenError(StreamsvcError):
     """The port can't be opened: names address, port or file, and what to do."""
 
 
-async def run_server(
-    app: ASGIApp,
-    host: str,
-    port: int,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    ready: Callable[[int], None],
-    stop: asyncio.Event,
-) -> None:
-    """Serve `app` on `host`:`port` until `stop` is set; then close every WebSocket with code 1012 and return.
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A port that is ours, and on which nobody is answered yet: who connects is refused until `run_server`."""
 
-    `ready` is called once, with the port (the one that was found free for port 0), when connections are accepted. With
-    `tls_cert` and `tls_key`, PEM files, the port speaks HTTPS. Raises ListenError.
-    """
+    sockets: list[socket.socket]
+    tls: ssl.SSLContext | None
+
+    def close(self) -> None:
+        """Give the port back."""
+        for listener in self.sockets:
+            listener.close()
+
+
+def reserve(host: str, port: int, tls_cert: Path | None = None, tls_key: Path | None = None) -> Reserved:
+    """Return `host`:`port`, any free one for port 0. With `tls_cert` and `tls_key`, PEM files, it speaks HTTPS. Raises
+    ListenError."""
     context = tls_context(tls_cert, tls_key)
-    sockets = open_sockets(host, port)
+    return Reserved(open_sockets(host, port), context)
+
+
+async def run_server(app: ASGIApp, reserved: Reserved, ready: Callable[[int], None], stop: asyncio.Event) -> None:
+    """Serve `app` on the port until `stop` is set; then close every WebSocket with code 1012, and the port, and return.
+
+    `ready` is called once, with the port's number, when connections are accepted; not when `stop` came first.
+    """
+    sockets = reserved.sockets
+
+    def accepting() -> None:
+        if not stop.is_set():
+            ready(sockets[0].getsockname()[1])
+
     config = uvicorn.Config(
         app,
         ws="websockets-sansio",
@@ -65,8 +82,8 @@ async def run_server(
         timeout_graceful_shutdown=STOP_TIMEOUT_S,
     )
     config.load()
-    config.ssl = context
-    server = _Server(config, lambda: ready(sockets[0].getsockname()[1]))
+    config.ssl = reserved.tls
+    server = _Server(config, accepting)
     serving = asyncio.create_task(server.serve(sockets=sockets), name="signalling-server")
     stopping = asyncio.create_task(stop.wait(), name="signalling-stop")
     try:
@@ -75,10 +92,10 @@ async def run_server(
         stopping.cancel()
         server.should_exit = True
         # Shielded: a caller that is itself cancelled must not leave a port open behind it.
-        await asyncio.shield(_finish(server, serving, sockets))
+        await asyncio.shield(_finish(server, serving, reserved))
 
 
-async def _finish(server: _Server, serving: asyncio.Task[None], sockets: list[socket.socket]) -> None:
+async def _finish(server: _Server, serving: asyncio.Task[None], reserved: Reserved) -> None:
     try:
         await asyncio.wait({serving}, timeout=2.0 * STOP_TIMEOUT_S)
         serving.cancel()
@@ -92,12 +109,11 @@ async def _finish(server: _Server, serving: asyncio.Task[None], sockets: list[so
         if isinstance(outcome, Exception):
             raise outcome
     finally:
-        for listener in sockets:
-            listener.close()
+        reserved.close()
 
 
 def open_sockets(host: str, port: int) -> list[socket.socket]:
-    """Return listening sockets for every address of `host`, all on one port; raises ListenError."""
+    """Return sockets bound to every address of `host`, all on one port; raises ListenError."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError, OverflowError):
@@ -128,7 +144,6 @@ def _open(family: int, kind: int, protocol: int, address: tuple[object, ...]) ->
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
         listener.bind(address)
-        listener.listen(128)
     except OSError:
         listener.close()
         raise

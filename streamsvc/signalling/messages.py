@@ -19,7 +19,8 @@ from streamsvc.errors import StreamsvcError
 
 MAX_MESSAGE_BYTES = 262_144
 MAX_SDP_BYTES = 200_000
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+LONGEST_NAME = 64
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Token = Annotated[str, msgspec.Meta(max_length=2048)]
 
 

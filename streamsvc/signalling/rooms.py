@@ -7,16 +7,26 @@ compared after NFC normalisation and case folding, so that two people can't look
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import msgspec
 
-from streamsvc.signalling.messages import SignallingError
+from streamsvc.signalling.messages import LONGEST_NAME, SignallingError
 
 
 def same_name(name: str) -> str:
     """Return the text that two names share when they count as one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.strip()).casefold())
+
+
+def check_room(name: str) -> None:
+    """Raise SignallingError (bad-room) unless `name` can be a room's: it is part of the address of the page."""
+    plain = not re.search(r"[/\x00-\x1f\x7f]", name) and name.strip() not in ("", ".", "..")
+    if not (plain and len(name) <= LONGEST_NAME):
+        raise SignallingError(
+            "bad-room", f"a room's name has 1 to {LONGEST_NAME} characters, none of them a slash, and isn't . or .."
+        )
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -56,9 +66,10 @@ class Rooms:
         """Put `member` into the room `name`, which comes into being with its first member, and return the room as it
         is then.
 
-        Raises SignallingError (already-joined, name-taken, room-full, wrong-kind, too-many-rooms, service-full); the
-        rooms are then unchanged.
+        Raises SignallingError (bad-room, already-joined, name-taken, room-full, wrong-kind, too-many-rooms,
+        service-full); the rooms are then unchanged.
         """
+        check_room(name)
         key = same_name(name)
         if member.session in self._room_of:
             raise SignallingError("already-joined", f"this session is already in room {self._room_of[member.session]}")

@@ -104,7 +104,7 @@ class _Port:
 
     async def prometheus(self, request: Request) -> Response:
         if not self._tokens.check_bearer(request.headers.get("authorization")):
-            told = "metrics need Authorization: Bearer with a token of this service"
+            told = "metrics need Authorization: Bearer with a token that is not bound to a room and has no limits"
             return refusal(SignallingError("bad-token", told))
         return Response(self._metrics(), headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
 

@@ -16,7 +16,10 @@ import msgspec
 
 from streamsvc.config import IceServer
 
-LIFETIME_S = 24 * 3600
+LIFETIME_S = 600
+"""Time to begin a relay in: coturn keeps one up, however old its credential gets. Each `joined` brings a client a new
+one, and the service makes one for itself at every offer.
+"""
 
 
 def credential(secret: str, name: str, now_s: float, lifetime_s: int = LIFETIME_S) -> tuple[str, str]:

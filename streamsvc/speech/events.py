@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from streamsvc.frames.audio import SPEECH_RATE, Samples
-from streamsvc.speech.policies import DEFAULT_POLICY
+from streamsvc.speech.languages import check_languages
+from streamsvc.speech.policies import DEFAULT_POLICY, resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,30 @@ class InterpretSettings:
     target: str = "en"
     no_speech_threshold: float = 0.9
     glossary: tuple[str, ...] = ()
+
+    def changed(
+        self,
+        policy: str | None = None,
+        parameters: Mapping[str, float] | None = None,
+        source: str | None = None,
+        target: str | None = None,
+        glossary: Sequence[str] | None = None,
+    ) -> InterpretSettings:
+        """Return the settings with these changes, every parameter filled in; None leaves one as it is. Without another
+        policy, `parameters` change those there are. Raises PolicyError or SpeechError for a value that isn't accepted.
+        """
+        name = policy or self.policy
+        old = self.parameters if name == self.policy else {}
+        new = replace(
+            self,
+            policy=name,
+            parameters=resolve(name, {**old, **(parameters or {})}),
+            source=source or self.source,
+            target=target or self.target,
+            glossary=self.glossary if glossary is None else tuple(glossary),
+        )
+        check_languages(new.source, new.target)
+        return new
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +76,7 @@ class Passage:
         text: what the commits said.
         audio: (n,) float32 16 kHz mono, at most 27 s.
         language: of the speech.
-        prompt, glossary: as in Pass.
+        prompt, glossary: the tokens and the folded words of the terms of the glossary, as in Terms.
     """
 
     ids: tuple[int, ...]
@@ -67,12 +92,20 @@ class Passage:
         return len(self.audio) / SPEECH_RATE
 
 
-Event = Commit | TentativeText | Passage
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Speech that is not translated because the model was too far behind, in ms since the stream began."""
+
+    start_ms: float
+    end_ms: float
+
+
+Event = Commit | TentativeText | Passage | LeftOut
 
 
 @dataclass(frozen=True, slots=True)
 class InterpreterStatistics:
-    """Counts since the start, and how much audio is held."""
+    """Counts since the start, and how much audio is held; `left_out_s` is the speech of LeftOut events."""
 
     passes: int
     flushes: int
@@ -80,4 +113,5 @@ class InterpreterStatistics:
     rejected: int
     words: int
     buffer_s: float
+    left_out_s: float
     language: str | None

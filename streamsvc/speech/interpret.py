@@ -54,12 +54,15 @@ class Said:
     def take(self, events: list[Event], wall_ms: float, tell: Callable[[Commit, float], None]) -> None:
         """Record what a pass gave."""
         self.wall_ms = wall_ms
+        self.note(events)
         for event in events:
             if isinstance(event, Commit):
                 self.commits.append((event, wall_ms))
                 tell(event, wall_ms)
-            elif isinstance(event, Passage):
-                self.passages.append(event)
+
+    def note(self, events: list[Event]) -> None:
+        """Keep the passages."""
+        self.passages += [e for e in events if isinstance(e, Passage)]
 
 
 def run_asap(
@@ -76,6 +79,7 @@ def run_asap(
     def start(now_s: float) -> None:
         nonlocal running
         due = interpreter.next_pass()
+        said.note(interpreter.news())
         if due is not None:
             begun = measure()
             result = run_to_end(due.slices())
@@ -137,6 +141,7 @@ def run_realtime(
                 progress(arrived / SPEECH_RATE, len(samples) / SPEECH_RATE)
             fed = arrived
         due = interpreter.next_pass()
+        said.note(interpreter.news())
         if due is not None:
             finish(due)
         elif fed < len(samples):
@@ -144,6 +149,7 @@ def run_realtime(
     interpreter.end()
     while (due := interpreter.next_pass()) is not None:
         finish(due)
+    said.note(interpreter.news())
     said.wall_ms = max(said.wall_ms, (now() - zero) * 1000)
     return said
 
@@ -249,9 +255,10 @@ def interpret(
         translator, engine, detector: to reuse or replace the model, the voice and the voice activity.
 
     Returns:
-        Figures: source_s, language, policy, parameters, passes, commits, words, text, compute_s, real_time_factor,
-        mean_lag_ms (wall time less source end, per word), lags (metrics.py, ms), speech_s, voice (the one that was
-        matched, or null), trouble (why the voice stopped, or null).
+        Figures: source_s, language, policy, parameters, passes, commits, words, text, left_out_s (speech that wasn't
+        translated because the model was too far behind), compute_s, real_time_factor, mean_lag_ms (wall time less
+        source end, per word), lags (metrics.py, ms), speech_s, voice (the one that was matched, or null), trouble (why
+        the voice stopped, or null).
 
     Raises:
         SpeechError: the input or a setting isn't accepted; said before anything is computed.
@@ -328,6 +335,7 @@ def interpret(
         "commits": len(said.commits),
         "words": len(behind),
         "text": " ".join(c.text for c, _ in said.commits),
+        "left_out_s": round(interpreter.statistics().left_out_s, 3),
         "compute_s": round(said.compute_s, 3),
         "real_time_factor": round(said.compute_s / source_s, 4),
         "mean_lag_ms": round(sum(behind) / len(behind), 1) if behind else None,

@@ -1,12 +1,14 @@
 """One speaker's interpreter: audio in, passes out, committed English back. No thread, no clock, no model of its own.
 
     feed(samples) ... next_pass() -> run its slices -> finish(pass, result) -> events; end() at the end of the stream
+    news() -> events that came of no pass
 
 Invariants:
 - a committed word is never changed, repeated or lost; source intervals are half-open, in order and don't overlap;
 - at most one pass is outstanding; a partial pass that is abandoned isn't queued, a flush stays due;
 - a phrase end (voice activity) and the end of the stream flush everything, for every policy, and clear its state;
-- silence makes no pass; a phrase without a pause is cut before `MAX_BUFFER_S`, so the buffer is bounded.
+- silence makes no pass; a phrase without a pause is cut before `MAX_BUFFER_S`;
+- speech that is too late is left out, and told (see `Backlog`), so the buffer is bounded.
 
 By words (the default) a pass sees the whole phrase and continues from the committed words (forced prefix). By segments
 (the paper's way) the audio is cut at the end of the last committed segment instead.
@@ -17,17 +19,20 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from streamsvc.frames.audio import SPEECH_RATE, Samples
+from streamsvc.speech.backlog import Backlog
 from streamsvc.speech.batcher import Batcher
+from streamsvc.speech.buffer import SoundBuffer
 from streamsvc.speech.errors import SpeechError
-from streamsvc.speech.events import Commit, Event, InterpreterStatistics, InterpretSettings, Passage, TentativeText
-from streamsvc.speech.languages import LanguageState, check_languages, phrase_ended
-from streamsvc.speech.passes import FLUSH_BEAM, PROMPT_LENGTHS, Pass, PassResult, quantised_prompt
-from streamsvc.speech.policies import FRAME_S, Policy, State, Unit, find_policy, resolve
+from streamsvc.speech.events import Commit, Event, InterpreterStatistics, InterpretSettings, LeftOut, TentativeText
+from streamsvc.speech.languages import LanguageState, phrase_ended
+from streamsvc.speech.passages import OpenPassage
+from streamsvc.speech.passes import FLUSH_BEAM, PROMPT_LENGTHS, Pass, PassResult, moved, quantised_prompt
+from streamsvc.speech.policies import Policy, State, find_policy
+from streamsvc.speech.terms import Terms, terms_of
 from streamsvc.speech.text import fold
 from streamsvc.speech.translator import Translator, Word
 from streamsvc.speech.vad import (
@@ -47,7 +52,6 @@ TRIM_S = 12.0
 TRIM_HARD_S = 16.0
 TRIES = 3
 HISTORY_WORDS = 256
-GLOSSARY_TOKENS = 128
 _MARGIN = SPEECH_RATE // 50
 
 
@@ -63,15 +67,13 @@ class Interpreter:
         batcher: Batcher | None = None,
     ) -> None:
         settings = settings or InterpretSettings()
-        check_languages(settings.source, settings.target)
         self._translator, self._batcher = translator, batcher or Batcher(translator)
-        self._settings = replace(settings, parameters=resolve(settings.policy, settings.parameters))
-        self._pinned = self._tokens(settings.glossary)
-        self._wanted: InterpretSettings | None = None
+        self._settings = settings.changed()
+        self._terms = terms_of(settings.glossary, translator)
+        self._wanted: tuple[InterpretSettings, Terms] | None = None
         self._detector = detector or VoiceActivity()
         self._tracker = PhraseTracker(self._settings.parameters["phrase_timeout"])
-        self._audio = np.zeros(0, np.float32)
-        self._base = 0
+        self._sound = SoundBuffer()
         self._ended = False
         self._phrases: deque[Phrase] = deque()
         self._outstanding: Pass | None = None
@@ -88,8 +90,9 @@ class Interpreter:
         self._prompt_dropped = False
         self._tentative = ""
         self._next_commit = 0
-        self._passage: list[Commit] = []
-        self._passage_from = 0
+        self._passage = OpenPassage()
+        self._news: list[Event] = []
+        self._backlog = Backlog()
         self._passes = self._flushes = self._abandoned = self._rejected = self._words = 0
 
     # What goes in.
@@ -99,7 +102,7 @@ class Interpreter:
         if self._ended:
             raise SpeechError("the stream has ended; no more audio is accepted")
         block = np.nan_to_num(np.asarray(samples, np.float32).reshape(-1), nan=0.0, posinf=1.0, neginf=-1.0)
-        self._audio = np.concatenate([self._audio, np.clip(block, -1.0, 1.0)])
+        self._sound.append(np.clip(block, -1.0, 1.0))
         for probability in self._detector.feed(block):
             phrase = self._tracker.push(probability)
             if phrase is not None:
@@ -107,7 +110,11 @@ class Interpreter:
                 if len(self._phrases) == 1:
                     self._enter(phrase)
         if not self._phrases and not self._outstanding:
-            self._forget(self._fed - PREROLL - (ONSET_CHUNKS + 1) * CHUNK)
+            self._sound.forget(self._fed - PREROLL - (ONSET_CHUNKS + 1) * CHUNK)
+
+    def pause(self) -> bool:
+        """Say that sound has stopped coming: the phrase is over, as after silence. Return whether there was one."""
+        return self._tracker.close(self._fed)
 
     def end(self) -> None:
         """Say that no more audio comes; what is left is flushed by the passes that follow."""
@@ -128,28 +135,14 @@ class Interpreter:
         Without `policy`, `parameters` change those of the policy in force. An outstanding pass still ends under the old
         settings. Raises PolicyError or SpeechError and changes nothing when a value isn't accepted.
         """
-        old = self.settings
-        name = policy or old.policy
-        values = dict(parameters or {})
-        if name == old.policy:
-            values = {**old.parameters, **values}
-        new = replace(
-            old,
-            policy=name,
-            parameters=resolve(name, values),
-            source=source or old.source,
-            target=target or old.target,
-            glossary=old.glossary if glossary is None else tuple(glossary),
-        )
-        check_languages(new.source, new.target)
-        self._pinned = self._tokens(new.glossary)
-        self._wanted = new
+        new = self.settings.changed(policy, parameters, source, target, glossary)
+        self._wanted = new, terms_of(new.glossary, self._translator)
         self._apply()
 
     @property
     def settings(self) -> InterpretSettings:
         """The settings in force (or about to be, when a pass is outstanding), every parameter filled in."""
-        return self._wanted or self._settings
+        return self._settings if self._wanted is None else self._wanted[0]
 
     @property
     def language(self) -> str | None:
@@ -163,12 +156,17 @@ class Interpreter:
 
     def statistics(self) -> InterpreterStatistics:
         """Return the counts so far."""
-        held = len(self._audio) / SPEECH_RATE
-        return InterpreterStatistics(
-            self._passes, self._flushes, self._abandoned, self._rejected, self._words, held, self.language
-        )
+        counts = self._passes, self._flushes, self._abandoned, self._rejected, self._words
+        held = (self._fed - self._sound.start) / SPEECH_RATE
+        return InterpreterStatistics(*counts, held, self._backlog.left_out / SPEECH_RATE, self.language)
 
     # What comes out.
+
+    def news(self) -> list[Event]:
+        """Return what came of no pass since the last call: speech left out, and what ended with a phrase that had
+        nothing left to decode."""
+        news, self._news = self._news, []
+        return news
 
     def next_pass(self) -> Pass | None:
         """Return a pass that is due with the audio so far, or None; also None while one is outstanding."""
@@ -185,9 +183,10 @@ class Interpreter:
                 end = position
             if phrase.end is None:
                 return self._partial(phrase, end)
-            if phrase.speech_end - self._cut > CHUNK * ONSET_CHUNKS:
+            left = phrase.speech_end - self._cut > CHUNK * ONSET_CHUNKS
+            if left and not self._backlog.leaves_out(phrase.end, self._fed):
                 return self._issue(end, final=True)
-            self._leave(phrase)
+            self._pass_over(phrase, left)
         return None
 
     def finish(self, pass_: Pass, result: PassResult) -> list[Event]:
@@ -201,9 +200,9 @@ class Interpreter:
         self._prompt_dropped |= result.prompt_dropped
         rejected = result.no_speech > self._settings.no_speech_threshold
         self._rejected += rejected
-        tentative = ""
+        tentative, waiting = "", result.words
         if not rejected:
-            units = self._units(pass_, result)
+            units = result.units(pass_.seconds, self._by_segment)
             count = len(units)
             if not pass_.final:
                 count, self._state = self._policy.decide(self._state, units, self._settings.parameters)
@@ -212,22 +211,24 @@ class Interpreter:
             else:
                 taken = result.words[:count]
             if taken:
+                said_to = self._committed_to
                 commit = self._commit(pass_, result, taken, count)
-                self._passage.append(commit)
+                if not self._passage.has_room(pass_.end if pass_.final else self._committed_to):
+                    events += self._close_passage(said_to)
+                self._passage.add(commit, result.language)
                 events.append(commit)
-            tentative = " ".join(w.text for w in result.words[len(taken) :])
+            waiting = result.words[len(taken) :]
+            tentative = " ".join(w.text for w in waiting)
         if pass_.final:
-            events += self._close_passage(pass_, result, pass_.end)
+            events += self._close_passage(pass_.end)
             self._leave(self._phrases[0])
         else:
             self._heard_to = pass_.end
-            long = self._by_segment and self._committed_to - self._passage_from > TRIM_S * SPEECH_RATE
+            long = self._by_segment and self._committed_to - self._passage.start > TRIM_S * SPEECH_RATE
             if long or self._cut_from() is not None:
-                events += self._close_passage(pass_, result, self._committed_to)
-            self._trim()
-        if tentative != self._tentative:
-            self._tentative = tentative
-            events.append(TentativeText(tentative))
+                events += self._close_passage(self._committed_to)
+            self._trim(waiting)
+        events += self._maybe(tentative)
         self._apply()
         return events
 
@@ -254,7 +255,7 @@ class Interpreter:
 
     @property
     def _fed(self) -> int:
-        return self._base + len(self._audio)
+        return self._sound.end
 
     @property
     def _policy(self) -> Policy:
@@ -264,31 +265,31 @@ class Interpreter:
     def _by_segment(self) -> bool:
         return bool(self._settings.parameters.get("segments", 0))
 
-    def _tokens(self, glossary: Sequence[str]) -> tuple[int, ...]:
-        tokens = self._translator.tokens(", ".join(glossary) + ".") if glossary else ()
-        if len(tokens) > GLOSSARY_TOKENS:
-            raise SpeechError(
-                f"a glossary of {len(tokens)} tokens isn't accepted: about {GLOSSARY_TOKENS // 4} short names fit into "
-                f"the {GLOSSARY_TOKENS} that the model is given; leave some of the {len(glossary)} terms out"
-            )
-        return tokens
+    def _close_passage(self, end: int) -> list[Event]:
+        """Return what was said since the last passage as one that ends at `end`, unless nothing can be corrected: a
+        policy that waits for the phrase has heard all of it already."""
+        passages = self._passage.close(end, self._sound, self._terms)
+        return [] if self._policy.waits else [*passages]
 
-    def _close_passage(self, pass_: Pass, result: PassResult, end: int) -> list[Event]:
-        """Return the commits since the last passage as one that ends at `end`, and begin the next there. A policy that
-        waits for the phrase has heard all of it already; in a quarter of a second nothing else would be heard."""
-        commits, self._passage = self._passage, []
-        start, self._passage_from = self._passage_from, end
-        if not commits or self._policy.waits or end - start < SPEECH_RATE // 4:
-            return []
-        audio = self._audio[max(start - self._base, 0) : end - self._base].copy()
-        text = " ".join(c.text for c in commits)
-        ids = tuple(c.id for c in commits)
-        return [Passage(ids, text, audio, result.language, self._pinned, pass_.glossary)]
+    def _maybe(self, tentative: str) -> list[Event]:
+        """Return the tentative text if it is another than before."""
+        before, self._tentative = self._tentative, tentative
+        return [] if tentative == before else [TentativeText(tentative)]
+
+    def _pass_over(self, phrase: Phrase, left: bool) -> None:
+        """Close a phrase without a flush; speech that is `left` in it is left out."""
+        if left:
+            self._backlog.left_out += phrase.speech_end - self._cut
+            self._news.append(LeftOut(self._cut * 1000 / SPEECH_RATE, phrase.speech_end * 1000 / SPEECH_RATE))
+        self._news += self._close_passage(self._committed_to)
+        self._news += self._maybe("")
+        self._leave(phrase)
+        self._cut_in_speech &= not left
 
     def _enter(self, phrase: Phrase) -> None:
-        self._cut = self._heard_to = self._passage_from = phrase.start
-        self._passage.clear()
-        self._forget(phrase.start)
+        self._cut = self._heard_to = phrase.start
+        self._passage.begin(phrase.start)
+        self._sound.forget(phrase.start)
 
     def _leave(self, phrase: Phrase) -> None:
         """Close the phrase: everything it held is committed or rejected."""
@@ -299,22 +300,17 @@ class Interpreter:
         self._beam, self._failures = FLUSH_BEAM, 0
         assert phrase.end is not None
         self._cut = phrase.end
-        self._cut_in_speech = bool(self._phrases) and self._phrases[0].start == phrase.end
+        self._cut_in_speech = bool(self._phrases) and self._phrases[0].continues
         if not self._cut_in_speech:
             self._language = phrase_ended(self._language)
         if self._phrases:
             self._enter(self._phrases[0])
         else:
-            self._forget(self._cut)
-
-    def _forget(self, position: int) -> None:
-        drop = min(position, self._fed) - self._base
-        if drop > 0:
-            self._audio = self._audio[drop:]
-            self._base += drop
+            self._backlog.caught_up()
+            self._sound.forget(self._cut)
 
     def _partial(self, phrase: Phrase, end: int) -> Pass | None:
-        if self._policy.waits or phrase.speech_end <= self._cut:
+        if self._policy.waits or self._backlog.behind or phrase.speech_end <= self._cut:
             return None
         grown = end - max(self._heard_to, self._cut)
         return (
@@ -323,14 +319,18 @@ class Interpreter:
 
     def _issue(self, end: int, *, final: bool) -> Pass:
         settings, policy, state = self._settings, self._policy, self._state
-        glossary, pinned, limit = settings.glossary, self._pinned, int(settings.parameters["context"])
+        terms, limit = self._terms, int(settings.parameters["context"])
         if self._prompt_dropped:
-            glossary, pinned, limit = (), (), 0
-        prompt, prompt_words = quantised_prompt(self._history, min(limit, PROMPT_LENGTHS[-1] - len(pinned)))
+            terms, limit = Terms(), 0
+        prompt, prompt_words = quantised_prompt(self._history, min(limit, PROMPT_LENGTHS[-1] - len(terms.tokens)))
+        if final:
+            beam = 1 if self._backlog.presses(self._due(end), self._fed) else self._beam
+        else:
+            beam = int(settings.parameters["beam"])
         self._outstanding = Pass(
             id=self._passes + self._abandoned,
             final=final,
-            audio=self._audio[self._cut - self._base : end - self._base].copy(),
+            audio=self._sound.read(self._cut, end),
             start=self._cut,
             end=end,
             read=self._fed,
@@ -339,12 +339,12 @@ class Interpreter:
             source=settings.source,
             language_state=self._language,
             prefix=self._prefix,
-            prompt=(*pinned, *prompt),
+            prompt=(*terms.tokens, *prompt),
             prompt_words=prompt_words,
-            glossary=tuple(tuple(map(fold, term.split())) for term in glossary),
+            glossary=terms.words,
             said=self._said_before_cut(),
             no_speech_threshold=settings.no_speech_threshold,
-            beam=self._beam if final else int(settings.parameters["beam"]),
+            beam=beam,
             commits=lambda units: policy.decide(state, units, settings.parameters)[0],
             by_segment=self._by_segment,
             aligned=policy.aligned,
@@ -355,16 +355,21 @@ class Interpreter:
         if self._outstanding is not pass_:
             raise SpeechError(f"pass {pass_.id} isn't outstanding")
         self._outstanding = None
+        self._backlog.ended(self._due(pass_.end) if pass_.final else pass_.end, self._fed)
+
+    def _due(self, end: int) -> int:
+        """When the flush of a phrase that ended at `end` was due."""
+        return end + int(self._settings.parameters["phrase_timeout"] * SPEECH_RATE)
 
     def _apply(self) -> None:
         if self._wanted is None or self._outstanding is not None:
             return
-        old, self._settings, self._wanted = self._settings, self._wanted, None
+        old, (self._settings, self._terms), self._wanted = self._settings, self._wanted, None
         self._tracker.timeout_s = self._settings.parameters["phrase_timeout"]
         if old.policy != self._settings.policy or old.parameters != self._settings.parameters:
             self._state = ()
             if self._by_segment and self._prefix:
-                self._cut_at(self._prefix[-1])
+                self._cut_at(self._prefix[-1], self._cut + round(self._prefix[-1].end_s * SPEECH_RATE))
         if old.source != self._settings.source:
             self._language = LanguageState()
 
@@ -374,25 +379,14 @@ class Interpreter:
             return ()
         return tuple(fold(w.text) for w in list(self._history)[-4:])
 
-    def _units(self, pass_: Pass, result: PassResult) -> tuple[Unit, ...]:
-        if self._by_segment:
-            return tuple(Unit(s.text, None, result.no_speech) for s in result.segments)
-        return tuple(
-            Unit(
-                w.text,
-                w.probability,
-                result.no_speech,
-                None if w.attended_s is None else (pass_.seconds - w.attended_s) / FRAME_S,
-            )
-            for w in result.words
-        )
-
     def _commit(self, pass_: Pass, result: PassResult, words: tuple[Word, ...], count: int) -> Commit:
         start = max(self._cut + round(words[0].start_s * SPEECH_RATE), self._committed_to)
         end_s = result.segments[count - 1].end_s if self._by_segment else words[-1].end_s
         cut = pass_.end if pass_.final else min(self._cut + round(end_s * SPEECH_RATE), pass_.end)
-        # A partial pass leaves a little source for words that the next one finds in the same sound.
-        end = max(cut if pass_.final else min(cut, pass_.end - _MARGIN), self._committed_to + 1)
+        # A flush reads some silence too; a partial pass leaves a little source for words that the next one finds in the
+        # same sound.
+        end = min(cut, self._phrases[0].speech_end if pass_.final else pass_.end - _MARGIN)
+        end = max(end, self._committed_to + 1)
         start = min(start, end - 1)
         known = [w.probability for w in words if w.probability is not None]
         confidence = sum(known) / len(known) if known else math.exp(min(result.log_probability, 0.0))
@@ -427,31 +421,29 @@ class Interpreter:
             return ends[-1]
         return self._prefix[-1] if held > TRIM_HARD_S * SPEECH_RATE else None
 
-    def _trim(self) -> None:
-        """Keep a long phrase's buffer short."""
+    def _trim(self, waiting: Sequence[Word]) -> None:
+        """Keep a long phrase's buffer short; `waiting` is what this pass heard after the committed words."""
         if (last := self._cut_from()) is not None:
-            self._cut_at(last)
+            after = (*self._prefix[self._prefix.index(last) + 1 :], *waiting)
+            latest_s = min(last.end_s + 0.25, after[0].start_s) if after else last.end_s + 0.25
+            self._cut_at(last, self._cut + round(latest_s * SPEECH_RATE))
             self._language = phrase_ended(self._language)
         elif self._by_segment:
-            self._forget(min(self._cut, self._passage_from))
+            self._sound.forget(min(self._cut, self._passage.start))
 
-    def _cut_at(self, last: Word) -> None:
-        """Cut the audio after a word of the prefix; the words behind it stay as prefix of what is left."""
+    def _cut_at(self, last: Word, latest: int) -> None:
+        """Cut the audio after a word of the prefix, where it is quiet: from a quarter of a second before the word's end
+        to `latest`; the words behind it stay as prefix of what is left."""
         at = self._prefix.index(last) + 1
         phrase = self._phrases[0]
-        end = self._cut + round(last.end_s * SPEECH_RATE)
-        position = quietest(phrase, end - SPEECH_RATE // 4, end + SPEECH_RATE // 4, end)
+        end = min(self._cut + round(last.end_s * SPEECH_RATE), latest)
+        # Of less than half of it nothing is heard again.
+        middle = self._cut + round((last.start_s + last.end_s) / 2 * SPEECH_RATE)
+        position = quietest(phrase, max(end - SPEECH_RATE // 4, middle), latest, end)
         position = min(max(position, self._cut), self._heard_to)
         shift = (position - self._cut) / SPEECH_RATE
-        begin = self._prefix[0].lead
         self._history.extend(self._prefix[:at])
-        rest = [
-            replace(w, start_s=max(w.start_s - shift, 0.0), end_s=max(w.end_s - shift, 0.0), lead=())
-            for w in self._prefix[at:]
-        ]
-        if rest:
-            rest[0] = replace(rest[0], lead=begin)
-        self._prefix = tuple(rest)
+        self._prefix = moved(self._prefix[at:], shift, self._prefix[0].lead)
         self._cut, self._cut_in_speech = position, True
         phrase.forget(position)
-        self._forget(min(position, self._passage_from))
+        self._sound.forget(min(position, self._passage.start))

@@ -12,7 +12,7 @@ from streamsvc.budget.slices import Slices
 from streamsvc.frames.audio import SPEECH_RATE, Samples
 from streamsvc.speech.batcher import Batcher
 from streamsvc.speech.languages import LanguageState, choose_language
-from streamsvc.speech.policies import Unit
+from streamsvc.speech.policies import FRAME_S, Unit
 from streamsvc.speech.text import copies, echo, fold, recites
 from streamsvc.speech.translator import Request, Segment, Translator, Word
 
@@ -49,6 +49,19 @@ def heard(words: Sequence[Word]) -> int:
     return count if len(words) - count >= MADE_UP else len(words)
 
 
+def moved(words: Sequence[Word], seconds: float, lead: tuple[int, ...]) -> tuple[Word, ...]:
+    """Return the words as they lie in sound that begins `seconds` later; the first of them has that `lead`."""
+    return tuple(
+        replace(
+            w,
+            start_s=max(w.start_s - seconds, 0.0),
+            end_s=max(w.end_s - seconds, 0.0),
+            lead=() if i else lead,
+        )
+        for i, w in enumerate(words)
+    )
+
+
 def without(segments: Sequence[Segment], count: int) -> tuple[Segment, ...]:
     """Return the segments without their first `count` words, and without those that had no others."""
     left = []
@@ -74,6 +87,20 @@ class PassResult:
     def words(self) -> tuple[Word, ...]:
         """The words of all segments."""
         return tuple(w for s in self.segments for w in s.words)
+
+    def units(self, seconds: float, by_segment: bool) -> tuple[Unit, ...]:
+        """Return what a policy decides on, in a pass over so many seconds."""
+        if by_segment:
+            return tuple(Unit(s.text, None, self.no_speech) for s in self.segments)
+        return tuple(
+            Unit(
+                w.text,
+                w.probability,
+                self.no_speech,
+                None if w.attended_s is None else (seconds - w.attended_s) / FRAME_S,
+            )
+            for w in self.words
+        )
 
 
 @dataclass(frozen=True, slots=True)

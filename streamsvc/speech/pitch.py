@@ -84,8 +84,13 @@ class PitchMeter:
 
     def feed(self, samples: Samples) -> None:
         """Take (n,) float32 16 kHz mono samples that follow the ones before; any n."""
-        if self.complete:
-            return
+        # All frames of a second take some MiB at once, so a whole recording is heard one after the other.
+        for at in range(0, len(samples), SPEECH_RATE):
+            if self.complete:
+                return
+            self._hear(samples[at : at + SPEECH_RATE])
+
+    def _hear(self, samples: Samples) -> None:
         self._rest = np.concatenate([self._rest, samples])
         if len(self._rest) < _BLOCK:
             return

@@ -44,10 +44,11 @@ def read_speech(path: str | Path) -> Samples:
 def write_speech(path: str | Path, samples: Samples) -> None:
     """Write (n,) float32 mono 48 kHz as 16-bit WAV; raises AudioError when the file can't be written."""
     try:
-        with wave.open(str(path), "wb") as out:
+        # Opened here: `wave` has more to say about a file that it can't open than the error.
+        with Path(path).open("wb") as file, wave.open(file, "wb") as out:
             out.setnchannels(1)
             out.setsampwidth(2)
             out.setframerate(OUTPUT_RATE)
             out.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
     except OSError as e:
-        raise AudioError(f"{path} can't be written ({e})") from None
+        raise AudioError(f"{path} can't be written ({e.strerror or e})") from None

@@ -64,11 +64,12 @@ class VoiceActivity:
 @dataclass(slots=True)
 class Phrase:
     """A stretch of speech: `start` includes 0.3 s before the onset, `speech_end` follows the last voiced chunk, `end`
-    is set once the phrase is over."""
+    is set once the phrase is over. It `continues` the one before where that was cut in running speech."""
 
     start: int
     speech_end: int
     end: int | None = None
+    continues: bool = False
     quiet: list[float] = field(default_factory=list)
     """Speech probability of every chunk since `quiet_from`: where a long phrase is best split."""
     quiet_from: int = 0
@@ -87,6 +88,7 @@ class PhraseTracker:
         self.timeout_s = timeout_s
         self._position = 0
         self._floor = 0
+        self._cut: int | None = None
         self._run = 0
         self._open: Phrase | None = None
 
@@ -98,7 +100,8 @@ class PhraseTracker:
             if self._run < ONSET_CHUNKS:
                 return None
             onset = self._position - self._run * CHUNK
-            phrase = Phrase(max(onset - PREROLL, self._floor), self._position, quiet_from=onset)
+            start = max(onset - PREROLL, self._floor)
+            phrase = Phrase(start, self._position, continues=start == self._cut, quiet_from=onset)
             phrase.quiet = [1.0] * self._run
             self._open = phrase
             return phrase
@@ -110,17 +113,20 @@ class PhraseTracker:
             self.close(self._position)
         return None
 
-    def close(self, position: int) -> None:
-        """End the open phrase, if any, at `position` at the latest."""
-        if self._open is not None:
-            self._open.end = min(self._open.speech_end + TAIL, position)
-            self._floor = self._open.end
-            self._open = None
+    def close(self, position: int) -> bool:
+        """End the open phrase, if any, at `position` at the latest; return whether there was one."""
         self._run = 0
+        phrase, self._open = self._open, None
+        if phrase is None:
+            return False
+        phrase.end = self._floor = min(phrase.speech_end + TAIL, position)
+        self._cut = position if phrase.end == position else None
+        return True
 
     def split(self, phrase: Phrase, position: int) -> Phrase:
         """End `phrase` at `position` and return what follows as a phrase of its own, open if `phrase` was."""
-        rest = Phrase(position, max(phrase.speech_end, position), phrase.end, phrase.quiet.copy(), phrase.quiet_from)
+        speech_end = max(phrase.speech_end, position)
+        rest = Phrase(position, speech_end, phrase.end, True, phrase.quiet.copy(), phrase.quiet_from)
         rest.forget(position)
         phrase.end = position
         phrase.speech_end = min(phrase.speech_end, position)

@@ -16,6 +16,12 @@ from streamsvc.frames import Camera, Pixels
 from streamsvc.view.errors import ViewError
 
 FRAMES_PER_SECOND = 30
+"""Of videos that are written."""
+
+STILLS = (".png", ".jpg", ".jpeg")
+"""What is read; what is written may end in more."""
+
+PICTURES = (*STILLS, ".webp", ".bmp", ".tif", ".tiff")
 
 
 def read_picture(path: Path) -> Pixels:
@@ -42,7 +48,7 @@ def _decoded(path: Path, flags: int) -> NDArray[Any]:
         with _quiet():
             found = cv2.imdecode(data, flags)
     if found is None:
-        raise ViewError(f"{path}: is not a picture that can be read, or is damaged; PNG is expected")
+        raise ViewError(f"{path}: is not a picture that can be read, or is damaged; PNG or JPEG is expected")
     return np.asarray(found)
 
 
@@ -75,20 +81,19 @@ def read_depth(path: Path, camera: Camera) -> NDArray[np.float32]:
 
 
 class PictureOut:
-    """Writes the one view as a picture; the format follows the name. Raises ViewError when that can't be done."""
+    """Writes the one view as a picture; the format follows the name.
+
+    Raises ViewError for a name without one, or a place that can't be written.
+    """
 
     def __init__(self, path: Path) -> None:
+        if path.suffix.lower() not in PICTURES:
+            raise ViewError(f"{path}: pictures can't be written as {path.suffix!r}; use {', '.join(PICTURES)}")
         self._path = path
 
     def write(self, pixels: Pixels) -> None:
         """Write `pixels`, RGB or RGBA."""
-        suffix = self._path.suffix or ".png"
-        try:
-            done, data = cv2.imencode(suffix, pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]])
-        except cv2.error:
-            done = False
-        if not done:
-            raise ViewError(f"{self._path}: pictures can't be written as {suffix!r}; use .png")
+        data = cv2.imencode(self._path.suffix, pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]])[1]
         try:
             self._path.write_bytes(data.tobytes())
         except OSError as e:

@@ -1,7 +1,7 @@
 """The `synthesize` command's work: calibrated pictures on disk and a view in, a picture or a video out.
 
-Pictures are `<camera>.png`, frames `<camera>/<000000>.png`; frames make a video, and the view may then be a list, one a
-frame. With `geometry` the given depth takes the place of disparity; splat and blend stay the same.
+Pictures are `<camera>.png` or .jpg, frames `<camera>/<000000>.png` or .jpg; frames make a video, and the view may then
+be a list, one a frame. With `geometry` the given depth takes the place of disparity; splat and blend stay the same.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from streamsvc.frames.rig import MAX_SIDE
 from streamsvc.view.backdrop import open_backdrop
 from streamsvc.view.compose import View, compose
 from streamsvc.view.errors import ViewError
-from streamsvc.view.files import PictureOut, VideoOut, read_depth, read_picture
+from streamsvc.view.files import STILLS, PictureOut, VideoOut, read_depth, read_picture
 from streamsvc.view.geometry import Source
 from streamsvc.view.gpu import check_device
 from streamsvc.view.health import Finding, lasting
@@ -55,20 +55,27 @@ def _needed(rig: Rig, geometry: Path | None) -> list[str]:
     return [c.name for c in rig.cameras if c.name in used] or [rig.cameras[0].name]
 
 
+def _stills(folder: Path) -> list[Path]:
+    """The pictures in a folder, by name; of two kinds of one, PNG is the last."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in STILLS and p.is_file())
+
+
 def _moments(rig: Rig, images: Path, geometry: Path | None) -> tuple[list[dict[str, Path]], bool]:
     """The pictures of each moment by camera, and whether they are frames of a video."""
     if not images.is_dir():
-        raise ViewError(f"{images}: is not a folder; it must hold <camera>.png or <camera>/<000000>.png")
+        raise ViewError(f"{images}: is not a folder; it must hold <camera>.png (or .jpg) or <camera>/<000000>.png")
     names = _needed(rig, geometry)
     folders = [name for name in names if (images / name).is_dir()]
     if not folders:
-        missing = [name for name in names if not (images / f"{name}.png").is_file()]
+        found = {path.stem: path for path in _stills(images)}
+        missing = [name for name in names if name not in found]
         if missing:
-            raise ViewError(f"{images}: camera {missing[0]!r} is missing; expected {missing[0]}.png or {missing[0]}/")
-        return [{name: images / f"{name}.png" for name in names}], False
+            expected = f"{missing[0]}.png, {missing[0]}.jpg or {missing[0]}/"
+            raise ViewError(f"{images}: camera {missing[0]!r} is missing; expected {expected}")
+        return [{name: found[name] for name in names}], False
     numbers: dict[str, list[str]] = {}
     for name in names:
-        numbers[name] = sorted(p.name for p in (images / name).glob("*.png"))
+        numbers[name] = [p.name for p in _stills(images / name)]
         if not numbers[name]:
             raise ViewError(f"{images}: camera {name!r} is missing; expected frames {name}/000000.png and on")
     for name in names[1:]:
@@ -219,6 +226,8 @@ def synthesize(
     _check_device(device, rung, geometry)
     cameras = load_rig(rig)
     moments, video = _moments(cameras, images, geometry)
+    if any(path.resolve() == out.resolve() for paths in moments for path in paths.values()):
+        raise ViewError(f"{out} is one of the cameras' pictures, and would be overwritten; choose another name")
     views = _checked_views(view, len(moments), video)
     layout = parse_mode(mode)
     if truth is not None and layout.kind != "window":

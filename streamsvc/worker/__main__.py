@@ -31,7 +31,7 @@ from streamsvc.worker.idle import MEMORY, IdleCores
 from streamsvc.worker.lanes import Lanes
 from streamsvc.worker.speakers import Speakers
 from streamsvc.worker.views import Views
-from streamsvc.worker.warm import load_speech, warm_views
+from streamsvc.worker.warm import check_speech, load_speech, warm_views
 
 log = logging.getLogger("streamsvc.worker")
 
@@ -78,10 +78,11 @@ class Host:
         return load
 
 
-def beat(channel: Channel, lanes: Lanes, host: Host, views: Views) -> None:
-    """Send the heartbeat for ever, and plan with it."""
+def beat(channel: Channel, lanes: Lanes, host: Host, views: Views, speakers: Speakers) -> None:
+    """Send the heartbeat for ever, plan with it, and see whose sound has stopped."""
     while True:
         views.plan()
+        speakers.look()
         channel.send(
             link.Beat(
                 overdue_ns=lanes.overdue_ns(),
@@ -140,7 +141,8 @@ def handle(
 
 
 def serve(channel: Channel, ring: Ring, settings: link.WorkerSettings) -> None:
-    """Run until the edge closes the socket."""
+    """Run until the edge closes the socket; raises StreamsvcError when what was asked for can't be had."""
+    check_speech(settings)
     clock = MonotonicClock()
     lanes = Lanes(settings.lanes, clock, replace(OURS, together=WIDTH))
     warm = warm_views(settings)
@@ -162,7 +164,7 @@ def serve(channel: Channel, ring: Ring, settings: link.WorkerSettings) -> None:
         )
     )
     host = Host(lanes)
-    threading.Thread(target=beat, args=(channel, lanes, host, views), name="beat", daemon=True).start()
+    threading.Thread(target=beat, args=(channel, lanes, host, views, speakers), name="beat", daemon=True).start()
     unframer = link.Unframer()
     while data := channel.receive():
         for body in unframer.feed(data):

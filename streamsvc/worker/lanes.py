@@ -51,6 +51,7 @@ class Lanes:
         self._busy_ns = dict.fromkeys(Class, 0)
         self._load_mark = (clock.now_ns(), 0)
         self._next_id = 0
+        self._told: dict[tuple[str, Class], str] = {}
         self._stopping = False
         self._threads = [threading.Thread(target=self._run, args=(i,), name=f"lane-{i}") for i in range(count)]
 
@@ -99,6 +100,8 @@ class Lanes:
         """Drop what the stream has waiting; a running job ends by itself."""
         with self._changed:
             ended = self._take_out(self._dispatcher.close_stream(stream))
+            for kind in Class:
+                self._told.pop((stream, kind), None)
         self._tell(ended)
 
     def statistics(self) -> DispatcherStatistics:
@@ -177,10 +180,12 @@ class Lanes:
             log.error("out of memory in a %s job of %s", job.kind.value, job.stream)
             over, outcome, name = True, "out-of-memory", "failed"
         except StreamsvcError as e:
-            log.warning("a %s job of %s was given up: %s", job.kind.value, job.stream, e)
+            if self._news(job, str(e)):
+                log.warning("a %s job of %s was given up: %s", job.kind.value, job.stream, e)
             over, outcome, name = True, "failed", "failed"
-        except Exception:
-            log.exception("a %s job of %s failed", job.kind.value, job.stream)
+        except Exception as e:
+            if self._news(job, repr(e)):
+                log.exception("a %s job of %s failed", job.kind.value, job.stream)
             over, outcome, name = True, "failed", "failed"
         end = self._clock.now_ns()
         self._busy_since[lane] = None
@@ -196,6 +201,13 @@ class Lanes:
             self._changed.notify()
         if over:
             _guarded(partial(running.on_end, outcome, running.spans))
+
+    def _news(self, job: Job, reason: str) -> bool:
+        """Whether the stream's jobs of this kind failed for another reason before: most fail at every frame."""
+        with self._changed:
+            before = self._told.get((job.stream, job.kind))
+            self._told[job.stream, job.kind] = reason
+        return reason != before
 
 
 def _guarded(call: Callable[[], None]) -> None:

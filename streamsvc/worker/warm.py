@@ -1,6 +1,7 @@
 """What happens before a worker says it is ready: kernels compiled, the model loaded, one pass of each stage run.
 
-A part that can't be had leaves a note instead of stopping the worker: the call then goes on with less.
+A part that can't be had leaves a note instead of stopping the worker, and the call then goes on with less; unless it
+was named.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import numpy as np
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import SPEECH_RATE, Camera, Rig, link
 from streamsvc.speech import Translator
+from streamsvc.speech.errors import SpeechError
+from streamsvc.speech.languages import check_languages
 from streamsvc.speech.model import Whisper
-from streamsvc.speech.policies import describe
+from streamsvc.speech.policies import describe, resolve
 from streamsvc.speech.voice import AUTO, Engine, SpeechChunk, Voice, VoiceSet, open_voice, open_voices
 from streamsvc.view import ViewSynthesizer, warm_up
 from streamsvc.view.gpu import check_device
@@ -75,8 +78,15 @@ def warm_views(settings: link.WorkerSettings) -> ViewParts:
     return ViewParts(net, [asdict(r) for r in ladder], notes)
 
 
+def check_speech(settings: link.WorkerSettings) -> None:
+    """Raise SpeechError when what callers start with is nothing that can be interpreted."""
+    if settings.speech:
+        resolve(settings.policy, settings.parameters)
+        check_languages(settings.source, settings.target)
+
+
 def load_speech(settings: link.WorkerSettings) -> SpeechParts:
-    """Load the model and find a voice."""
+    """Load the model and find a voice; raises SpeechError when one that is named can't be used."""
     parts = SpeechParts()
     if not settings.speech:
         return parts
@@ -85,6 +95,8 @@ def load_speech(settings: link.WorkerSettings) -> SpeechParts:
         encoded = translator.encode(np.zeros(SPEECH_RATE, np.float32))
         translator.identify(encoded)
     except StreamsvcError as e:
+        if settings.model is not None:
+            raise SpeechError(f"speech.model, {settings.model}: {e}") from None
         log.warning("no speech translation: %s", e)
         parts.notes.append(f"no speech translation: {e}")
         return parts
@@ -94,6 +106,8 @@ def load_speech(settings: link.WorkerSettings) -> SpeechParts:
         voices: Engine | VoiceSet = open_voices() if settings.voice == AUTO else open_voice(settings.voice)
         voices.start()
     except StreamsvcError as e:
+        if settings.voice is not None:
+            raise SpeechError(f"speech.voice, {settings.voice}: {e}") from None
         log.warning("captions only: %s", e)
         parts.notes.append(f"captions only: {e}")
         return parts

@@ -65,7 +65,7 @@ class Call:
     @property
     def views(self) -> int:
         """How many views came so far."""
-        return len(self.peer.figures.views)
+        return self.peer.figures.viewed
 
     async def sees(self, more: int = 3) -> None:
         """Wait for `more` further views."""

@@ -66,8 +66,7 @@ def heard(file: Path, track: int) -> np.ndarray:
 
 def skew(file: Path, start_ns: int, said: list[int]) -> float:
     """How much later than the picture (ms) the chirps are that were said at the instants `said`: by the file, the
-    picture that shows the clock of the scene, which began at `start_ns`, and the voice. The median, because a chirp
-    that a busy machine sends late is noted down later than it counts as said."""
+    picture that shows the clock of the scene, which began at `start_ns`, and the voice."""
     zero_ns = start_ns + round(float(np.median([number - at for at, number in cards(file)]))) * MS
     ear, voice = Ear(), heard(file, 0)
     end_ns = zero_ns + len(voice) * SECOND // 48_000

@@ -59,15 +59,23 @@ class VoiceSet:
         self._known = known or cache_dir() / "voices" / "pitch.json"
 
     def start(self) -> None:
-        """Start every voice and measure what isn't known yet; raises VoiceError."""
-        for engine in self.engines.values():
-            engine.start()
+        """Start every voice and measure what isn't known yet; raises VoiceError, and then none runs."""
+        try:
+            for engine in self.engines.values():
+                engine.start()
+            self.pitches = self._measured()
+        except VoiceError:
+            self.close()
+            raise
+
+    def _measured(self) -> dict[str, float]:
         known = read_pitches(self._known)
         if new := self.engines.keys() - known.keys():
             log.info("measuring the pitch of %d voices, once", len(new))
-        self.pitches = {n: known[n] if n in known else round(pitch_of(e), 1) for n, e in self.engines.items()}
+        pitches = {n: known[n] if n in known else round(pitch_of(e), 1) for n, e in self.engines.items()}
         if new:
-            self._keep(known | self.pitches)
+            self._keep(known | pitches)
+        return pitches
 
     def _keep(self, pitches: Mapping[str, float]) -> None:
         try:
@@ -76,7 +84,10 @@ class VoiceSet:
             written.write_text(json.dumps(pitches, indent=1) + "\n", "utf-8")
             written.replace(self._known)
         except OSError as e:
-            raise VoiceError(f"the pitch of the voices can't be kept in {self._known} ({e.strerror})") from None
+            # It costs some seconds at every start, but no voice.
+            log.warning(
+                "the pitch of the voices can't be kept in %s (%s); it is measured anew", self._known, e.strerror
+            )
 
     def matched(self) -> MatchedVoice:
         """Return the voice of one call."""

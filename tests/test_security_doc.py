@@ -1,0 +1,68 @@
+"""docs/security.md: the table of limits says what the code does."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from streamsvc.config import Limits, Recording
+from streamsvc.edge import connection, framesets, jitter, peerconnection, repair, rtp_receiver
+from streamsvc.edge.sdp import SdpLimits
+from streamsvc.frames import glossary, rigsetup
+from streamsvc.session import presence
+from streamsvc.signalling import auth, messages
+from streamsvc.signalling import rigsetup as setups
+from streamsvc.speech import terms
+
+DOC = Path(__file__).resolve().parent.parent / "docs" / "security.md"
+limits, recording, sdp = Limits(), Recording(), SdpLimits()
+behind = inspect.signature(jitter.VideoJitterBuffer).parameters["capacity"].default
+
+LIMITS: dict[str, list[float]] = {
+    "connections, rooms": [limits.max_connections, limits.max_rooms, limits.max_participants],
+    "set-ups of rigs": [limits.max_setups, limits.setup_idle_s / 60, setups.MAX_ASKS],
+    "a picture of a set-up": [rigsetup.MAX_PICTURE_BYTES >> 20, rigsetup.MAX_SIDE, rigsetup.MAX_SIDE],
+    "messages of one": [limits.messages_per_s, limits.message_burst, messages.MAX_MESSAGE_BYTES >> 10],
+    "time to join": [limits.join_timeout_s, limits.join_attempts],
+    "messages that wait": [limits.outbox],
+    "an SDP": [
+        *(sdp.size / 1000, sdp.lines, sdp.video, sdp.audio, sdp.application, sdp.codecs, sdp.ssrc_lines),
+    ],
+    "candidates": [sdp.candidates],
+    "a call that never": [
+        connection.CONNECT_TIMEOUT_S,
+        round(peerconnection.CONSENT_FAILURES * (peerconnection.CONSENT_INTERVAL_S + 0.5)),
+        presence.GRACE_S,
+    ],
+    "an encoded picture": [2048, rtp_receiver.MAX_PIXELS / 2048],
+    "sources": [rtp_receiver.MAX_SOURCES],
+    "encoded pictures": [rtp_receiver.MAX_BACKLOG, rtp_receiver.MAX_SOUND_BACKLOG, rtp_receiver.MAX_SOUND_BACKLOG / 50],
+    "decoded pictures": [framesets.MAX_PENDING],
+    "packets of a video": [behind, repair.MAX_MISSING],
+    "a glossary": [glossary.MAX_TERMS, glossary.MAX_TERM, terms.GLOSSARY_TOKENS],
+    "tokens in a token file": [auth.MAX_TOKENS],
+    "recordings": [recording.max_recordings, recording.max_minutes / 60, recording.answer_s],
+}
+
+
+def rows() -> dict[str, str]:
+    """Return the table under "Limits"."""
+    section = DOC.read_text("utf-8").partition("## Limits")[2].partition("\n## ")[0]
+    lines = [line.strip("| \n") for line in section.splitlines() if line.startswith("|")]
+    return dict(line.split(" | ", 1) for line in lines[2:])
+
+
+def test_every_row_with_a_number_is_compared() -> None:
+    for what, most in rows().items():
+        if re.search(r"\d", most):
+            assert sum(what.startswith(name) for name in LIMITS) == 1, what
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_limit_is_what_the_code_says(name: str) -> None:
+    (most,) = [most for what, most in rows().items() if what.startswith(name)]
+    numbers = [float(n.replace(",", "")) for n in re.findall(r"\d+(?:,\d{3})*", most)]
+    assert numbers == LIMITS[name]
