@@ -98,7 +98,6 @@ def test_an_eye_that_is_no_path_is_refused_before_the_call() -> None:
         asyncio.run(peer.run(1.0))
 
 
-
 def test_a_recording_keeps_pictures_sound_and_captions_on_one_clock(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path)
     start = 5_000_000_000
