@@ -10,6 +10,7 @@ takes.
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -62,7 +63,7 @@ def main() -> None:
 
     compose.check_device = lambda device: "cpu"
     cameras = arc(3, 10, 256, 192)
-    maps = PairMaps(pair_rig(cameras[:2]))
+    maps = PairMaps(replace(pair_rig(cameras[:2]), cameras=tuple(cameras)))
     shown, helping = (maps.prepared(maps.rectified(a, b, 96), 3) for a, b in itertools.pairwise(cameras))
     seen = {camera.name: camera for camera in cameras}
     path = FramePath(NetGeometry(GeometryNet()), [shown], [[helping]], seen, cameras[0], 1, 160)

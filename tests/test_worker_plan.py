@@ -3,6 +3,7 @@
 import math
 import queue
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,9 +52,11 @@ def crowded() -> tuple[MockClock, Lanes, Views]:
 
 def heartbeat(clock: MockClock, lanes: Lanes, views: Views) -> None:
     channel: Any = Ending()
+    looked: list[bool] = []
+    speakers: Any = SimpleNamespace(look=lambda: looked.append(True))
     with pytest.raises(OverError):
-        beat(channel, lanes, Host(lanes), views)
-    assert [type(m) for m in channel.sent] == [Beat]
+        beat(channel, lanes, Host(lanes), views, speakers)
+    assert [type(m) for m in channel.sent] == [Beat] and looked == [True]
 
 
 def close(clock: MockClock, lanes: Lanes, views: Views) -> None:
