@@ -47,8 +47,10 @@ def _panel(
     low = min([p.quality for p in points] + [q for _, q in targets])
     high = max([p.quality for p in points] + [100.0])
     y = Scale(low - 3, high + 3, HEIGHT - BOTTOM, TOP)
-    note = f"off the scale: {', '.join(late)}" if late else ""
-    out = [f'<text x="{LEFT}" y="18"><tspan font-weight="bold">{escape(title)}</tspan>  {escape(note)}</text>']
+    out = [f'<text x="{LEFT}" y="18" font-weight="bold">{escape(title)}</text>']
+    for line, text in enumerate(reversed(late)):
+        at = HEIGHT - BOTTOM - 8 - 15 * line
+        out.append(f'<text x="{x.end}" y="{at}" text-anchor="end" fill="#555">off the scale: {escape(text)}</text>')
     marks = ticks(y.low, y.high, 7)
     for v, text in zip(marks, tick_labels(marks), strict=True):
         out.append(f'<path d="M{x.start} {y(v):.1f}H{x.end}" stroke="#ddd"/>')
