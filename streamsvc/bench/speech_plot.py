@@ -48,8 +48,8 @@ def _panel(
     high = max([p.quality for p in points] + [100.0])
     y = Scale(low - 3, high + 3, HEIGHT - BOTTOM, TOP)
     out = [f'<text x="{LEFT}" y="18" font-weight="bold">{escape(title)}</text>']
-    for line, text in enumerate(reversed(late)):
-        at = HEIGHT - BOTTOM - 8 - 15 * line
+    for number, text in enumerate(reversed(late)):
+        at = HEIGHT - BOTTOM - 8 - 15 * number
         out.append(f'<text x="{x.end}" y="{at}" text-anchor="end" fill="#555">off the scale: {escape(text)}</text>')
     marks = ticks(y.low, y.high, 7)
     for v, text in zip(marks, tick_labels(marks), strict=True):
