@@ -77,19 +77,13 @@ async def running_service(
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            # It ends with its input, whatever becomes of this process.
-            *(
-                "-m",
-                "streamsvc.cli",
-                "--until-eof",
-                "serve",
-                "--port",
-                str(port),
-                "--json",
-                str(ready),
-                "--ledger",
-                str(ledger),
-            ),
+            "-m",
+            "streamsvc.cli",
+            "--until-eof",  # its input is ours: it ends with us, whatever becomes of us
+            "serve",
+            f"--port={port}",
+            f"--json={ready}",
+            f"--ledger={ledger}",
             *arguments,
             stdin=asyncio.subprocess.PIPE,
             stdout=out,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -87,3 +88,14 @@ def test_the_classical_view_needs_no_torch() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 3
+
+
+def test_the_voice_activity_leaves_no_name_of_this_machine_for_others(tmp_path: Path) -> None:
+    code = "from streamsvc.speech.vad import VoiceActivity; VoiceActivity(); import sys; assert 'onnxruntime' in sys.modules"
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    others = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=others | home, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.rglob(".onnxruntime*"))
