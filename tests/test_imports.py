@@ -91,7 +91,7 @@ def test_the_classical_view_needs_no_torch() -> None:
 
 
 def test_the_voice_activity_leaves_no_name_of_this_machine_for_others(tmp_path: Path) -> None:
-    code = "from streamsvc.speech.vad import VoiceActivity; VoiceActivity(); import sys; assert 'onnxruntime' in sys.modules"
+    code = "import sys; from streamsvc.speech.vad import VoiceActivity as V; V(); assert 'onnxruntime' in sys.modules"
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     others = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
     done = subprocess.run(
