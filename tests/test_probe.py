@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from streamsvc.cli import main
 from streamsvc.edge import AudioOut
+from streamsvc.frames import Samples
 from streamsvc.ledger import read_ledger
 from streamsvc.probe import PostOfferError, Probed, ProbeError, ProbeOptions
 from streamsvc.probe.figures import _microphone, verdict
@@ -38,7 +39,7 @@ from streamsvc.probe.options import check
 from streamsvc.probe.post_offer import post, takes_post
 from streamsvc.probe.reading import CardReader, read_at
 from streamsvc.probe.report import compare_table, table, write
-from streamsvc.probe.sound import ChirpVoice, Ear, Onsets, chirp, first_heard
+from streamsvc.probe.sound import ChirpVoice, Ear, Onsets, Openings, chirp, first_heard
 from streamsvc.probe.witness import Notes, luma
 from streamsvc.scene import open_scene
 from streamsvc.scene.card import CHECK_BITS, NUMBER_BITS, PERIOD_MS, ClockCard, number_of, word_of
@@ -344,6 +345,28 @@ def test_a_voice_begins_after_a_pause_and_not_with_a_click() -> None:
     assert spans == [[1.0, 2.0], [3.0, 3.5]]
 
 
+def test_the_first_words_of_phrases_end_where_a_listener_to_their_first_seconds_says() -> None:
+    rate = 48_000
+    onsets = Onsets()
+    openings = Openings(onsets)
+    sound = np.zeros(12 * rate, np.float32)
+    times = np.arange(5 * rate) / rate
+    sound[2 * rate : 7 * rate] = 0.2 * np.sin(2 * np.pi * 200 * times)
+    sound[9 * rate : 10 * rate] = 0.2 * np.sin(2 * np.pi * 200 * times[:rate])
+    heard: list[Samples] = []
+
+    def listen(samples: Samples) -> float | None:
+        heard.append(samples)
+        return None if len(heard) == 2 else float(np.flatnonzero(np.abs(samples) > 0.05)[0]) / 16_000 + 0.5
+
+    for i in range(0, len(sound), 960):
+        onsets.take(sound[i : i + 960], 5 * NS + i * NS // rate)
+        openings.take(sound[i : i + 960], 5 * NS + i * NS // rate)
+    first, second = openings.ends_ns(listen)
+    assert first == pytest.approx(7.5 * NS, abs=10 * MS) and second is None
+    assert all(3.2 <= len(samples) / 16_000 <= 3.4 for samples in heard)
+
+
 def test_a_phrase_is_first_heard_when_the_interpreter_begins_after_its_first_commit() -> None:
     begun = [0, 10 * NS, 20 * NS]
     commits = [(0, 2 * NS), (NS, 3 * NS), (10 * NS, 12 * NS), (20 * NS, 22 * NS)]
@@ -500,6 +523,7 @@ def probed(url: str, delay: int) -> Probed:
             "words": 7, "caption_lag_p50_ms": 1.0, "caption_lag_p95_ms": 2.0, "phrases": 4,
             "first_caption": {"p50_ms": 1200.0},
             "first_heard": {"n": 2, "lost": 1, "p50_ms": 1900.0, "p95_ms": None},
+            "after_first_word": {"n": 3, "lost": 0, "p50_ms": 1500.0, "p95_ms": 2500.0},
         },
         "stages": {"blend": {"p50_ms": 5.0, "p95_ms": 6.0}},
         "conditions": {"url": url, "role": "both"},

@@ -19,6 +19,7 @@ from streamsvc.scene.assets import asset
 from streamsvc.scene.talk import Talk, talk
 from streamsvc.speech.errors import SpeechError
 from streamsvc.speech.events import Commit, InterpretSettings
+from streamsvc.speech.firstword import FirstWord
 from streamsvc.speech.interpret import Said, run_asap
 from streamsvc.speech.interpret import interpret as interpret_file
 from streamsvc.speech.interpreter import Interpreter
@@ -237,6 +238,22 @@ def test_segments_lie_one_after_another_within_the_sound(whisper: Whisper, spani
     assert len(segments) > 1
     assert all(s.words and s.start_s <= s.end_s <= encoded.seconds for s in segments)
     assert all(a.end_s <= b.start_s + 1e-6 for a, b in pairwise(segments))
+
+
+@pytest.mark.parametrize("word", ["Tomorrow", "Yesterday"])
+def test_a_first_word_ends_where_it_was_said_to(word: str) -> None:
+    engine = PiperEngine()
+    try:
+        first, rest = (
+            to_16k(trimmed(np.concatenate(list(engine.synthesise(text, 1.0)))), 48_000)
+            for text in (word, "we go on with the meeting.")
+        )
+    finally:
+        engine.close()
+    lead, gap = np.zeros(RATE * 3 // 10, np.float32), np.zeros(RATE // 5, np.float32)
+    end_s = FirstWord().ends_s(np.concatenate([lead, first, gap, rest]), "en")
+    # The last sound of a word dies away, and 50 ms of quiet are left after it.
+    assert end_s == pytest.approx(0.3 + len(first) / RATE - 0.15, abs=0.15)
 
 
 def test_what_piper_says_is_heard_as_what_was_written(whisper: Whisper) -> None:

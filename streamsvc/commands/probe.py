@@ -6,10 +6,16 @@ import argparse
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from streamsvc.errors import StreamsvcError
 from streamsvc.flags import check_files, parameters, share, size, within, write_json
+
+if TYPE_CHECKING:
+    from streamsvc.probe.run import FirstWord
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,9 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     def tell(line: str) -> None:
         print(line, flush=True)
 
+    first_word = _first_word(tell) if arguments.speech is not None else None
     probes = []
     for url in (arguments.url, *(arguments.compare or ())):
-        probed = asyncio.run(run_probe(replace(options, url=url), tell))
+        probed = asyncio.run(run_probe(replace(options, url=url), tell, first_word))
         if arguments.role == "send":
             error_ms = probed.figures["clock_error_ms"]
             off = "not known" if error_ms is None else f"{error_ms:.2f} ms"
@@ -69,6 +76,18 @@ def run(arguments: argparse.Namespace) -> int:
     goodput = probes[0].figures["view"]["goodput"]
     kept = probes[0].figures["verdict"] != "refused" and (arguments.require is None or goodput >= arguments.require)
     return 0 if kept else 1
+
+
+def _first_word(tell: Callable[[str], None]) -> FirstWord | None:
+    """Return who knows where first words end, None where there is no model for it here."""
+    from streamsvc.speech.firstword import FirstWord as Listener
+
+    try:
+        listener = Listener()
+    except StreamsvcError as e:
+        tell(f"when first words end isn't known here ({e}); the voice is timed from the beginning of phrases alone")
+        return None
+    return listener.ends_s
 
 
 def add_flags(p: argparse.ArgumentParser) -> None:

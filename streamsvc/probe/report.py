@@ -87,18 +87,26 @@ def rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
             )
         )
     if "first_heard" in speech:
-        first, caption = speech["first_heard"], speech["first_caption"]
-        high = "never" if first["p95_ms"] is None and first["lost"] else _ms(first["p95_ms"])
-        middle = "never" if first["p50_ms"] is None and first["lost"] else _ms(first["p50_ms"])
+        first, after, caption = speech["first_heard"], speech["after_first_word"], speech["first_caption"]
         never = f", {first['lost']} of them never heard" if first["lost"] else ""
+        from_word = f"; after its first word ends {_ranked(after)}" if after["n"] + after["lost"] else ""
         found.append(
             (
                 "voice",
-                f"first heard {middle} (p50), {high} (p95) after a phrase begins, its first caption "
-                f"{_ms(caption['p50_ms'])}; {first['n'] + first['lost']} of {speech['phrases']} could be told{never}",
+                f"first heard {_ranked(first)} after a phrase begins, its first caption {_ms(caption['p50_ms'])}"
+                f"{from_word}; {first['n'] + first['lost']} of {speech['phrases']} could be told{never}",
             )
         )
     return found
+
+
+def _ranked(stream: Mapping[str, Any]) -> str:
+    """Median and 95th percentile of delays of which the lost ones are the longest."""
+
+    def one(key: str) -> str:
+        return "never" if stream[key] is None and stream["lost"] else _ms(stream[key])
+
+    return f"{one('p50_ms')} (p50), {one('p95_ms')} (p95)"
 
 
 def _quality(view: Mapping[str, Any]) -> list[tuple[str, str]]:

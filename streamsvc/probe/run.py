@@ -24,7 +24,7 @@ from streamsvc.probe.figures import Probed, Taken, cameras_of, probed
 from streamsvc.probe.measure import MS, SETTLE_NS, TOLERANCE_NS, captions_of, due_elsewhere, stream_of
 from streamsvc.probe.options import ProbeOptions, check, sees_one
 from streamsvc.probe.post_offer import call_by_post, takes_post
-from streamsvc.probe.sound import ChirpVoice, Onsets, Pulled, first_heard
+from streamsvc.probe.sound import ChirpVoice, Onsets, Openings, Pulled, first_heard
 from streamsvc.probe.witness import Notes
 from streamsvc.scene import open_scene
 from streamsvc.scene.card import PERIOD_MS
@@ -35,11 +35,16 @@ PATIENCE_S = 60.0
 """How long who watches waits for a picture of who sends."""
 
 
+FirstWord = Callable[[Samples, str], float | None]
+"""(n,) float32 16 kHz mono and its language, to the seconds at which its first word ends; None: it isn't known."""
+
+
 class _Tapped:
     """A voice that is listened to on its way out."""
 
     def __init__(self, voice: Voice, onsets: Onsets) -> None:
         self._voice, self._onsets = voice, onsets
+        self.openings = Openings(onsets)
         self._pulled = Pulled()
         self.began_ns: int | None = None
 
@@ -57,11 +62,13 @@ class _Tapped:
             self.began_ns = due
         samples = self._voice.read(count)
         self._onsets.take(samples, due)
+        self.openings.take(samples, due)
         return samples
 
 
-async def run_probe(options: ProbeOptions, tell: Callable[[str], None]) -> Probed:
-    """Run one probe; `tell` gets lines of progress. Raises ProbeError, SignallingError, EdgeError."""
+async def run_probe(options: ProbeOptions, tell: Callable[[str], None], first_word: FirstWord | None = None) -> Probed:
+    """Run one probe; `tell` gets lines of progress, `first_word` is asked when the call is over. Raises ProbeError,
+    SignallingError, EdgeError."""
     check(options)
     load_before = os.getloadavg()[0]
     if options.browser:
@@ -115,6 +122,9 @@ async def run_probe(options: ProbeOptions, tell: Callable[[str], None]) -> Probe
     elsewhere = options.role == "watch"
     if elsewhere:
         notices = [*notices, *_stopped(notes, options.seconds)]
+    speech: dict[str, Any] = {}
+    if isinstance(voice, _Tapped):
+        speech = await asyncio.to_thread(_speech, options, notes, voice, spoken, first_word)
     taken = Taken(
         captures=_due(notes, options) if elsewhere else notes.captures,
         sightings=notes.sightings,
@@ -123,7 +133,7 @@ async def run_probe(options: ProbeOptions, tell: Callable[[str], None]) -> Probe
         on_server=not own_clock,
         tolerance_ns=round(0.5e9 / options.fps) if elsewhere else TOLERANCE_NS,
         chirps=notes.ear.heard if isinstance(voice, ChirpVoice) else None,
-        speech=_speech(notes, voice, spoken) if isinstance(voice, _Tapped) else {},
+        speech=speech,
         seen=None if frame is None else colour.to_rgb(frame),
         shaped=() if way is None else way.counts,
         notices=notices,
@@ -221,13 +231,25 @@ async def _progress(seconds: float, notes: Notes, tell: Callable[[str], None]) -
         tell(f"  {at:4.0f} s: {len(notes.captures)} captured, {len(notes.sightings)} seen, {read} cards read")
 
 
-def _speech(notes: Notes, voice: _Tapped, spoken: Onsets) -> dict[str, Any]:
+def _speech(
+    options: ProbeOptions, notes: Notes, voice: _Tapped, spoken: Onsets, first_word: FirstWord | None
+) -> dict[str, Any]:
     zero = voice.began_ns or 0
     commits = [(zero + round(h.caption.source_start_ms * MS), h.came_ns) for h in notes.captions]
-    told = first_heard([s[0] for s in spoken.spans], commits, notes.onsets.spans, notes.until_ns)
+    begun = [s[0] for s in spoken.spans]
+    told = first_heard(begun, commits, notes.onsets.spans, notes.until_ns)
+    ends: list[int | None] = [None] * len(begun)
+    if first_word is not None and options.speech is not None:
+        language = options.speech
+        ends = voice.openings.ends_ns(lambda samples: first_word(samples, language))
+    end_of = dict(zip(begun, ends, strict=True))
+    after_word = [(end, c) for a, _, c in told if (end := end_of[a]) is not None]
     return {
         **captions_of([(h.caption.text, h.caption.wall_ms - h.caption.source_end_ms) for h in notes.captions]),
         "first_caption": asdict(stream_of([(b - a) / MS for a, b, _ in told])),
         "first_heard": asdict(stream_of([None if c is None else (c - a) / MS for a, _, c in told], ranked=True)),
+        "after_first_word": asdict(
+            stream_of([None if c is None else (c - end) / MS for end, c in after_word], ranked=True)
+        ),
         "phrases": len(spoken.spans),
     }

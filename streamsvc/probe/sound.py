@@ -30,10 +30,15 @@ QUIET_HOPS, LOUD_HOPS = 40, 5
 STALL_NS = 200_000_000
 """A track whose sound is overdue by more leaves it out (see `edge.AudioOut`)."""
 
+OPENING_S, LEAD_S = 3.0, 0.3
+"""How much of a phrase, and of the quiet before it, is kept to find its first word in."""
+
 LATE_NS = 3_000_000_000
 """An interpreter who is silent for so long after a commit was late with it, or didn't say it."""
 
 _NS = 1_000_000_000
+_TO_16K = 3
+"""48 kHz by 16; recorded prompts have nothing above 4 kHz."""
 
 
 def chirp() -> Samples:
@@ -172,6 +177,38 @@ class Onsets:
                 self._speaking = False
         if self._speaking and rms >= LOUD:
             self.spans[-1][1] = at_ns + hop_ns
+
+
+class Openings:
+    """The first `OPENING_S` of each stretch of voice that `Onsets` finds, with `LEAD_S` before it: enough for where its
+    first word ends."""
+
+    def __init__(self, onsets: Onsets) -> None:
+        self._onsets = onsets
+        self._held: deque[tuple[int, Samples]] = deque()
+        self._found: list[tuple[int, list[Samples]]] = []
+
+    def take(self, samples: Samples, at_ns: int) -> None:
+        """Take sound whose first sample is at `at_ns`, after `Onsets` has."""
+        self._held.append((at_ns, samples))
+        if self._found and at_ns < self._found[-1][0] + round((LEAD_S + OPENING_S) * _NS):
+            self._found[-1][1].append(samples)
+        for begun, _ in self._onsets.spans[len(self._found) :]:
+            held = [(at, s) for at, s in self._held if at + len(s) * _NS // OUTPUT_RATE > begun - round(LEAD_S * _NS)]
+            self._found.append((held[0][0], [s for _, s in held]))
+        while self._held[0][0] < at_ns - _NS:
+            self._held.popleft()
+
+    def ends_ns(self, first_word: Callable[[Samples], float | None]) -> list[int | None]:
+        """Return the instant at which the first word of each stretch ended; `first_word` is told (n,) float32 16 kHz
+        mono and returns so many seconds into it, or None."""
+        ends: list[int | None] = []
+        for at_ns, blocks in self._found:
+            sound = np.concatenate(blocks)
+            whole = sound[: len(sound) // _TO_16K * _TO_16K].reshape(-1, _TO_16K)
+            end_s = first_word(whole.mean(1, dtype=np.float32))
+            ends.append(None if end_s is None else at_ns + round(end_s * _NS))
+        return ends
 
 
 def _levels(sound: Samples) -> NDArray[np.float64]:
