@@ -39,7 +39,7 @@ from streamsvc.view.net.ops import compare_reference
 from streamsvc.view.net.weights import load_net
 from streamsvc.view.quality import psnr
 from streamsvc.view.rectify import rectify_pair, shrunk
-from streamsvc.view.rungs import FUSED
+from streamsvc.view.rungs import FUSED, Level
 from streamsvc.view.synthesize import synthesize
 
 DEVICE = check_device("cuda")
@@ -104,6 +104,13 @@ def test_pictures_are_averaged_down_rectified_and_recoloured_as_on_the_cpu() -> 
     assert torch.allclose(filled, out.float() / 255, atol=1e-6)
 
 
+@pytest.fixture
+def sharp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU's coarse rungs interpolate colours as a GPU does."""
+    monkeypatch.setattr(Level, "sharp", True)
+
+
+@pytest.mark.usefixtures("sharp")
 def test_the_view_is_the_cpus_and_follows_the_eye(net: NetGeometry) -> None:
     cameras = arc(2, 12, *SIZE)
     rig, frames = pair_rig(cameras), frame_set(cameras, PERSON)
@@ -118,6 +125,7 @@ def test_the_view_is_the_cpus_and_follows_the_eye(net: NetGeometry) -> None:
             assert not mine.inverse_depth.any() and mine.coverage.mean() > 0.5
 
 
+@pytest.mark.usefixtures("sharp")
 def test_neighbours_help_as_on_the_cpu(net: NetGeometry) -> None:
     cameras = arc(3, 10, *SIZE)
     names = [c.name for c in cameras]
@@ -139,6 +147,7 @@ def test_inverse_depth_comes_where_a_mode_packs_it(net: NetGeometry) -> None:
     assert np.median(np.abs(made[0] - made[1])) < 1e-3 < made[0].max()
 
 
+@pytest.mark.usefixtures("sharp")
 def test_pictures_of_other_sizes_may_follow(net: NetGeometry) -> None:
     cameras = arc(2, 12, *SIZE)
     rig, view = pair_rig(cameras), arc(3, 4, *VIEW)[1]

@@ -211,7 +211,7 @@ def sorted_over(view: View, target: Camera) -> View | None:
     together = Splats(np.concatenate([p.geometry for p in parts]), np.concatenate([p.features for p in parts]))
     features, coverage = splat_sorted(together, small.width, small.height)
     fill_holes(features, coverage)
-    pixels, inverse = blend(features, target, made.sources)
+    pixels, inverse = blend(features, target, made.sources, sharp=made.sharp)
     return View(pixels, inverse, np.asarray(cv2.resize(coverage, (target.width, target.height)), np.float32))
 
 
@@ -232,7 +232,7 @@ def with_true_depth(view: View, shot: Shot) -> View | None:
     for source in made.sources:
         inverse = on_grid(source, shot.seen[source.camera.name].depth)
         sources.append(replace(source, inverse_depth=inverse, confidence=(inverse > 0).astype(np.float32)))
-    return run_to_end(compose(sources, shot.target, made.side, made.k))
+    return run_to_end(compose(sources, shot.target, made.side, made.k, sharp=made.sharp))
 
 
 def helped(maker: ViewSynthesizer, name: str) -> str:

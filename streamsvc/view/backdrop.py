@@ -119,9 +119,11 @@ def _behind(backdrop: Backdrop, width: int, height: int) -> Pixels:
     return np.asarray(cv2.resize(picture[y : y + cut_h, x : x + cut_w], (width, height), interpolation=how), np.uint8)
 
 
-def compose_before(sources: Sequence[Source], view: Camera, side: float, k: float, backdrop: Backdrop) -> Slices[View]:
+def compose_before(
+    sources: Sequence[Source], view: Camera, side: float, k: float, backdrop: Backdrop, *, sharp: bool = True
+) -> Slices[View]:
     """Like `compose`, with the person over `backdrop`; yields "matte" and "backdrop" too where that hides the room."""
-    made = yield from compose(sources, view, side, k, matted=backdrop.hides)
+    made = yield from compose(sources, view, side, k, sharp=sharp, matted=backdrop.hides)
     if not backdrop.hides:
         return made
     made = over(made, backdrop)

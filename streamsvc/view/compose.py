@@ -25,6 +25,7 @@ class Composed:
     sources: tuple[Source, ...]
     side: float
     k: float
+    sharp: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,13 +43,20 @@ class View:
 
 
 def compose(
-    sources: Sequence[Source], view: Camera, side: float, k: float, *, blended: bool = True, matted: bool = False
+    sources: Sequence[Source],
+    view: Camera,
+    side: float,
+    k: float,
+    *,
+    sharp: bool = True,
+    blended: bool = True,
+    matted: bool = False,
 ) -> Slices[View]:
     """Splat all sources into `view` together and blend; yields "splat", "blend", and "matte" where that is asked for:
     `matted`, which every source must have a matte for.
 
-    `side` bounds the splat's resolution (that of a 4:3 picture so wide), `k` is the splat's fade in 1/m. Not `blended`,
-    the view shows the splatted colour alone, for measuring what the blend adds.
+    `side` bounds the splat's resolution (that of a 4:3 picture so wide), `k` is the splat's fade in 1/m; `sharp` as in
+    `blend`. Not `blended`, the view shows the splatted colour alone, for measuring what the blend adds.
     """
     small = shrunk(view, side)
     mattes = [refined(source) for source in sources] if matted else []
@@ -60,14 +68,14 @@ def compose(
     features = np.delete(splatted.features, 3, axis=2) if matted else splatted.features
     size = (view.width, view.height)
     if blended:
-        pixels, inverse = blend(features, view, sources)
+        pixels, inverse = blend(features, view, sources, sharp=sharp)
     else:
         shown = np.asarray(cv2.resize(features, size), dtype=np.float32)
         pixels, inverse = np.clip(shown[..., :3] + 0.5, 0, 255).astype(np.uint8), shown[..., 3]
     coverage = splatted.coverage
     if (small.width, small.height) != size:
         coverage = np.asarray(cv2.resize(coverage, size), dtype=np.float32)
-    result = View(pixels, inverse, coverage, Composed(tuple(sources), side, k))
+    result = View(pixels, inverse, coverage, Composed(tuple(sources), side, k, sharp))
     yield "blend"
     if mattes:
         matte = view_matte(splatted.features, splatted.coverage, small, view, sources, mattes)

@@ -23,6 +23,9 @@ SPLAT_SIDE = 160
 """Splats make pictures of as many pixels as this x 3/4 of it, or as half the matched side where that is more; more
 isn't seen, the blend has the cameras' depths."""
 
+ALWAYS_SIDE = 160
+"""The net takes pictures up to so wide however small the cameras' are."""
+
 FUSED = "-fused"
 """Ends the name of a rung that a pair's neighbours help."""
 
@@ -49,6 +52,12 @@ class Level:
         """The side that bounds the splat's resolution."""
         return max(SPLAT_SIDE, self.side // 2)
 
+    @property
+    def sharp(self) -> bool:
+        """Whether colours are worth a cubic convolution: 0.15 dB on the finest geometry, nothing on coarser. On a GPU
+        it costs nothing and is always done."""
+        return self.levels == 3
+
     def helped(self) -> Level:
         """Return the level with the help of other pairs."""
         return replace(self, fused=True, quality=self.fused_quality)
@@ -59,6 +68,8 @@ class Level:
 # cameras 10 degrees outside of these.
 LEVELS = (Level(108, 0, 23.9, 25.4), Level(160, 0, 24.5, 26.3), Level(180, 0, 24.7, 26.5))
 NET_LEVELS = (
+    Level(112, 2, 24.8, 24.9),
+    Level(128, 2, 25.8, 25.9),
     Level(160, 2, 26.3, 26.4),
     Level(200, 2, 26.6, 26.9),
     Level(240, 2, 26.9, 27.3),
@@ -79,9 +90,10 @@ DEVICE_LEVELS = (
 """What a GPU adds for pictures that are large enough; 1182 x 3/4 of that is 1024 x 1024."""
 
 # Nanoseconds, measured on one core: a frame set; a pixel x disparity of one direction while the cost volume fits the
-# cache, and beyond it; a grid pixel rectified, checked and filled; a splat; an output pixel, and
+# cache, and beyond it; a grid pixel rectified, checked and filled; a splat; an output pixel, sharp or not, and
 # as much again for each pair that shows it.
-_SET, _CELL, _FAR_CELL, _GRID, _SPLAT, _BLEND = 0.5e6, 1.4, 2.5, 75.0, 80.0, 50.0
+_SET, _CELL, _FAR_CELL, _GRID, _SPLAT = 0.5e6, 1.4, 2.5, 75.0, 80.0
+_BLEND = {True: 38.0, False: 28.0}
 _CACHED_CELLS = 10e6
 _RECTIFY = 12.0
 
@@ -106,7 +118,7 @@ def rung_for(
 
     Geometry is paid once, splat and blend for every view.
     """
-    cost = _SET + views * width * height * _BLEND * (1 + len(shown))
+    cost = _SET + views * width * height * _BLEND[level.sharp] * (1 + len(shown))
     cost += sum(_geometry(pair) for pair in (*shown, *helping))
     cost += views * _SPLAT * sum(_splats(pair) for pair in shown)
     return Rung(level.name, round(cost), level.quality)

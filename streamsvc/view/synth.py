@@ -41,7 +41,7 @@ from streamsvc.view.modes import EYES_APART_M, NEAREST_M, Shot, covered, shoot
 from streamsvc.view.net.pairs import MAX_DISPARITY, NetPair
 from streamsvc.view.passthrough import MIN_SIDE, as_plane, check_frame, pass_through
 from streamsvc.view.rectify import RectifiedPair, side_of
-from streamsvc.view.rungs import DEVICE_LEVELS, LEVELS, NET_LEVELS, Level, on_device, rung_for, worthwhile
+from streamsvc.view.rungs import ALWAYS_SIDE, DEVICE_LEVELS, LEVELS, NET_LEVELS, Level, on_device, rung_for, worthwhile
 from streamsvc.view.steady import Steady
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class ViewSynthesizer:
         """The rung of `level` with the dearest pair of each group; None where disparities are too large for the net, or
         the pictures too small for the level."""
         pairs = self.rig.pairs if self.rig else ()
-        if level.levels and NET_LEVELS[0].side < level.side > ENLARGED * self._smallest_side():
+        if level.levels and ALWAYS_SIDE < level.side > ENLARGED * self._smallest_side():
             return None
         maps: dict[Pair, RectifiedPair | NetPair] = {}
         for a, b in pairs:
@@ -344,7 +344,8 @@ class ViewSynthesizer:
         for view, chosen in zip(views, shown, strict=True):
             sources = [fuse(own, [s for q in helping[p] for s in found[q]]) for p in chosen for own in found[p]]
             fade = float(np.mean([fades[p] for p in chosen]))
-            results.append((yield from compose_before(sources, view, level.splat_side, fade, self.backdrop)))
+            made = compose_before(sources, view, level.splat_side, fade, self.backdrop, sharp=level.sharp)
+            results.append((yield from made))
         yield from self._health.check(frames, pictures)
         return results
 
