@@ -111,7 +111,15 @@ def test_every_policy_commits_a_prefix_and_remembers_only_what_is_left(name: str
 def test_the_default_policy_is_agreement_of_two_and_stands_first() -> None:
     assert DEFAULT_POLICY == "agreement"
     assert describe()[0]["name"] == "agreement"
-    assert resolve("agreement") == {"n": 2, "frame_width": 1.0, "beam": 3, "phrase_timeout": 0.7, "context": 0}
+    assert resolve("agreement") == {
+        "n": 2,
+        "frame_width": 1.0,
+        "first": 1.0,
+        "hurry": 0.3,
+        "beam": 3,
+        "phrase_timeout": 0.7,
+        "context": 0,
+    }
 
 
 def test_the_table_is_plain_data_with_defaults_in_range() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from interpreter_run import Run, check, drive, phrases, positions, silence
 
 from streamsvc.budget.slices import run_to_end
+from streamsvc.frames.audio import SPEECH_RATE
 from streamsvc.speech.errors import PolicyError, SpeechError
 from streamsvc.speech.events import Commit, InterpretSettings, TentativeText
 from streamsvc.speech.fake import FakeDetector, FakeTranslator, speak
@@ -20,7 +21,7 @@ from streamsvc.speech.policies import POLICIES
 from streamsvc.speech.second import second_pass
 from streamsvc.speech.text import recites
 from streamsvc.speech.translator import Word
-from streamsvc.speech.vad import CHUNK
+from streamsvc.speech.vad import CHUNK, PREROLL
 
 
 @pytest.mark.parametrize("segments", [0, 1])
@@ -132,10 +133,35 @@ def test_a_pass_that_hears_no_speech_commits_nothing() -> None:
 
 
 def test_passes_come_with_every_frame_width_of_speech_and_not_in_pauses() -> None:
-    slow = drive(phrases((10, 3.0)), parameters={"frame_width": 2.0}).interpreter.statistics()
-    fast = drive(phrases((10, 3.0)), parameters={"frame_width": 0.5}).interpreter.statistics()
+    slow, fast = (
+        drive(phrases((10, 3.0)), policy="consensus", parameters={"frame_width": width}).interpreter.statistics()
+        for width in (2.0, 0.5)
+    )
     assert (slow.passes, fast.passes) == (3, 10)
     assert slow.flushes == fast.flushes == 1
+
+
+def ends_of_partial_passes(translator: FakeTranslator, parameters: dict[str, float]) -> list[float]:
+    """Seconds of the phrase that each pass over it heard, but the last one."""
+    interpreter = Interpreter(translator, InterpretSettings(parameters=parameters), FakeDetector())
+    audio, found = phrases((20, 2.0)), []
+    for at in range(0, len(audio), 320):
+        interpreter.feed(audio[at : at + 320])
+        due = interpreter.next_pass()
+        if due is not None:
+            interpreter.finish(due, run_to_end(due.slices()))
+            found += [] if due.final else [due.seconds - PREROLL / SPEECH_RATE]
+    return found
+
+
+def test_the_second_pass_over_a_phrase_follows_soon_and_the_others_a_frame_width_apart() -> None:
+    ends = ends_of_partial_passes(FakeTranslator(), {"first": 1.2, "hurry": 0.3, "frame_width": 2.0})
+    assert ends[:4] == pytest.approx([1.2, 1.5, 3.5, 5.5], abs=0.1)
+
+
+def test_where_no_word_is_said_passes_come_apart_until_they_are_a_frame_width_apart() -> None:
+    ends = ends_of_partial_passes(FakeTranslator(no_speech=0.95), {"first": 0.6, "hurry": 0.3, "frame_width": 2.0})
+    assert np.diff(ends)[:5] == pytest.approx([0.3, 0.6, 1.2, 2.0, 2.0], abs=0.1)
 
 
 def test_offline_makes_one_pass_a_phrase() -> None:

@@ -84,6 +84,7 @@ class Interpreter:
         self._prefix: tuple[Word, ...] = ()
         self._state: State = ()
         self._heard_to = 0
+        self._barren = 0
         self._committed_to = 0
         self._beam = FLUSH_BEAM
         self._failures = 0
@@ -224,6 +225,7 @@ class Interpreter:
             self._leave(self._phrases[0])
         else:
             self._heard_to = pass_.end
+            self._barren += 1
             long = self._by_segment and self._committed_to - self._passage.start > TRIM_S * SPEECH_RATE
             if long or self._cut_from() is not None:
                 events += self._close_passage(self._committed_to)
@@ -248,6 +250,7 @@ class Interpreter:
                 self._leave(self._phrases[0])
         else:
             self._heard_to = pass_.end
+            self._barren += 1
         self._apply()
         return given_up
 
@@ -288,6 +291,7 @@ class Interpreter:
 
     def _enter(self, phrase: Phrase) -> None:
         self._cut = self._heard_to = phrase.start
+        self._barren = 0
         self._passage.begin(phrase.start)
         self._sound.forget(phrase.start)
 
@@ -313,9 +317,19 @@ class Interpreter:
         if self._policy.waits or self._backlog.behind or phrase.speech_end <= self._cut:
             return None
         grown = end - max(self._heard_to, self._cut)
-        return (
-            self._issue(end, final=False) if grown >= self._settings.parameters["frame_width"] * SPEECH_RATE else None
-        )
+        return self._issue(end, final=False) if grown >= self._width_s * SPEECH_RATE else None
+
+    @property
+    def _width_s(self) -> float:
+        """How much more sound the next pass waits for: less until a phrase's first words are said, but twice as much
+        after each pass that says none, so that what never becomes words doesn't cost many."""
+        parameters = self._settings.parameters
+        width = parameters["frame_width"]
+        if "first" not in parameters or self._prefix or self._cut_in_speech:
+            return width
+        if not self._barren:
+            return parameters["first"] + PREROLL / SPEECH_RATE
+        return min(width, parameters["hurry"] * 2 ** min(self._barren - 1, 10))
 
     def _issue(self, end: int, *, final: bool) -> Pass:
         settings, policy, state = self._settings, self._policy, self._state

@@ -19,7 +19,7 @@ from streamsvc.budget.rung import Rung
 from streamsvc.view.net.pairs import NetPair
 from streamsvc.view.rectify import RectifiedPair
 
-SPLAT_SIDE = 160
+SPLAT_SIDE = 112
 """Splats make pictures of as many pixels as this x 3/4 of it, or as half the matched side where that is more; more
 isn't seen, the blend has the cameras' depths."""
 
