@@ -324,12 +324,12 @@ class Interpreter:
         """How much more sound the next pass waits for: less until a phrase's first words are said, but twice as much
         after each pass that says none, so that what never becomes words doesn't cost many."""
         parameters = self._settings.parameters
-        width = parameters["frame_width"]
+        width: float = parameters["frame_width"]
         if "first" not in parameters or self._prefix or self._cut_in_speech:
             return width
         if not self._barren:
             return parameters["first"] + PREROLL / SPEECH_RATE
-        return min(width, parameters["hurry"] * 2 ** min(self._barren - 1, 10))
+        return min(width, parameters["hurry"] * 2.0 ** min(self._barren - 1, 10))
 
     def _issue(self, end: int, *, final: bool) -> Pass:
         settings, policy, state = self._settings, self._policy, self._state
