@@ -154,7 +154,7 @@ def ends_of_partial_passes(translator: FakeTranslator, parameters: dict[str, flo
     return found
 
 
-def test_the_second_pass_over_a_phrase_follows_soon_and_the_others_a_frame_width_apart() -> None:
+def test_a_pass_that_says_nothing_is_followed_soon_and_one_that_says_something_a_frame_width_later() -> None:
     ends = ends_of_partial_passes(FakeTranslator(), {"first": 1.2, "hurry": 0.3, "frame_width": 2.0})
     assert ends[:4] == pytest.approx([1.2, 1.5, 3.5, 5.5], abs=0.1)
 

@@ -40,8 +40,16 @@ _GRID: dict[str, tuple[dict[str, float], ...]] = {
     "confidence": tuple({"threshold": t, "frame_width": 1.0} for t in (0.4, 0.6)),
     "consensus": tuple({"threshold": t, "frame_width": f} for t, f in ((0.75, 0.5), (0.75, 1.0), (0.9, 1.0))),
     "agreement": tuple(
-        {"n": n, "frame_width": f, "beam": b}
-        for n, f, b in ((2, 0.5, 1), (2, 0.5, 3), (2, 1.0, 3), (3, 0.35, 3), (3, 0.5, 1), (3, 0.5, 3), (4, 0.5, 3))
+        {"n": n, "frame_width": f, "first": s, "hurry": h, "beam": b}
+        for n, f, s, h, b in (
+            (2, 0.5, 0.8, 0.25, 1),
+            (2, 0.75, 1.0, 0.3, 3),
+            (2, 1.0, 0.7, 0.3, 3),
+            (2, 1.0, 1.0, 0.3, 3),
+            (2, 1.0, 1.0, 1.0, 3),
+            (3, 1.0, 1.0, 0.3, 3),
+            (4, 0.5, 0.5, 0.5, 3),
+        )
     ),
     "attention": tuple({"frames": n, "frame_width": f} for n, f in ((25, 1.0), (50, 0.5), (75, 0.5), (75, 1.0))),
     "certain": tuple({"threshold": t, "frame_width": 1.0} for t in (-1.0, -0.5)),

@@ -225,7 +225,7 @@ class Interpreter:
             self._leave(self._phrases[0])
         else:
             self._heard_to = pass_.end
-            self._barren += 1
+            self._barren = 0 if events else self._barren + 1
             long = self._by_segment and self._committed_to - self._passage.start > TRIM_S * SPEECH_RATE
             if long or self._cut_from() is not None:
                 events += self._close_passage(self._committed_to)
@@ -250,7 +250,6 @@ class Interpreter:
                 self._leave(self._phrases[0])
         else:
             self._heard_to = pass_.end
-            self._barren += 1
         self._apply()
         return given_up
 
@@ -317,19 +316,20 @@ class Interpreter:
         if self._policy.waits or self._backlog.behind or phrase.speech_end <= self._cut:
             return None
         grown = end - max(self._heard_to, self._cut)
-        return self._issue(end, final=False) if grown >= self._width_s * SPEECH_RATE else None
+        first = self._heard_to == phrase.start and not self._cut_in_speech
+        return self._issue(end, final=False) if grown >= self._width_s(first) * SPEECH_RATE else None
 
-    @property
-    def _width_s(self) -> float:
-        """How much more sound the next pass waits for: less until a phrase's first words are said, but twice as much
-        after each pass that says none, so that what never becomes words doesn't cost many."""
-        parameters = self._settings.parameters
-        width: float = parameters["frame_width"]
-        if "first" not in parameters or self._prefix or self._cut_in_speech:
-            return width
-        if not self._barren:
+    def _width_s(self, first: bool) -> float:
+        """How much more sound the next pass waits for, the `first` of a phrase or another. One that said nothing is
+        followed soon by the next, to agree with it; but each such in a row waits twice as long, so that what never
+        becomes words doesn't cost many."""
+        parameters: Mapping[str, float] = self._settings.parameters
+        width = parameters["frame_width"]
+        if first and "first" in parameters:
             return parameters["first"] + PREROLL / SPEECH_RATE
-        return min(width, parameters["hurry"] * 2.0 ** min(self._barren - 1, 10))
+        if self._barren and "hurry" in parameters:
+            return min(width, parameters["hurry"] * 2.0 ** min(self._barren - 1, 10))
+        return width
 
     def _issue(self, end: int, *, final: bool) -> Pass:
         settings, policy, state = self._settings, self._policy, self._state
