@@ -258,7 +258,7 @@ def test_single_settings_are_named_as_the_tables_name_them() -> None:
     assert [s.name for s in found] == ["offline", "agreement n=3 frame_width=0.35", "attention"]
     assert found[1].parameters["n"] == 3 and found[1].parameters["frame_width"] == 0.35
     of_grid = {s.name for s in grid(["agreement"])}
-    assert named(["agreement n=2 frame_width=1 beam=3"])[1].name in of_grid
+    assert named(["agreement n=2 frame_width=1 first=1 hurry=0.3 beam=3"])[1].name in of_grid
     for wrong, error in (("agreemint", PolicyError), ("agreement m=3", PolicyError), ("agreement n=x", UsageError)):
         with pytest.raises(error):
             named([wrong])
