@@ -29,6 +29,7 @@ from streamsvc.speech.buffer import SoundBuffer
 from streamsvc.speech.errors import SpeechError
 from streamsvc.speech.events import Commit, Event, InterpreterStatistics, InterpretSettings, LeftOut, TentativeText
 from streamsvc.speech.languages import LanguageState, phrase_ended
+from streamsvc.speech.pace import Pace
 from streamsvc.speech.passages import OpenPassage
 from streamsvc.speech.passes import FLUSH_BEAM, PROMPT_LENGTHS, Pass, PassResult, moved, quantised_prompt
 from streamsvc.speech.policies import Policy, State, find_policy
@@ -84,7 +85,7 @@ class Interpreter:
         self._prefix: tuple[Word, ...] = ()
         self._state: State = ()
         self._heard_to = 0
-        self._barren = 0
+        self._pace = Pace()
         self._committed_to = 0
         self._beam = FLUSH_BEAM
         self._failures = 0
@@ -225,7 +226,7 @@ class Interpreter:
             self._leave(self._phrases[0])
         else:
             self._heard_to = pass_.end
-            self._barren = 0 if events else self._barren + 1
+            self._pace.passed(bool(events))
             long = self._by_segment and self._committed_to - self._passage.start > TRIM_S * SPEECH_RATE
             if long or self._cut_from() is not None:
                 events += self._close_passage(self._committed_to)
@@ -290,7 +291,7 @@ class Interpreter:
 
     def _enter(self, phrase: Phrase) -> None:
         self._cut = self._heard_to = phrase.start
-        self._barren = 0
+        self._pace.begin(continues=self._cut_in_speech)
         self._passage.begin(phrase.start)
         self._sound.forget(phrase.start)
 
@@ -316,20 +317,7 @@ class Interpreter:
         if self._policy.waits or self._backlog.behind or phrase.speech_end <= self._cut:
             return None
         grown = end - max(self._heard_to, self._cut)
-        first = self._heard_to == phrase.start and not self._cut_in_speech
-        return self._issue(end, final=False) if grown >= self._width_s(first) * SPEECH_RATE else None
-
-    def _width_s(self, first: bool) -> float:
-        """How much more sound the next pass waits for, the `first` of a phrase or another. One that said nothing is
-        followed soon by the next, to agree with it; but each such in a row waits twice as long, so that what never
-        becomes words doesn't cost many."""
-        parameters: Mapping[str, float] = self._settings.parameters
-        width = parameters["frame_width"]
-        if first and "first" in parameters:
-            return parameters["first"] + PREROLL / SPEECH_RATE
-        if self._barren and "hurry" in parameters:
-            return min(width, parameters["hurry"] * 2.0 ** min(self._barren - 1, 10))
-        return width
+        return self._issue(end, final=False) if grown >= self._pace.samples(self._settings.parameters) else None
 
     def _issue(self, end: int, *, final: bool) -> Pass:
         settings, policy, state = self._settings, self._policy, self._state
