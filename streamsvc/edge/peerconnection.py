@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aioice.stun
+from aiortc.exceptions import InvalidStateError
 from aiortc.rtcconfiguration import RTCConfiguration
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport, RtpRouter, SRTPProtectionProfile
 from aiortc.rtcpeerconnection import RTCPeerConnection
@@ -121,6 +122,13 @@ class PeerConnection(RTCPeerConnection):
         ice.query_consent = lambda: query_consent(ice, lambda: self.heard_s, self._on_lost)
         adapted: RTCDtlsTransport = transport
         return adapted
+
+    async def _RTCPeerConnection__connect(self) -> None:  # noqa: N802
+        try:
+            await super()._RTCPeerConnection__connect()  # type: ignore[misc]
+        except InvalidStateError as error:
+            # It runs as a task that nobody awaits.
+            logger.debug("the peer was lost while it connected: %s", error)
 
     def _guarded(self, handle: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         async def guarded(*args: Any, **kwargs: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import signal
 import subprocess
@@ -165,6 +166,23 @@ async def test_a_bad_offer_leaves_the_connection_usable() -> None:
             await server.answer(bad, video=None, audio=None)
     await peer.accept(await server.answer(offer, video=None, audio=None))
     await until(lambda: server.state == peer.state == "connected")
+    await close_all()
+
+
+async def test_a_peer_that_is_lost_while_it_connects_leaves_no_failed_task() -> None:
+    unheard: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    server, client = Connection(), RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    client.addTransceiver(VideoStreamTrack(), "sendonly")
+    await client.setLocalDescription(await client.createOffer())
+    await server.answer(client.localDescription.sdp, video=None, audio=None)
+    for transport in server._pc.ice_transports:
+        await transport.stop()
+    await server.answer(client.localDescription.sdp, video=None, audio=None)
+    await until(lambda: not any("__connect" in repr(task) for task in asyncio.all_tasks()))
+    gc.collect()
+    assert not unheard
+    await client.close()
     await close_all()
 
 
