@@ -1,7 +1,7 @@
 """How long the next pass over a phrase waits for sound. Pure.
 
-One that said nothing is followed soon by the next, because two must hear the same before either can be believed; but
-each such in a row waits twice as long, so that what never becomes words doesn't cost many.
+One that said nothing is followed soon by the next, because two must hear the same before either can be believed. From
+the `PATIENCE`th such in a row on each waits twice as long, so that what never becomes words doesn't cost many.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from streamsvc.frames.audio import SPEECH_RATE
 from streamsvc.speech.vad import PREROLL
+
+PATIENCE = 4
 
 
 class Pace:
@@ -33,5 +35,5 @@ class Pace:
         if not self._passes and "first" in parameters:
             return parameters["first"] * SPEECH_RATE + PREROLL
         if self._silent and "hurry" in parameters:
-            seconds = min(seconds, parameters["hurry"] * 2.0 ** min(self._silent - 1, 10))
+            seconds = min(seconds, parameters["hurry"] * 2.0 ** min(max(self._silent - PATIENCE, 0), 10))
         return seconds * SPEECH_RATE

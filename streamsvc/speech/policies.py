@@ -141,7 +141,7 @@ def certain(state: State, units: Units, values: Values) -> tuple[int, State]:
 
 _FRAME = Parameter("frame_width", 1.0, 0.25, 5.0, "seconds by which the audio grows between passes")
 _FIRST = Parameter("first", 1.0, 0.2, 5.0, "seconds of a phrase before its first pass")
-_HURRY = Parameter("hurry", 0.3, 0.2, 5.0, "seconds to the next pass after one that said nothing, then twice that")
+_HURRY = Parameter("hurry", 0.3, 0.2, 5.0, "seconds to the next pass after one that said nothing")
 _BEAM = Parameter("beam", 1, 1, 5, "hypotheses that the model weighs in a pass before the last", True)
 _PHRASE = Parameter("phrase_timeout", 0.7, 0.3, 15.0, "seconds of silence that end a phrase and say all that is left")
 _CONTEXT = Parameter("context", 0, 0, 223, "tokens of what was said before that the model is reminded of", True)
