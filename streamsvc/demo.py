@@ -89,7 +89,8 @@ async def running_service(
             stdout=out,
             stderr=out,
             env={
-                **os.environ,
+                # The settings of a service that somebody runs here are not those of this one.
+                **{k: v for k, v in os.environ.items() if not k.startswith("STREAMSVC_") or k == "STREAMSVC_CACHE"},
                 "OMP_NUM_THREADS": "1",
                 "STREAMSVC_VIEW_WIDTH": str(view[0]),
                 "STREAMSVC_VIEW_HEIGHT": str(view[1]),
@@ -103,7 +104,6 @@ async def running_service(
         if process.returncode is not None or not ready.exists():
             tail = log.read_text("utf-8", "replace").strip().splitlines()[-5:]
             raise DemoError("the service did not come up: " + " | ".join(tail))
-        await asyncio.sleep(0.1)  # the file appears before its last byte
         yield json.loads(ready.read_text("utf-8"))["urls"][0], process
     finally:
         if process.returncode is None:

@@ -190,9 +190,16 @@ def _same_file(a: Path, b: Path) -> bool:
 
 
 def write_json(path: Path | None, document: Any) -> None:
-    """Write figures for machines, where they are wanted."""
+    """Write figures for machines, where they are wanted; whoever waits for the file finds all of it."""
     if path is not None:
-        path.write_text(json.dumps(document, indent=2, default=str) + "\n", "utf-8")
+        text = json.dumps(document, indent=2, default=str) + "\n"
+        if not path.is_file() and path.exists():  # /dev/stdout, a pipe
+            path.write_text(text, "utf-8")
+            return
+        whole = path.resolve()
+        beside = whole.with_name(f".{whole.name}.{os.getpid()}")
+        beside.write_text(text, "utf-8")
+        beside.replace(whole)
 
 
 def progress(unit: str) -> Callable[[float, float], None] | None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 async def watch_in_chromium(url: str, options: SessionBench, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Run the session in Chromium and return what it saw; leaves `browser.png`."""
+    """Run the session in Chromium and return what it saw; leaves `browser.png`. Goodput is for the service's ledger to
+    tell: the page shows that of its last seconds only."""
     return await asyncio.to_thread(_watch, url, options, tell)
 
 
@@ -33,7 +34,7 @@ def _watch(url: str, options: SessionBench, tell: Callable[[str], None]) -> dict
     with chromium_call(film, mic) as call:
         call.join(url, "bench", rig_file, options.cameras, "es")
         marks: list[tuple[float, int]] = []
-        latencies, goodputs = [], []
+        latencies = []
         start = time.monotonic()
         while (t := time.monotonic() - start) < options.seconds:
             # A viewer who looks around: the eye follows the pointer over the stage.
@@ -43,7 +44,6 @@ def _watch(url: str, options: SessionBench, tell: Callable[[str], None]) -> dict
             marks.append((time.monotonic() - start, stats["framesShown"]))
             if (live := stats.get("live")) and t > 5:
                 latencies.append(live["latency_ms"])
-                goodputs.append(live["goodput"])
         call.page.screenshot(path=str(options.out / "browser.png"))
         stats, errors = call.stats(), call.errors
     settled = [m for m in marks if m[0] > 5] or marks
@@ -53,7 +53,6 @@ def _watch(url: str, options: SessionBench, tell: Callable[[str], None]) -> dict
         "displayed": stats["framesShown"],
         "fps": shown / seconds,
         "latency_ms": {"p50 of live": percentile([x for x in latencies if x is not None], 50)},
-        "goodput": percentile([x for x in goodputs if x is not None], 50),
         "captions": [c["text"] for c in stats["captions"]],
         "commits": len(stats["captions"]),
         "console_errors": errors,

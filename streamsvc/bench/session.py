@@ -8,7 +8,6 @@ miss.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -17,7 +16,7 @@ from typing import Any
 
 from streamsvc.bench.watched import health
 from streamsvc.demo import DemoError, rendered_cameras, running_service
-from streamsvc.ledger.conditions import resident_bytes
+from streamsvc.ledger.conditions import conditions, resident_bytes
 from streamsvc.ledger.figures import percentile
 from streamsvc.ledger.report import write_report
 from streamsvc.peer import HeadlessPeer, PeerFigures, PeerOptions
@@ -72,6 +71,7 @@ async def run_session(options: SessionBench, tell: Callable[[str], None]) -> dic
         f"speech {'on' if options.speech else 'off'}, budget {options.budget_ms:g} ms"
     )
     memory: list[MemorySample] = []
+    told = conditions() | asked(options)
     async with running_service(options.out, *arguments, view=options.size) as (url, process):
         watcher = asyncio.create_task(_watch_memory(url, process.pid, memory))
         try:
@@ -84,7 +84,8 @@ async def run_session(options: SessionBench, tell: Callable[[str], None]) -> dic
         finally:
             watcher.cancel()
     summary = write_report(options.out / "ledger.jsonl", options.out / "report.html", title="streamsvc bench session")
-    figures = {**conditions(options), **seen, **memory_figures(memory), "ledger": summary.to_dict()}
+    seen.setdefault("goodput", summary.view.goodput)
+    figures = {**told, **seen, **memory_figures(memory), "ledger": summary.to_dict()}
     for line in table(figures):
         tell(line)
     tell(f"report: {options.out / 'report.html'}")
@@ -166,8 +167,8 @@ def memory_figures(samples: list[MemorySample]) -> dict[str, Any]:
     return result
 
 
-def conditions(options: SessionBench) -> dict[str, Any]:
-    """Return what the figures depend on."""
+def asked(options: SessionBench) -> dict[str, Any]:
+    """Return what was asked for."""
     return {
         "seconds": options.seconds,
         "cameras": options.cameras,
@@ -177,8 +178,6 @@ def conditions(options: SessionBench) -> dict[str, Any]:
         "speech": options.speech,
         "viewer": "chromium" if options.browser else "peer",
         "extra_stage_ms": options.extra_stage_ms,
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
     }
 
 

@@ -46,7 +46,8 @@ class Writer:
             "streamsvc.recording.writer",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,
+            # Apart from Ctrl-C; a session of its own would make its niceness count for nothing beside ours.
+            process_group=0,
         )
         self._reader = asyncio.create_task(self._read(), name="recording")
         self._send(self._begin)
