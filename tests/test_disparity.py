@@ -7,6 +7,8 @@ import pytest
 from view_scene import Card, Sphere, arc, looking_at, render
 
 from streamsvc.frames import Camera
+from streamsvc.scene import open_scene
+from streamsvc.scene.rigs import body_rig
 from streamsvc.view.depthrange import estimate_depth_range
 from streamsvc.view.disparity import (
     FILLED_CONFIDENCE,
@@ -139,6 +141,16 @@ def test_depth_range_is_found_from_the_pictures_when_the_rig_has_none() -> None:
     assert found is not None
     near, far = found
     assert 0.6 < near < 0.9 and 1.5 < far < 3.0
+
+
+@pytest.mark.parametrize("scene", ["body:identity=4,seed=28", "body:identity=5,seed=35"])
+def test_wrong_matches_do_not_move_the_range_of_a_person_in_a_room(scene: str) -> None:
+    a, b = body_rig(2, 320, 240).cameras
+    seen = [open_scene(scene).render(camera, 1.5) for camera in (a, b)]
+    found = estimate_depth_range(a, seen[0].rgb, b, seen[1].rgb)
+    assert found is not None
+    nearest, farthest = np.nanpercentile(seen[0].depth, (1, 99))
+    assert nearest / 1.5 < found[0] < nearest and farthest < found[1] < 1.5 * farthest
 
 
 def test_depth_range_of_blank_pictures_is_unknown() -> None:

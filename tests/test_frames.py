@@ -111,6 +111,35 @@ def test_the_default_screen_is_what_the_cameras_see_at_the_subject() -> None:
     assert screen.right == pytest.approx([0.4 * 4 / 3, 0, 0])
 
 
+def test_a_camera_that_hangs_upside_down_does_not_turn_the_screen() -> None:
+    doc = document()
+    doc["cameras"][1]["R"] = [[-1, 0, 0], [0, -1, 0], [0, 0, 1]]
+    screen = default_screen(parse_rig(doc), 1.0, 4 / 3)
+    assert screen.right == pytest.approx([0.4 * 4 / 3, 0, 0])
+
+
+def test_pairs_are_few_and_none_is_named_twice() -> None:
+    doc = document()
+    a, b = (camera["name"] for camera in doc["cameras"][:2])
+    with pytest.raises(RigError, match="named twice"):
+        parse_rig(doc | {"pairs": [[a, b], [b, a]]})
+    with pytest.raises(RigError, match="at most 24"):
+        parse_rig(doc | {"pairs": [[a, b]] * 25})
+
+
+def test_a_file_that_is_nested_too_deeply_is_not_json(tmp_path: Path) -> None:
+    (tmp_path / "rig.json").write_text("[" * 200_000)
+    with pytest.raises(RigError, match="not JSON"):
+        load_rig(tmp_path / "rig.json")
+
+
+def test_a_camera_matrix_has_no_skew_below_its_diagonal() -> None:
+    doc = document()
+    doc["cameras"][0]["K"][1][0] = 3.0
+    with pytest.raises(RigError, match="'K'"):
+        parse_rig(doc)
+
+
 def test_the_clock_map_takes_the_shortest_round_trip() -> None:
     clock = ClockEstimator()
     clock.ping(0, 1_000 * MS, 80 * MS)

@@ -15,9 +15,11 @@ from view_scene import PERSON, Card, Sphere, arc, frame_set, looking_at, pair_ri
 
 from streamsvc.budget.slices import run_to_end
 from streamsvc.frames import Camera, Frame, FrameSet, Rig, Screen, Viewpoint, off_axis_camera
+from streamsvc.scene.rigs import body_rig
 from streamsvc.view import View, ViewError, ViewSynthesizer, blend, disparity, geometry, splat, steady, warm_up
 from streamsvc.view.compose import compose
 from streamsvc.view.geometry import Source
+from streamsvc.view.net import open_net
 from streamsvc.view.quality import psnr
 from streamsvc.view.rectify import pixel_rays
 
@@ -127,6 +129,15 @@ def test_rig_without_depth_range_estimates_it(three: tuple[list[Camera], Rig, Fr
     assert psnr(view.pixels, truth, depth < 1.4) >= baseline + 3
     again = make(synthesizer, frames, cameras[1])
     assert np.array_equal(view.pixels, again.pixels)
+
+
+def test_a_rig_that_states_no_range_has_all_rungs() -> None:
+    stated = body_rig(2, 320, 240)
+    net = open_net()
+    told, untold = (
+        ViewSynthesizer(rig, 320, 240, net=net).ladder for rig in (stated, replace(stated, depth_range=None))
+    )
+    assert [r.name for r in untold] == [r.name for r in told]
 
 
 def test_who_comes_nearer_than_all_that_was_seen_before_is_shown_too() -> None:

@@ -19,6 +19,7 @@ from streamsvc.errors import StreamsvcError
 Matrix = NDArray[np.float64]
 MAX_SIDE = 8192
 MAX_CAMERAS = 16
+MAX_PAIRS = 24
 
 
 class RigError(StreamsvcError):
@@ -144,7 +145,8 @@ def parse_camera(doc: object, what: str = "view", *, named: bool = False) -> Cam
             raise RigError(f"{what}: {key!r} must be a whole number from 1 to {MAX_SIDE}")
     assert isinstance(width, int) and isinstance(height, int)
     K = _array(doc, "K", (3, 3), what)
-    if K[0, 0] <= 0 or K[1, 1] <= 0 or abs(np.linalg.det(K)) < 1e-9 or np.abs(K[2] - (0, 0, 1)).max() > 1e-9:
+    fixed = np.abs(K[2] - (0, 0, 1)).max() > 1e-9 or abs(K[1, 0]) > 1e-9
+    if K[0, 0] <= 0 or K[1, 1] <= 0 or abs(np.linalg.det(K)) < 1e-9 or fixed:
         raise RigError(f"{what}: 'K' is singular or no camera matrix [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
     R = _array(doc, "R", (3, 3), what)
     if np.abs(R @ R.T - np.eye(3)).max() > 1e-3 or np.linalg.det(R) < 0:
@@ -176,11 +178,13 @@ def parse_rig(doc: object) -> Rig:
     if len(set(names)) != len(names):
         raise RigError("rig: two cameras have one name")
     pairs = doc.get("pairs", [])
-    if not isinstance(pairs, list):
-        raise RigError("rig: 'pairs' must be a list of pairs of camera names")
+    if not isinstance(pairs, list) or len(pairs) > MAX_PAIRS:
+        raise RigError(f"rig: 'pairs' must be a list of at most {MAX_PAIRS} pairs of camera names")
     for pair in pairs:
         if not isinstance(pair, list) or len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(names):
             raise RigError(f"rig: the pair {pair!r} must name two different cameras of the rig")
+    if len({frozenset(pair) for pair in pairs}) != len(pairs):
+        raise RigError("rig: a pair is named twice")
     depth = doc.get("depth_range")
     if depth is not None:
         near, far = _array(doc, "depth_range", (2,), "rig")
@@ -196,7 +200,7 @@ def _load(path: Path) -> object:
         return json.loads(path.read_text("utf-8"))
     except OSError as e:
         raise RigError(f"{path}: {e.strerror or e}") from None
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise RigError(f"{path}: is not JSON ({e})") from None
 
 

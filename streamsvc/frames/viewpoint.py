@@ -50,7 +50,9 @@ def default_screen(rig: Rig, subject_distance: float, aspect: float) -> Screen:
     """
     axis = np.mean([c.R[2] for c in rig.cameras], axis=0)
     axis /= np.linalg.norm(axis)
-    right = np.mean([c.R[0] for c in rig.cameras], axis=0)
+    # A camera may hang upside down.
+    upright = [c.R[0] for c in rig.cameras if c.R[0] @ rig.cameras[0].R[0] > 0]
+    right = np.mean(upright, axis=0)
     right -= (right @ axis) * axis
     right /= np.linalg.norm(right)
     centre = np.mean([c.centre for c in rig.cameras], axis=0) + subject_distance * axis

@@ -15,6 +15,10 @@ from streamsvc.view.net.pairs import NetPair, net_pair, turned_net_pair
 from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk, side_of, turned_pair
 
 DEFAULT_RANGE = (0.3, math.inf)
+"""Until a range was seen, where nobody states one."""
+
+LIKELY_RANGE = (0.6, 3.0)
+"""What will be seen, for which the ladder of a rig without a range is made: a person in a room."""
 
 CACHED_PAIRS = 64
 """More than a rig of four cameras has pairs times rungs, on a GPU too."""

@@ -36,7 +36,7 @@ from streamsvc.view.gpu import check_device
 from streamsvc.view.health import Finding
 from streamsvc.view.health_rig import Health
 from streamsvc.view.learned import learned_sources
-from streamsvc.view.maps import DEFAULT_RANGE, ENLARGED, PairMaps, fade_per_m
+from streamsvc.view.maps import DEFAULT_RANGE, ENLARGED, LIKELY_RANGE, PairMaps, fade_per_m
 from streamsvc.view.modes import EYES_APART_M, NEAREST_M, Shot, covered, shoot
 from streamsvc.view.net.pairs import MAX_DISPARITY, NetPair
 from streamsvc.view.passthrough import MIN_SIDE, as_plane, check_frame, pass_through
@@ -172,7 +172,8 @@ class ViewSynthesizer:
         for a, b in pairs:
             assert self.rig is not None and self._maps is not None
             pair = self._maps.rectified(self.rig.camera(a), self.rig.camera(b), level.side)
-            if level.levels and pair.disparities > MAX_DISPARITY:
+            likely = pair.fb * (1 / LIKELY_RANGE[0] - 1 / LIKELY_RANGE[1])
+            if level.levels and (pair.disparities if self.rig.depth_range else likely) > MAX_DISPARITY:
                 return None
             maps[a, b] = self._maps.prepared(pair, level.levels) if level.levels else pair
         self._levels[level.name] = level
