@@ -17,7 +17,7 @@ from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk, side_of,
 DEFAULT_RANGE = (0.3, math.inf)
 """Until a range was seen, where nobody states one."""
 
-LIKELY_RANGE = (0.6, 3.0)
+LIKELY_RANGE = (0.5, 3.0)
 """What will be seen, for which the ladder of a rig without a range is made: a person in a room."""
 
 CACHED_PAIRS = 64
