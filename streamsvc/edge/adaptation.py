@@ -26,7 +26,11 @@ from streamsvc.edge.errors import EdgeError
 MINIMUM = (1, 16)
 
 CLASS_ATTRIBUTES: dict[type, tuple[str, ...]] = {
-    RTCPeerConnection: ("_RTCPeerConnection__createTransceiver", "_RTCPeerConnection__createDtlsTransport"),
+    RTCPeerConnection: (
+        "_RTCPeerConnection__createTransceiver",
+        "_RTCPeerConnection__createDtlsTransport",
+        "_RTCPeerConnection__connect",
+    ),
     RTCRtpReceiver: (
         "_handle_rtp_packet",
         "_handle_rtcp_packet",
@@ -35,7 +39,7 @@ CLASS_ATTRIBUTES: dict[type, tuple[str, ...]] = {
         "_RTCRtpReceiver__stop_decoder",
     ),
     RTCRtpSender: ("_retransmit", "_run_rtp", "_run_rtcp", "_send_rtcp", "_handle_rtcp_packet"),
-    RTCDtlsTransport: ("_handle_rtp_data", "_handle_rtcp_data", "_send_rtp"),
+    RTCDtlsTransport: ("_handle_rtp_data", "_handle_rtcp_data", "_recv_next", "_send_rtp"),
     RTCCertificate: ("_create_ssl_context",),
     RtpRouter: ("route_rtp",),
 }

@@ -1,8 +1,8 @@
 """aiortc's peer connection, made of our senders, receivers and transports; and consent checks in seconds.
 
-Guards: a malformed RTP header extension (or anything else that a parser chokes on) is counted and dropped where the
-stock transport would end; packets whose SSRC the SDP did not announce are routed by their MID (RFC 8843, section
-9.2), which several cameras on one transport need. DTLS is also spoken with peers that have RSA certificates.
+Guards: an empty datagram, a malformed header extension, or anything else that a parser chokes on, is counted and
+dropped where the stock transport would end; packets whose SSRC the SDP did not announce are routed by their MID (RFC
+8843, section 9.2), which several cameras on one transport need. DTLS is also spoken with peers that have RSA certificates.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import struct
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -116,8 +115,9 @@ class PeerConnection(RTCPeerConnection):
         transport: Any = super()._RTCPeerConnection__createDtlsTransport()  # type: ignore[misc]
         transport._rtp_router = MidRouter()
         transport._rtp_header_extensions_map = ExtensionsMap()
-        transport._handle_rtp_data = self._guarded(transport._handle_rtp_data)
-        transport._handle_rtcp_data = self._guarded(transport._handle_rtcp_data)
+        transport._handle_rtp_data = self._surviving(self._heard(transport._handle_rtp_data))
+        transport._handle_rtcp_data = self._surviving(self._heard(transport._handle_rtcp_data))
+        transport._recv_next = self._surviving(transport._recv_next)
         ice = transport.transport._connection
         ice.query_consent = lambda: query_consent(ice, lambda: self.heard_s, self._on_lost)
         adapted: RTCDtlsTransport = transport
@@ -130,22 +130,31 @@ class PeerConnection(RTCPeerConnection):
             # It runs as a task that nobody awaits.
             logger.debug("the peer was lost while it connected: %s", error)
 
-    def _guarded(self, handle: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-        async def guarded(*args: Any, **kwargs: Any) -> None:
+    def _heard(self, handle: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def heard(*args: Any, **kwargs: Any) -> None:
             self.heard_s = time.monotonic()
-            try:
-                await handle(*args, **kwargs)
-            except (struct.error, ValueError, IndexError, KeyError, UnicodeError) as error:
-                self.malformed += 1
-                logger.debug("a malformed packet was dropped: %s", error)
-            except ConnectionError:
-                raise
-            except Exception:
-                # Not a packet's fault that we know of, but no packet may end the transport of a whole call.
-                self.malformed += 1
-                logger.exception("a packet could not be handled")
+            await handle(*args, **kwargs)
 
-        return guarded
+        return heard
+
+    def _surviving(self, take: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        """What `take` raises, but for the end of the connection, is the packet's fault: anybody may send one, even
+        an empty one, and none may end a call."""
+        told: set[type[Exception]] = set()
+
+        async def surviving(*args: Any, **kwargs: Any) -> None:
+            try:
+                await take(*args, **kwargs)
+            except (ConnectionError, SSL.Error):
+                raise
+            except Exception as error:
+                self.malformed += 1
+                level = logging.DEBUG if type(error) in told else logging.INFO
+                logger.log(level, "a packet was dropped: %r", error)
+                told.add(type(error))
+                await asyncio.sleep(0)
+
+        return surviving
 
 
 async def query_consent(ice: Any, heard_s: Callable[[], float], on_lost: Callable[[], None]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import random
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -166,6 +167,49 @@ async def test_a_bad_offer_leaves_the_connection_usable() -> None:
             await server.answer(bad, video=None, audio=None)
     await peer.accept(await server.answer(offer, video=None, audio=None))
     await until(lambda: server.state == peer.state == "connected")
+    await close_all()
+
+
+async def test_an_empty_datagram_from_anybody_ends_no_call() -> None:
+    async with call() as pair:
+        (ice,) = pair.server._pc.ice_transports
+        (nominated,) = ice._connection._nominated.values()
+        host, port, *_ = nominated.protocol.transport.get_extra_info("sockname")
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as anybody:
+            for _ in range(5):
+                anybody.sendto(b"", (host, port))
+        await until(lambda: pair.server._pc.malformed >= 5)
+        (video,) = pair.server.videos.values()
+        async with filming(pair.peer_videos, lambda _: bars(160, 120)):
+            await until(lambda: video.frames > 5)
+        assert pair.server.state == "connected"
+
+
+async def test_an_empty_datagram_ends_no_handshake() -> None:
+    server, client = Connection(), RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    client.addTransceiver(VideoStreamTrack(), "sendonly")
+    await client.setLocalDescription(await client.createOffer())
+    answer = await server.answer(client.localDescription.sdp, video=None, audio=None)
+    for transport in server._pc.ice_transports:
+        transport._connection.data_received(b"", 1)
+    await client.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+    await until(lambda: server.state == "connected")
+    assert server._pc.malformed == 1
+    await client.close()
+    await close_all()
+
+
+async def test_text_that_is_no_utf_8_ends_no_call() -> None:
+    server, client = Connection(), RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    channel = client.createDataChannel("captions")
+    await client.setLocalDescription(await client.createOffer())
+    answer = await server.answer(client.localDescription.sdp, video=None, audio=None)
+    await client.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+    await until(lambda: channel.readyState == "open")
+    await client.sctp._send(channel.id, 51, b"\xff\xfe")
+    await until(lambda: server._pc.malformed == 1)
+    assert server.state == "connected"
+    await client.close()
     await close_all()
 
 
