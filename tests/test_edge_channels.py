@@ -5,20 +5,23 @@ from typing import Any
 import pytest
 from aiortc.exceptions import InvalidStateError
 
-from streamsvc.edge.channels import RELIABLE_BUFFER, Channels
+from streamsvc.edge.channels import MAX_CHANNELS, RELIABLE_BUFFER, Channels
 
 
 class Open:
     """An open channel of which the other side takes at most ten characters a message."""
 
-    label = "captions"
     readyState, maxRetransmits, maxPacketLifeTime = "open", None, None  # noqa: N815
 
-    def __init__(self, waiting: int = 0, error: Exception | None = None) -> None:
-        self.bufferedAmount, self._error = waiting, error
+    def __init__(self, waiting: int = 0, error: Exception | None = None, label: str = "captions") -> None:
+        self.bufferedAmount, self._error, self.label = waiting, error, label
         self.sent: list[str] = []
+        self.closed = False
 
     def on(self, event: str, listener: Any) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
 
     def send(self, text: str) -> None:
         if self._error is not None:
@@ -46,3 +49,14 @@ def test_what_has_no_way_is_dropped(channel: Open) -> None:
     made = channels(channel)
     assert not made.send("captions", "few") and not made.send("ledger", "few")
     assert channel.sent == []
+
+
+def test_a_peer_may_open_eight_channels_and_no_more() -> None:
+    made = Channels()
+    opened = [Open(label=f"channel {i}") for i in range(20)]
+    for channel in opened:
+        made.add(channel)
+    assert [c.closed for c in opened] == [False] * MAX_CHANNELS + [True] * 12
+    again = Open(label="channel 3")
+    made.add(again)
+    assert not again.closed and made.send("channel 3", "hello") and again.sent == ["hello"]

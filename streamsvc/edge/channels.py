@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 UNRELIABLE_BUFFER = 16_384
 RELIABLE_BUFFER = 4_194_304
+MAX_CHANNELS = 8
+"""Three are used; each holds memory for as long as the connection lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,11 @@ class Channels:
         self._channels: dict[str, RTCDataChannel] = {}
 
     def add(self, channel: RTCDataChannel) -> None:
-        """Take a channel that either side opened."""
+        """Take a channel that either side opened; close it where there are `MAX_CHANNELS` others."""
+        if channel.label not in self._channels and len(self._channels) >= MAX_CHANNELS:
+            logger.info("a data channel too many was closed")
+            channel.close()
+            return
         self._channels[channel.label] = channel
 
         def on_message(message: Any) -> None:

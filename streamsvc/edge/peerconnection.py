@@ -1,8 +1,9 @@
 """aiortc's peer connection, made of our senders, receivers and transports; and consent checks in seconds.
 
 Guards: an empty datagram, a malformed header extension, or anything else that a parser chokes on, is counted and
-dropped where the stock transport would end; packets whose SSRC the SDP did not announce are routed by their MID (RFC
-8843, section 9.2), which several cameras on one transport need. DTLS is also spoken with peers that have RSA certificates.
+dropped where the stock transport would end; packets whose SSRC the SDP did not announce are routed by their MID
+(RFC 8843, section 9.2), which several cameras on one transport need. DTLS is also spoken with peers that have RSA
+certificates.
 """
 
 from __future__ import annotations

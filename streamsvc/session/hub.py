@@ -167,7 +167,9 @@ class CallHub:
         """Return whose key a client shows, if it is of the room that they ask for."""
         for participant in self._participants.values():
             key = participant.presence.key
-            if key is None or message.resume is None or not secrets.compare_digest(key, message.resume):
+            if key is None or message.resume is None:
+                continue
+            if not secrets.compare_digest(key.encode(), message.resume.encode("utf-8", "surrogatepass")):
                 continue
             if self._is_in(participant, message.room):
                 return participant

@@ -106,6 +106,9 @@ async def test_who_says_goodbye_is_not_waited_for_and_a_stranger_gets_no_session
             held = await other.join(wire.Join(room="held", name="Ana", mirror=True))
             taken = await wrong.join(wire.Join(room="elsewhere", name="Bo", mirror=True, resume=held.resume))
             assert not taken.resumed and taken.session != held.session
+            async with SignallingClient(url) as odd:
+                joined = await odd.join(wire.Join(room="odd", name="Eva", mirror=True, resume="é"))
+                assert not joined.resumed
 
 
 async def test_a_session_that_is_shown_its_key_leaves_the_old_socket(tmp_path: Path) -> None:
