@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamsvc.config import Limits, Recording
-from streamsvc.edge import connection, framesets, jitter, peerconnection, repair, rtp_receiver
+from streamsvc.edge import channels, connection, framesets, jitter, peerconnection, repair, rtp_receiver
 from streamsvc.edge.sdp import SdpLimits
 from streamsvc.frames import glossary, rigsetup
 from streamsvc.session import presence
@@ -28,6 +28,7 @@ LIMITS: dict[str, list[float]] = {
     "messages of one": [limits.messages_per_s, limits.message_burst, messages.MAX_MESSAGE_BYTES >> 10],
     "time to join": [limits.join_timeout_s, limits.join_attempts],
     "messages that wait": [limits.outbox],
+    "data channels": [channels.MAX_CHANNELS],
     "an SDP": [
         *(sdp.size / 1000, sdp.lines, sdp.video, sdp.audio, sdp.application, sdp.codecs, sdp.ssrc_lines),
     ],
