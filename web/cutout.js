@@ -22,13 +22,15 @@ void main() {
 export class Cutout {
   #gl;
   #places;
+  #lost;
 
   constructor(canvas) {
-    ({ gl: this.#gl, places: this.#places } = wholeCanvas(canvas, FRAGMENT, ["size"], { premultipliedAlpha: true }));
+    const options = { premultipliedAlpha: true };
+    ({ gl: this.#gl, places: this.#places, lost: this.#lost } = wholeCanvas(canvas, FRAGMENT, ["size"], options));
   }
 
   get lost() {
-    return this.#gl.isContextLost();
+    return this.#lost();
   }
 
   // Draw `source`, anything that texImage2D takes, whose upper two thirds are `width` x `height` pixels of the view.

@@ -27,16 +27,19 @@ export function bindPicture(gl) {
   gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR);
 }
 
-// Return {gl, places}: a context of `canvas` with a program of `fragment` and a texture in use, ready for
-// drawArrays(TRIANGLES, 0, 3), one triangle over the whole canvas, and the places of the uniforms `names`. Throws where
-// there is no WebGL 2, or the context is lost; once the browser has given it back it is made anew.
+// Return {gl, places, lost}: a context of `canvas` with a program of `fragment` and a texture in use, ready for
+// drawArrays(TRIANGLES, 0, 3), one triangle over the whole canvas, and the places of the uniforms `names`. `lost()` says
+// that all this is gone, also after the browser has given the context back: then it has to be made anew. Throws where
+// there is no WebGL 2, or while the context is lost.
 export function wholeCanvas(canvas, fragment, names, options) {
   const gl = canvas.getContext("webgl2", { antialias: false, ...options });
   if (!gl || gl.isContextLost()) throw new Error("no WebGL 2");
   canvas.addEventListener("webglcontextlost", wantBack);
   const { places } = programOf(gl, VERTEX, fragment, names);
   bindPicture(gl);
-  return { gl, places };
+  let gone = false;
+  canvas.addEventListener("webglcontextlost", () => (gone = true), { once: true });
+  return { gl, places, lost: () => gone || gl.isContextLost() };
 }
 
 const wantBack = (event) => event.preventDefault();

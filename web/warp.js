@@ -79,6 +79,7 @@ export function tellWarp(gl, places, message, eye) {
 export class Warp {
   #gl;
   #places;
+  #lost;
 
   static get possible() {
     const told = "requestVideoFrameCallback" in HTMLVideoElement.prototype; // which picture comes when
@@ -87,11 +88,11 @@ export class Warp {
 
   constructor(canvas) {
     const names = ["canvas", "window", ...WARPED_NAMES];
-    ({ gl: this.#gl, places: this.#places } = wholeCanvas(canvas, FRAGMENT, names, { alpha: false }));
+    ({ gl: this.#gl, places: this.#places, lost: this.#lost } = wholeCanvas(canvas, FRAGMENT, names, { alpha: false }));
   }
 
   get lost() {
-    return this.#gl.isContextLost();
+    return this.#lost();
   }
 
   // Take a new picture: anything that texImage2D takes.
@@ -188,6 +189,7 @@ export class WarpedView {
   }
 
   #draw() {
+    if (this.#warp.lost) return this.#hide();
     const { eye, window } = this.#look();
     if (this.#current !== this.#shown.picture || eye.some((v, i) => v !== this.#shown.eye[i])) {
       this.#warp.draw(this.#current, eye, window);
