@@ -44,6 +44,9 @@ export class CallScreen {
   #warped;
   #cutout;
   #window = null;
+  #names = null; // of the others, null before anybody has said
+  #pictured = false; // a picture of them has come
+  #awaited = 0;
   #follower;
   #headset;
   #invite;
@@ -113,7 +116,7 @@ export class CallScreen {
     );
     this.#invite = new Invite(find("#invite"));
     find("#unblock").onclick = () => this.#playVoice();
-    this.#view.addEventListener("playing", () => this.#waiting(""));
+    if (!this.#view.requestVideoFrameCallback) this.#view.addEventListener("playing", () => this.#showPicture(true));
     media.addEventListener("gone", ({ detail }) => {
       this.#notice("device-gone", `${detail} went away. It comes back by itself when you plug it in again.`);
     });
@@ -148,6 +151,7 @@ export class CallScreen {
     this.#wish = wish;
     this.#shownBefore = 0;
     this.#notices = [];
+    this.#names = null;
     this.#captions.clear();
     this.#meter.clear();
     this.#root.querySelector("[data-call=room]").textContent = wish.room;
@@ -231,17 +235,35 @@ export class CallScreen {
     this.#root.querySelector("#stage").classList.toggle("alone", alone);
     this.#invite.show(alone ? this.#wish.room : null);
     if (screen && !alone) this.#hint();
-    if (alone || this.#view.readyState < 2) {
-      this.#waiting(
-        this.#wish.mirror
-          ? this.#media.cameras().length
-            ? "Your picture is on its way…"
-            : "You send no picture, so there is none to see; your words and their translation come all the same."
-          : peers.length
-            ? `No picture of ${peers.join(", ")} yet. Viewers, and people with only a microphone, send none.`
-            : "You are the only one here. Give the other person this address:",
-      );
-    } else this.#waiting("");
+    const same = this.#names?.length === peers.length && peers.every((name) => this.#names.includes(name));
+    this.#names = peers;
+    if (!same) this.#awaitPicture();
+  }
+
+  // What the view shows is of somebody who has gone, or nothing: show words instead until the next picture comes.
+  #awaitPicture() {
+    const view = this.#view;
+    if (!view.requestVideoFrameCallback) return this.#showPicture(view.readyState >= 2);
+    view.cancelVideoFrameCallback(this.#awaited);
+    this.#awaited = view.requestVideoFrameCallback(() => this.#showPicture(true));
+    this.#showPicture(false);
+  }
+
+  #showPicture(on) {
+    this.#pictured = on;
+    for (const part of this.#root.querySelectorAll("#stage > :is(video, canvas)")) part.style.opacity = on ? "" : "0";
+    this.#root.querySelector("#waiting").textContent = this.#waiting();
+  }
+
+  // What is said in place of a picture.
+  #waiting() {
+    const names = this.#names ?? [];
+    if (!this.#wish.mirror && !names.length) return "You are the only one here. Give the other person this address:";
+    if (this.#pictured) return "";
+    if (!this.#wish.mirror) return `No picture of ${names.join(", ")} yet. Viewers, and people with only a microphone, send none.`;
+    return this.#media.cameras().length
+      ? "Your picture is on its way…"
+      : "You send no picture, so there is none to see; your words and their translation come all the same.";
   }
 
   // What following the eyes works on. A warped picture is seen at the next frame, any other when it comes back.
@@ -283,6 +305,7 @@ export class CallScreen {
   #showView(track) {
     this.#view.srcObject = new MediaStream([track]);
     this.#view.play().catch(() => {}); // muted video may always play; an AbortError means a newer source came
+    this.#awaitPicture();
   }
 
   async #playVoice() {
@@ -327,10 +350,6 @@ export class CallScreen {
     const hint = this.#root.querySelector("#hint");
     hint.classList.add("shown");
     setTimeout(() => hint.classList.remove("shown"), HINT_MS);
-  }
-
-  #waiting(text) {
-    this.#root.querySelector("#waiting").textContent = text;
   }
 
   #overlay(title, text = "") {

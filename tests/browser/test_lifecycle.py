@@ -130,6 +130,31 @@ def test_who_leaves_while_a_lost_socket_is_replaced_has_left_and_a_join_that_fai
     assert v.page.evaluate("window.__ticking") == ticking
 
 
+def test_a_new_person_is_not_shown_as_the_picture_of_the_one_before(visit, service):
+    v = visit()
+    v.context.add_init_script(SOCKETS)
+    v.join("flat-next", url=service.url, viewer=True)
+    v.in_call()
+    shows = "(({ style }) => style.opacity !== '0')(document.getElementById('view'))"
+    told = """(names) => {
+      const data = JSON.stringify({ type: "peers", v: 1, peers: names, screen: null });
+      window.__sockets.at(-1).onmessage({ data });
+    }"""
+    v.page.evaluate(told, ["Ana Two"])
+    v.until(shows)
+    assert v.page.locator("#waiting").inner_text() == ""
+    v.page.evaluate("document.getElementById('view').pause()")
+    v.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    v.page.evaluate(told, [])
+    assert "You are the only one here" in v.page.locator("#waiting").inner_text()
+    v.page.evaluate(told, ["Bob"])
+    assert v.page.evaluate("document.getElementById('view').readyState") >= 2
+    assert "No picture of Bob yet" in v.page.locator("#waiting").inner_text()
+    assert not v.page.evaluate(shows)
+    v.page.evaluate("document.getElementById('view').play()")
+    v.until(f"{shows} && document.getElementById('waiting').textContent === ''", "Bob's first picture is shown")
+
+
 def test_leaving_closes_devices_and_one_can_join_again(visit, service):
     v = visit()
     v.context.add_init_script(
