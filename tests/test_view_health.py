@@ -19,6 +19,7 @@ from streamsvc.frames import Frame, FrameSet, Pixels, Rig, Viewpoint
 from streamsvc.scene import Scene, open_scene
 from streamsvc.scene.rigs import between, rotation
 from streamsvc.view import ViewSynthesizer
+from streamsvc.view.align import Alignment
 from streamsvc.view.health import COVERED, FROZEN, WASHED_OUT, CamerasHealth, Finding, ailment, lasting, news
 from streamsvc.view.health_matches import axes_of
 from streamsvc.view.health_pairs import MIRRORED, OFF, OUTSIDE, SWAPPED, examine
@@ -136,9 +137,9 @@ def test_repeated_pictures_that_an_encoder_refreshes_are_frozen_still() -> None:
     assert all(said == {("b", FROZEN)} for said in watched(sets)[29:])
 
 
-def verdicts(rig: Rig, sets: Iterable[Pictures]) -> list[str]:
+def verdicts(rig: Rig, sets: Iterable[Pictures], alignment: Alignment | None = None) -> list[str]:
     """What is said of the rig after each check of one of `sets`, by code; "" for nothing."""
-    health = Health(rig)
+    health = Health(rig, alignment)
     said = []
     for number, pictures in enumerate(sets):
         at = number * CHECK_NS
@@ -197,6 +198,15 @@ def test_pairs_are_checked_however_their_cameras_are_mounted(above: bool, roll: 
     turned_px = np.radians(1.5) * cameras[0].K[0, 0]
     assert (finding.code, finding.cameras) == (OFF, ("cam0", "cam1"))
     assert abs(off_px(finding) / turned_px - 1) < 0.15
+
+
+def test_a_calibration_that_alignment_mends_is_not_called_off(seen: tuple[Rig, Pictures]) -> None:
+    rig, pictures = seen
+    for degrees, mended in ((1.2, True), (6.0, False)):
+        told = bent(rig, degrees, 0)
+        assert verdicts(told, [pictures] * 5)[-1].startswith(OFF)
+        assert (verdicts(told, [pictures] * 5, Alignment(told)) == [""] * 4) == mended
+        assert (not Health(told, Alignment(told)).examine(pictures)) == mended
 
 
 def test_what_is_said_holds_the_figure_in_pixels_of_the_picture_and_the_remedy(seen: tuple[Rig, Pictures]) -> None:

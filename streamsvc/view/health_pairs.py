@@ -134,12 +134,16 @@ def _evidence(found: Fit, focal: float) -> float:
 
 
 def examine(
-    axes: Axes, pictures: Mapping[str, Pixels], depth_range: tuple[float, float] | None = None
+    axes: Axes,
+    pictures: Mapping[str, Pixels],
+    depth_range: tuple[float, float] | None = None,
+    aligned: Axes | None = None,
 ) -> Slices[Checked]:
     """Check one pair; yields "check" after every few milliseconds.
 
     `pictures` (h, w, 3) uint8 by camera, of any sizes, are the pair's, and others that may have been taken for them;
-    `depth_range` is the one that the rig states.
+    `depth_range` is the one that the rig states. A calibration by which the cameras as they are `aligned` still see all
+    that they should isn't called off.
     """
     left, right = axes.left, axes.right
     first, second = sorted((left.name, right.name))
@@ -167,7 +171,8 @@ def examine(
     refined = triangulate(axes, points[0], own[0].size, refine(greys[0], greys[1], *points), own[1].size)
     evidence = _weighed(axes, refined, focal)
     yield "check"
-    if not _fits_exactly(as_is, focal):
+    mended = aligned is not None and _fits_exactly(_fitted(aligned, *points, own[0].size, own[1].size), focal)
+    if not mended and not _fits_exactly(as_is, focal):
         scale = pictures[left.name].shape[1] / own[0].size[0]
         return Checked(_off(first, second, as_is, as_is.miss * focal, scale), evidence)
     outside = None if depth_range is None else _outside(first, second, as_is, depth_range)

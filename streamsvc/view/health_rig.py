@@ -15,7 +15,7 @@ from streamsvc.frames import FrameSet, Pixels, Rig
 from streamsvc.view.align import Alignment
 from streamsvc.view.health import CamerasHealth, Finding
 from streamsvc.view.health_matches import Axes, axes_of
-from streamsvc.view.health_pairs import Checked, examine
+from streamsvc.view.health_pairs import OFF, Checked, examine
 
 CHECK_NS = 3_000_000_000
 FIRST_NS = 500_000_000
@@ -72,10 +72,14 @@ class Health:
         """Check a pair against its calibration if one is due; yields "check" after every few milliseconds of it."""
         pair = self._due(pictures, frames.capture_ns)
         if pair is not None:
-            checked = yield from examine(self._pairs[pair], pictures, self._depth_range)
+            checked = yield from examine(self._pairs[pair], pictures, self._depth_range, self._aligned(pair))
             with self._lock:
                 self._states[pair].take(checked.verdict)
             self._learn(checked)
+
+    def _aligned(self, pair: Pair) -> Axes | None:
+        """The axes of a pair of cameras as they are aligned by now."""
+        return None if self._alignment is None else axes_of(*map(self._alignment.camera, pair))
 
     def _learn(self, checked: Checked) -> None:
         if self._alignment is not None and checked.evidence is not None:
@@ -96,10 +100,13 @@ class Health:
         """Return what these usable pictures by themselves, and the first ones, say is wrong: for pictures that nothing
         follows."""
         whole = [pair for pair in self._pairs if set(pair) <= set(pictures)]
-        looked = [run_to_end(examine(self._pairs[p], pictures, self._depth_range)) for p in whole]
-        for checked in looked:
+        verdicts = []
+        for pair in whole:
+            checked = run_to_end(examine(self._pairs[pair], pictures, self._depth_range))
             self._learn(checked)
-        verdicts = [checked.verdict for checked in looked]
+            if isinstance(checked.verdict, Finding) and checked.verdict.code == OFF:
+                checked = run_to_end(examine(self._pairs[pair], pictures, self._depth_range, self._aligned(pair)))
+            verdicts.append(checked.verdict)
         return self._cameras.findings(at_once=True) + _once([v for v in verdicts if isinstance(v, Finding)])
 
     def findings(self) -> tuple[Finding, ...]:
