@@ -41,7 +41,8 @@ export class Session extends EventTarget {
   #iceServers = [];
   #heard = null;
   #mending = false;
-  #untold = false; // settings were changed while there was no socket
+  #untold = 0; // changes of settings that the service has not answered
+  #unanswered = null; // the last record action that the service has not answered
   #wakeUp = null;
   #over = new AbortController();
 
@@ -71,12 +72,14 @@ export class Session extends EventTarget {
 
   configure(change) {
     for (const part of PARTS) if (change[part]) Object.assign(this.#wish[part], change[part]);
-    if (this.#signalling?.isOpen) this.#signalling.send("configure", change);
-    else this.#untold = true;
+    this.#untold += 1;
+    this.#signalling?.send("configure", change);
   }
 
-  // Ask to record the call, answer ("agree", "refuse"), or "stop".
+  // Ask to record the call, answer ("agree", "refuse"), or "stop". What ends a recording gets there when the line is back;
+  // what would begin one has to be pressed again, which a notice then says.
   record(action) {
+    this.#unanswered = action;
     this.#signalling?.send("record", { action });
   }
 
@@ -117,19 +120,33 @@ export class Session extends EventTarget {
     signalling.onmessage = (message) => this.#take(message);
     this.#signalling?.close(true);
     this.#signalling = signalling;
+    const untold = this.#untold;
     const wish = this.#key ? { ...this.#wish, resume: this.#key } : this.#wish;
     const joined = await signalling.request("join", wish, "joined", patience);
     this.#key = joined.resume;
     this.#iceServers = joined.ice_servers;
     this.#inForce = joined.settings;
+    this.#untold -= untold;
     this.#emit("joined", joined);
-    if (joined.resumed && this.#untold) {
+    if (joined.resumed && untold) {
       const { speech, view, appearance } = this.#wish;
-      signalling.send("configure", { speech, view, appearance });
+      this.configure({ speech, view, appearance });
     }
-    this.#untold = false;
+    this.#recordAgain(joined.resumed);
     signalling.onclose = (problem) => this.#lost(problem);
     return joined.resumed;
+  }
+
+  // Tell what an outage swallowed. Where the session has ended, so has its recording.
+  #recordAgain(resumed) {
+    const action = this.#unanswered;
+    this.#unanswered = null;
+    if (action === "stop" || action === "refuse") {
+      if (resumed) this.record(action);
+    } else if (action) {
+      const message = "What you pressed about recording did not reach the service. Press it again.";
+      this.#emit("notice", { code: "not-told", message });
+    }
   }
 
   async #negotiate(patience) {
@@ -162,18 +179,24 @@ export class Session extends EventTarget {
     else if (message.type === "error") this.#refused(message);
     else if (message.type === "configured") this.#configured(message);
     else if (message.code === "connection-lost") this.#lost(new Problem("media-failed"));
-    else this.#emit(message.type, message);
+    else {
+      if (message.type === "recording" && answers(message, this.#unanswered)) this.#unanswered = null;
+      this.#emit(message.type, message);
+    }
   }
 
   #refused(message) {
     this.#emit("notice", message);
+    if (message.re === "record") this.#unanswered = null;
     if (message.re === "configure") this.#configured({ settings: this.#inForce });
   }
 
-  // The next join asks for what is in force now: one setting that was refused would have all of it refused.
+  // The next join asks for what is in force now: one setting that was refused would have all of it refused. What was
+  // changed since is not in force yet.
   #configured(message) {
     this.#inForce = message.settings;
-    for (const part of PARTS) {
+    this.#untold = Math.max(this.#untold - 1, 0);
+    for (const part of this.#untold ? [] : PARTS) {
       for (const name of Object.keys(this.#wish[part])) {
         if (name in message.settings[part]) this.#wish[part][name] = message.settings[part][name];
       }
@@ -258,4 +281,10 @@ export class Session extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+// Whether a `recording` message says that the service has taken `action`.
+function answers({ state, asks_you }, action) {
+  if (action === "ask") return state !== "off";
+  return action === "agree" ? !asks_you : state === "off";
 }

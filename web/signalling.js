@@ -68,8 +68,10 @@ export class Signalling {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ type, v: 1, ...fields }));
   }
 
-  // Send and resolve with the reply; throws the Problem that the service answered, or "timeout".
+  // Send and resolve with the reply; throws the Problem that the service answered, "timeout", or "unreachable" where the
+  // socket is not open or closes.
   request(type, fields, reply, patience = REPLY_MS) {
+    if (!this.isOpen) return Promise.reject(new Problem("unreachable"));
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#waiting = null;
