@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import socket
 import time
@@ -30,6 +31,7 @@ from streamsvc.signalling.server import create_app
 log = logging.getLogger(__name__)
 
 CLOSE_S = 3.0
+MOST_FILES = 65_536
 
 
 def web_folder() -> Path:
@@ -167,9 +169,18 @@ def _warn(settings: Settings) -> None:
         )
 
 
+def _open_many() -> None:
+    """Take as many file descriptors as may be had: the usual thousand is little for sockets of calls."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 async def serve(settings: Settings, announce: Callable[[int], None], *, extra_stage_ms: float = 0.0) -> None:
     """Run a service until SIGTERM or SIGINT."""
     _warn(settings)
+    _open_many()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

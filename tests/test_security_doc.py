@@ -13,7 +13,7 @@ from streamsvc.edge import channels, connection, framesets, jitter, peerconnecti
 from streamsvc.edge.sdp import SdpLimits
 from streamsvc.frames import glossary, rigsetup
 from streamsvc.session import presence
-from streamsvc.signalling import auth, messages
+from streamsvc.signalling import auth, listener, messages
 from streamsvc.signalling import rigsetup as setups
 from streamsvc.speech import terms
 
@@ -26,6 +26,7 @@ LIMITS: dict[str, list[float]] = {
     "set-ups of rigs": [limits.max_setups, limits.setup_idle_s / 60, setups.MAX_ASKS],
     "a picture of a set-up": [rigsetup.MAX_PICTURE_BYTES >> 20, rigsetup.MAX_SIDE, rigsetup.MAX_SIDE],
     "messages of one": [limits.messages_per_s, limits.message_burst, messages.MAX_MESSAGE_BYTES >> 10],
+    "time to say": [listener.FIRST_REQUEST_S],
     "time to join": [limits.join_timeout_s, limits.join_attempts],
     "messages that wait": [limits.outbox],
     "data channels": [channels.MAX_CHANNELS],

@@ -14,6 +14,7 @@ import socket
 import ssl
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -26,6 +27,7 @@ from websockets.asyncio.client import ClientConnection
 
 from streamsvc.config import ConfigError, Limits, Server, Settings
 from streamsvc.errors import StreamsvcError
+from streamsvc.signalling import listener
 from streamsvc.signalling.client import ConnectionLostError, SignallingClient, signalling_url
 from streamsvc.signalling.fake import FakeHub
 from streamsvc.signalling.listener import ListenError, reserve, run_server
@@ -466,6 +468,24 @@ async def test_connections_above_the_limit_are_refused_with_a_reason(web: Path) 
         await s.hub.left.wait()
         async with s.client() as bo:
             await bo.join(JOIN)
+
+
+async def test_who_connects_and_asks_for_nothing_is_cut_off_and_who_does_stays(
+    web: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "FIRST_REQUEST_S", 0.2)
+    async with serving(web) as s, s.client() as ana:
+        await ana.join(JOIN)
+        port = urlsplit(s.url).port
+        silent = await asyncio.open_connection("127.0.0.1", port)
+        slow = await asyncio.open_connection("127.0.0.1", port)
+        slow[1].write(b"GET / HT")
+        for reader, writer in (silent, slow):
+            async with asyncio.timeout(5):
+                assert await reader.read() == b""
+            writer.close()
+        assert (await fetch(s.url + "/"))[0] == 200
+        await ana.configure(Configure())
 
 
 # Listening and stopping.

@@ -16,6 +16,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -30,6 +31,8 @@ FRAME_LIMIT_BYTES = 4 * MAX_MESSAGE_BYTES
 PING_INTERVAL_S = 10.0
 # A client that takes no bytes for this long is cut off by the kernel, so that a full buffer holds nothing for ever.
 UNACKNOWLEDGED_MS = 20_000
+FIRST_REQUEST_S = 10.0
+"""A client that has not said by then what it wants is cut off: it would hold a file descriptor for nothing."""
 
 
 class ListenError(StreamsvcError):
@@ -82,6 +85,7 @@ async def run_server(app: ASGIApp, reserved: Reserved, ready: Callable[[int], No
         timeout_graceful_shutdown=STOP_TIMEOUT_S,
     )
     config.load()
+    config.http_protocol_class = _impatient(config.http_protocol_class)
     config.ssl = reserved.tls
     server = _Server(config, accepting)
     serving = asyncio.create_task(server.serve(sockets=sockets), name="signalling-server")
@@ -188,6 +192,27 @@ def tls_context(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
             f"the TLS certificate {cert} and key {key} must be PEM files, the key without a passphrase"
         ) from None
     return context
+
+
+def _impatient(stock: type[Any]) -> type[Any]:
+    """uvicorn's HTTP protocol, which by itself waits for the first request for ever."""
+
+    class Impatient(stock):  # type: ignore[misc]
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            self.waiting = asyncio.get_running_loop().call_later(FIRST_REQUEST_S, transport.abort)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            # A request has come, or the connection became a WebSocket, which has limits of its own.
+            if self.cycle is not None or self.transport.get_protocol() is not self:
+                self.waiting.cancel()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.waiting.cancel()
+            super().connection_lost(exc)
+
+    return Impatient
 
 
 class _Server(uvicorn.Server):
