@@ -10,7 +10,7 @@ import { cameraName } from "./setupwords.js";
 
 const EVERY_MS = 1000;
 const HEARD = 180; // levels that are remembered, three seconds
-const MOST = 4;
+const [LEAST, MOST] = [2, 4];
 const WIDEST = 1280;
 
 export class CheckStep {
@@ -53,13 +53,11 @@ export class CheckStep {
       const { slots, microphone } = this.#media;
       const found = slots.length || microphone ? await listDevices() : await findDevices();
       this.#devices = found.cameras;
-      if (!microphone && found.microphones.length) await this.#media.chooseMicrophone(found.microphones[0]);
-      for (const device of found.cameras) {
-        if (this.#media.slots.length >= 2) break;
-        if (!this.#media.slots.some((s) => s.deviceId === device.deviceId)) await this.#media.addCamera(device);
+      try {
+        await this.#media.openFound(found, LEAST);
+      } finally {
+        this.#listen();
       }
-      this.#listen();
-      if (found.problem) throw found.problem;
     });
     this.#ui.find.hidden = this.#media.slots.length > 0;
     this.#draw();

@@ -62,7 +62,7 @@ export class Chooser {
     return this.#finding !== null;
   }
 
-  // Find devices and open what is missing: the first microphone, and as many cameras as the rig has, or one.
+  // Find devices and open what is missing: the first microphone that opens, and as many cameras as the rig has, or one.
   find() {
     this.#finding ??= this.#find().finally(() => (this.#finding = null));
     return this.#finding;
@@ -77,14 +77,13 @@ export class Chooser {
         this.#ui.find.disabled = false;
       }
       this.#found = true;
-      this.#fillMicrophones();
-      const { cameras, microphones, problem } = this.#devices;
-      if (microphones.length && !this.#media.microphone) await this.#pickMicrophone(microphones[0].deviceId);
-      else this.#listen();
-      await this.#open(this.#media.rig?.cameras.length ?? 1);
-      if (problem?.code === "permission-denied") throw problem;
-      if (!cameras.length) throw new Problem("no-camera");
-      if (!microphones.length) throw new Problem("no-microphone");
+      try {
+        await this.#open(this.#devices);
+      } finally {
+        this.#fillMicrophones();
+        this.#listen();
+      }
+      if (!this.#devices.microphones.length) throw new Problem("no-microphone");
     });
     this.#draw();
   }
@@ -100,21 +99,21 @@ export class Chooser {
     this.#level.stop();
   }
 
-  async #open(count) {
-    await this.#media.openCameras();
+  // Open what is missing of `found`, the rig's own cameras first.
+  async #open(found) {
     const place = (d) => (this.#rigDevices.indexOf(d.deviceId) + 1 || Infinity);
-    const inOrder = [...this.#devices.cameras].sort((a, b) => Math.sign(place(a) - place(b)) || 0);
-    for (const device of inOrder) {
-      if (this.#media.slots.length >= count) break;
-      if (!this.#media.slots.some((s) => s.deviceId === device.deviceId)) await this.#media.addCamera(device);
-    }
+    const cameras = [...found.cameras].sort((a, b) => Math.sign(place(a) - place(b)) || 0);
+    await this.#media.openFound({ ...found, cameras }, this.#media.rig?.cameras.length ?? 1);
   }
 
   async #pickMicrophone(deviceId) {
     const device = this.#devices.microphones.find((d) => d.deviceId === deviceId) ?? null;
-    await this.#media.chooseMicrophone(device);
-    this.#ui.microphone.value = this.#media.microphone?.deviceId ?? "";
-    this.#listen();
+    try {
+      await this.#media.chooseMicrophone(device);
+    } finally {
+      this.#ui.microphone.value = this.#media.microphone?.deviceId ?? "";
+      this.#listen();
+    }
   }
 
   #listen() {
@@ -140,7 +139,7 @@ export class Chooser {
     else forgetRig();
     if (this.#found) {
       await this.#media.reopenCameras();
-      if (rig) await this.#open(rig.cameras.length);
+      if (rig) await this.#open({ ...this.#devices, microphones: [] });
     }
   }
 

@@ -4,7 +4,7 @@
 // unplugged or being opened. Opening takes time, and much may change meanwhile: what is no longer wanted when it has come
 // is stopped at once. A viewer has no device open. Events: `change`, `gone` (detail: the device's label), `back`.
 
-import { deviceProblem } from "./words.js";
+import { deviceProblem, Problem } from "./words.js";
 
 const MOST_FPS = 240; // the most that a join may say
 const SOUND = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
@@ -170,10 +170,48 @@ export class LocalMedia extends EventTarget {
     if (first) throw first;
   }
 
+  // Open what is missing of `found` (what findDevices or listDevices returned): the first microphone that opens, and cameras
+  // in their order until `count` are chosen. Throws the first Problem when all were tried.
+  async openFound({ cameras, microphones, problem = null }, count) {
+    const problems = [];
+    const attempt = (opens) => opens.catch((failed) => problems.push(failed));
+    if (!this.microphone || this.microphone.track?.readyState === "ended") await attempt(this.#openMicrophone(microphones));
+    await attempt(this.openCameras());
+    for (const device of cameras) {
+      if (this.slots.length >= count) break;
+      if (!this.slots.some((s) => s.deviceId === device.deviceId)) await attempt(this.addCamera(device));
+    }
+    if (problem?.code === "permission-denied") problems.push(problem);
+    else if (!cameras.length) problems.push(new Problem("no-camera"));
+    if (problems.length) throw problems[0];
+  }
+
+  // Open the microphone that ended or else the first of `microphones` that opens; throws the first Problem where none does.
+  // Who says no is asked once.
+  async #openMicrophone(microphones) {
+    const own = microphones.filter((d) => d.deviceId === this.microphone?.deviceId);
+    let first = null;
+    for (const device of new Set([...own, ...microphones])) {
+      try {
+        return await this.chooseMicrophone(device);
+      } catch (problem) {
+        first ??= problem;
+        if (problem.code === "permission-denied") break;
+      }
+    }
+    if (first) throw first;
+  }
+
   async chooseMicrophone(device) {
     if (this.viewer) return;
     const choice = (this.#choice = Symbol());
-    const track = device && (await getTrack({ audio: { ...SOUND, deviceId: { exact: device.deviceId } } }));
+    let track = null;
+    try {
+      if (device) track = await getTrack({ audio: { ...SOUND, deviceId: { exact: device.deviceId } } });
+    } catch (problem) {
+      if (this.#choice === choice) throw problem;
+      return;
+    }
     if (this.#choice !== choice) {
       track?.stop();
       return;

@@ -27,7 +27,8 @@ DEVICES = """
   const media = new m.LocalMedia();
   const add = (deviceId) => media.addCamera({ deviceId, label: deviceId });
 """
-# Wraps getUserMedia: `__asked` counts, `__tracks` keeps, while `__hold` is true none is answered, `__refuse` refuses.
+# Wraps getUserMedia: `__asked` counts, `__tracks` keeps, while `__hold` is true none is answered, `__refuse` refuses
+# cameras and `__deaf` says of which wanted microphone that it is busy.
 PAGE = """
 Object.assign(window, { __asked: 0, __tracks: [], __hold: false, __refuse: null });
 const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
@@ -35,6 +36,7 @@ navigator.mediaDevices.getUserMedia = async (wanted) => {
   window.__asked += 1;
   while (window.__hold) await new Promise((done) => setTimeout(done, 10));
   if (window.__refuse && wanted.video?.deviceId) throw new DOMException("", window.__refuse);
+  if (window.__deaf?.(wanted.audio)) throw new DOMException("", "NotReadableError");
   const stream = await get(wanted);
   window.__tracks.push(...stream.getTracks());
   return stream;
@@ -160,3 +162,30 @@ def test_who_presses_join_twice_while_the_browser_asks_joins_once_with_all_devic
     assert len(joins) == 1
     assert [c["name"] for c in offer["cameras"]] == ["cam0"]
     assert v.page.evaluate(f"{LIVE}.length") == 2
+
+
+def test_a_busy_microphone_leaves_the_camera_and_one_joins_without_it(visit, service):
+    v = visit()
+    v.context.add_init_script(PAGE + "window.__deaf = (audio) => Boolean(audio);")
+    v.page.goto(f"{service.url}/room/deaf?name=Ana")
+    assert "in use by another program" in v.problem()
+    assert v.page.locator("#devices .tile:not(.unused)").count() == 1
+    assert v.page.locator("[data-ui=microphone]").input_value() == ""
+    v.page.click("#form [type=submit]")
+    v.in_call()
+
+
+def test_a_busy_microphone_gives_way_to_the_next_and_one_that_does_not_open_is_not_shown_as_chosen(visit, service):
+    v = visit()
+    busy = "let first; window.__deaf = (audio) => { const id = audio?.deviceId?.exact;"
+    v.context.add_init_script(f"{PAGE} {busy} first ??= id; return window.__all ? audio : id && id === first; }};")
+    v.page.goto(service.url)
+    v.choose(1)
+    v.until(f"{LEVEL} > 0.1", "another microphone is heard")
+    chosen = v.page.locator("[data-ui=microphone]").input_value()
+    ids = v.page.locator("[data-ui=microphone] option").evaluate_all("all => all.map((o) => o.value)")
+    assert chosen == ids[2], "the first is busy"
+    assert v.page.locator("#problem").is_hidden()
+    v.page.select_option("[data-ui=microphone]", ids[1])
+    assert "in use by another program" in v.problem()
+    assert v.page.locator("[data-ui=microphone]").input_value() == chosen
