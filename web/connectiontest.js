@@ -5,6 +5,7 @@ import { linkVerdict } from "./linkverdict.js";
 import { explain, Problem } from "./words.js";
 
 const SAYS = "Your picture goes to the service and back for six seconds…";
+const TAKEN = new Set(["wrong-kind", "room-full"]); // of a room that isn't the test's own
 
 export class ConnectionTest {
   #ui;
@@ -12,7 +13,8 @@ export class ConnectionTest {
   #wish;
   #test = null;
 
-  // `ui` is {button, told}; `wish` returns {room, token}: a token may open one room only, which is then where the test is.
+  // `ui` is {button, told}; `wish` returns {room, token}. The test has a room of its own, so that it is in nobody's way; a
+  // token may open one room only, which is then where it is.
   constructor(ui, media, wish) {
     this.#ui = ui;
     this.#media = media;
@@ -31,18 +33,21 @@ export class ConnectionTest {
     this.#ui.button.textContent = "Stop the test";
     try {
       if (typeof RTCPeerConnection === "undefined") throw new Problem("no-webrtc");
-      this.#test = new LinkTest(camera, [width, height]);
       const { room, token } = this.#wish();
-      const { grade, text } = linkVerdict(
-        await this.#test.run({
-          room: token && room ? room : `test-${crypto.getRandomValues(new Uint32Array(1))[0].toString(16)}`,
-          name: "Connection test",
-          ...(token && { token }),
-        }),
-      );
+      const test = (where) => {
+        this.#test = new LinkTest(camera, [width, height]);
+        return this.#test.run({ room: where, name: "Connection test", ...(token && { token }) });
+      };
+      const own = `test-${crypto.getRandomValues(new Uint32Array(1))[0].toString(16)}`;
+      const link = await test(own).catch((problem) => {
+        if (problem?.code !== "bad-token" || !token || !room) throw problem;
+        return test(room);
+      });
+      const { grade, text } = linkVerdict(link);
       this.#say(grade, text);
     } catch (problem) {
       if (problem === null) this.#say("", "");
+      else if (TAKEN.has(problem.code)) this.#say("fair", "Somebody is in this room: just join.");
       else if (problem instanceof Problem) {
         const { title, text } = explain(problem.code, problem.message);
         this.#say("poor", `${title}. ${text}`);

@@ -130,3 +130,34 @@ def test_what_stands_in_the_way_is_told(visit, guarded: Service):
     v.page.click("#test")
     v.until("document.querySelector('#test-told').dataset.grade === 'poor'")
     assert "asks for an access token" in v.page.locator("#test-told").inner_text()
+
+
+@pytest.mark.parametrize(
+    ("refusals", "rooms", "words"),
+    [
+        (["bad-token", "room-full"], 2, "Somebody is in this room: just join"),
+        (["bad-token", "wrong-kind"], 2, "Somebody is in this room: just join"),
+        (["bad-token", "bad-token"], 2, "asks for an access token"),
+        (["service-full"], 1, "no room for another call"),
+    ],
+)
+def test_a_token_that_opens_one_room_is_tested_there_only_where_no_other_opens(visit, service, refusals, rooms, words):
+    v = visit(devices=False)
+    v.page.goto(f"{service.url}/room/ours?viewer#token=narrow")
+    v.page.evaluate(
+        """async (codes) => {
+          const [{ LinkTest }, { Problem }] = await Promise.all([import("/linktest.js"), import("/words.js")]);
+          window.__rooms = [];
+          LinkTest.prototype.run = async ({ room, token }) => {
+            window.__rooms.push(`${room} ${token}`);
+            throw new Problem(codes.shift());
+          };
+        }""",
+        refusals,
+    )
+    v.page.click("#test")
+    v.until("document.querySelector('#test-told').dataset.grade")
+    assert words in v.page.locator("#test-told").inner_text()
+    own, *more = v.page.evaluate("window.__rooms")
+    assert own.startswith("test-") and own.endswith(" narrow")
+    assert more == ["ours narrow"] * (rooms - 1)
