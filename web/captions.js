@@ -20,6 +20,7 @@ export class Captions {
   #paragraph = null; // {speaker, end, element}
   #began; // performance.now()
   #corrected = true;
+  #runs = new Map(); // speaker -> {zero, last, commits: id -> commit}: since their ids began last
   #spans = new Map(); // commit -> its element in the transcript
   #passages = new Map(); // commit -> {commits, text} that a second pass has corrected
 
@@ -38,6 +39,7 @@ export class Captions {
 
   clear() {
     this.commits = [];
+    this.#runs.clear();
     this.#spans.clear();
     this.#passages.clear();
     this.#began = performance.now();
@@ -54,10 +56,8 @@ export class Captions {
     } else if (message.type === "commit") {
       this.#speakers.add(message.speaker);
       this.tentative.delete(message.speaker);
-      // Each speaker's voice has a zero of its own; that it took until now is known of all.
-      const zero = performance.now() - this.#began - message.wall_ms;
-      const times = { start_ms: Math.round(zero + message.source_start_ms), end_ms: Math.round(zero + message.source_end_ms) };
-      const commit = { ...message, ...times };
+      const commit = { ...message };
+      this.#date(commit);
       this.commits.push(commit);
       this.#spans.set(commit, this.#write(message));
       this.#spoken.append(element("p", { textContent: message.text }));
@@ -92,10 +92,30 @@ export class Captions {
     });
   }
 
+  // Each speaker's voice has a zero of its own, and a new one with its ids when they come again. That it took until now is
+  // known of all, but what was said in an outage comes late: the least is nearest to the truth, for what came before too.
+  #date(commit) {
+    const { speaker, id, wall_ms } = commit;
+    let run = this.#runs.get(speaker);
+    if (!run || id <= run.last.id || wall_ms < run.last.wall_ms) {
+      run = { zero: Infinity, last: commit, commits: new Map() };
+      this.#runs.set(speaker, run);
+    }
+    run.last = commit;
+    run.commits.set(id, commit);
+    const zero = performance.now() - this.#began - wall_ms;
+    const changed = zero < run.zero ? run.commits.values() : [commit];
+    run.zero = Math.min(zero, run.zero);
+    for (const each of changed) {
+      each.start_ms = Math.round(run.zero + each.source_start_ms);
+      each.end_ms = Math.round(run.zero + each.source_end_ms);
+    }
+  }
+
   #revise({ speaker, ids, text }) {
     // A worker that was replaced may correct what was said before this page came.
-    const commits = this.commits.filter((c) => c.speaker === speaker && ids.includes(c.id));
-    if (commits.length !== ids.length) return;
+    const commits = ids.map((id) => this.#runs.get(speaker)?.commits.get(id));
+    if (!commits.every(Boolean)) return;
     for (const commit of commits) {
       this.#passages.set(commit, { commits, text });
       this.#spans.get(commit).classList.add("superseded");

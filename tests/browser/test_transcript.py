@@ -91,3 +91,43 @@ def test_json_holds_the_words_as_they_came(written: Callable[[str], str]) -> Non
     document = json.loads(written("json"))
     assert document["v"] == 1
     assert [tuple(c.values()) for c in document["captions"]] == SAID
+
+
+CAPTIONS = """
+const elements = [0, 1, 2].map(() => document.createElementNS("http://www.w3.org/1999/xhtml", "div"));
+let now = 0;
+const clock = performance.now;
+performance.now = () => now;
+const captions = new m.Captions(...elements);
+const say = (at, id, start, end, wall) => {
+  now = at;
+  const times = { source_start_ms: start, source_end_ms: end, wall_ms: wall };
+  captions.take({ type: "commit", speaker: "Ana", id, text: `${at}`, ...times });
+};
+const correct = (ids, text) => captions.take({ type: "revision", speaker: "Ana", ids, text });
+"""
+
+
+def test_who_comes_again_is_corrected_as_before(run: Callable[..., Any]) -> None:
+    body = """
+      say(1000, 0, 0, 500, 900);
+      correct([0], "first");
+      say(5000, 0, 0, 500, 900);
+      correct([0], "second");
+      performance.now = clock;
+      return captions.saved().map((c) => c.text);
+    """
+    assert run("captions", CAPTIONS + body) == ["first", "second"]
+
+
+def test_what_was_said_in_an_outage_keeps_its_time_and_who_comes_again_begins_anew(run: Callable[..., Any]) -> None:
+    body = """
+      say(9000, 0, 0, 500, 1000);
+      say(4000 + 6000, 1, 3000, 4000, 6000);
+      say(30000, 2, 10000, 11000, 12000);
+      say(60000, 0, 500, 1500, 2000);
+      performance.now = clock;
+      return captions.commits.map((c) => [c.start_ms, c.end_ms]);
+    """
+    times = [[4000, 4500], [7000, 8000], [14_000, 15_000], [58_500, 59_500]]
+    assert run("captions", CAPTIONS + body) == times
