@@ -135,13 +135,17 @@ export class EyeWindow {
         this.#settings.tell((eyes[0][2] + eyes[1][2]) / 2);
         this.#told = now;
       }
-    } else if (this.state !== "following" || now - this.#lastSeen > LOST_MS) {
-      this.#lose();
-      this.#enter("looking");
-    }
+    } else if (this.state !== "following" || now - this.#lastSeen > LOST_MS) this.#search();
+  }
+
+  #search() {
+    this.#lose();
+    this.#enter("looking");
   }
 
   #show(now) {
+    // a camera that stands still or a worker that hangs says nothing at all
+    if (now - this.#lastSeen > LOST_MS) return this.#search();
     this.#tick = requestAnimationFrame((t) => this.#show(t));
     const { viewpoint, delay } = this.#look();
     this.#eyes = this.#motion.predict(now + delay);

@@ -109,6 +109,32 @@ def test_a_viewers_camera_is_on_for_this_only_and_goes_off_with_it(
     v.context.close()
 
 
+def test_eyes_of_which_nothing_more_is_heard_give_the_view_back_to_the_pointer(
+    chromium: Browser, service: Service
+) -> None:
+    v = open_visit(chromium)
+    v.join("silence", url=service.url, cameras=1)
+    v.in_call()
+    v.page.evaluate(
+        """async () => {
+          const { EyeTracker } = await import("/eyetracker.js");
+          EyeTracker.prototype.start = function () {
+            const detail = { eyes: [[0.03, 0, 0.6], [-0.03, 0, 0.6]], at: performance.now(), ms: 1 };
+            this.dispatchEvent(new CustomEvent("eyes", { detail }));
+          };
+        }"""
+    )
+    v.page.click("[data-call=follow]")
+    v.until("window.streamsvc.stats.follow.state === 'following'")
+    v.until("window.streamsvc.stats.follow.state === 'looking'")
+    assert v.page.locator("#following").inner_text() == "Looking for your face…"
+    for x, side in ((1200, "> 0.2"), (100, "< -0.2")):
+        v.page.mouse.move(x, 400)
+        v.until(f"window.streamsvc.stats.eye[0] {side}", "the pointer moves the eye again")
+    v.check()
+    v.context.close()
+
+
 def test_what_was_set_is_remembered(chromium: Browser, service: Service) -> None:
     v = open_visit(chromium)
     for _ in range(2):
