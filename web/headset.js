@@ -80,19 +80,24 @@ export class HeadsetView {
       const kind = await headsetKind();
       if (!kind) throw new Problem("headset-missing");
       session = await navigator.xr.requestSession(kind);
+      this.#session = session;
+      session.addEventListener("end", () => this.#ended(session));
       await this.#prepare(session, kind);
     } catch (error) {
+      if (session && session !== this.#session) return; // it has ended, which was told
+      this.#session = null;
       session?.end().catch(() => {});
       this.#fail(error);
       return;
     }
-    if (!this.#look().viewpoint) return session.end(); // the call ended in between
-    this.#begin(session);
+    if (session !== this.#session) return;
+    if (this.#look().viewpoint) this.#begin(session);
+    else this.stop(); // the call ended in between
   }
 
   async #prepare(session, kind) {
-    session.addEventListener("end", () => this.#ended(session));
     const canvas = document.createElement("canvas");
+    canvas.addEventListener("webglcontextlost", () => this.#darkened(session));
     const gl = canvas.getContext("webgl2", { xrCompatible: true, antialias: false });
     if (!gl) throw new Error("no WebGL 2");
     this.#picture = new HeadsetPicture(gl);
@@ -104,7 +109,6 @@ export class HeadsetView {
 
   #begin(session) {
     const { viewpoint, mode, dated } = this.#look();
-    this.#session = session;
     this.#home = this.#message = null;
     this.#counted = -1;
     this.#before = mode;
@@ -175,20 +179,27 @@ export class HeadsetView {
     return [(half * video.videoWidth) / video.videoHeight / views, half];
   }
 
-  #ended(session) {
+  // Nothing can be drawn any more: the drawing context was lost.
+  #darkened(session) {
     if (session !== this.#session) return;
+    this.#ended(session, wordsOf(new Problem("headset-failed", "the drawing context was lost")));
+    session.end().catch(() => {});
+  }
+
+  #ended(session, words = "") {
+    if (session !== this.#session) return;
+    const began = this.state === "on";
     this.#session = this.#gl = this.#picture = this.#layer = this.#message = null;
-    this.#enter("off");
+    this.#enter("off", words);
     const { viewpoint } = this.#look();
-    viewpoint?.paceBy(window);
-    viewpoint?.follow(null);
-    if (viewpoint) this.#say.end(this.#before);
+    if (!began || !viewpoint) return;
+    viewpoint.paceBy(window);
+    viewpoint.follow(null);
+    this.#say.end(this.#before);
   }
 
   #fail(error) {
-    const problem = error instanceof Problem ? error : new Problem(PROBLEMS[error?.name] ?? "headset-failed", error?.message);
-    const { title, text } = explain(problem.code, problem.message);
-    this.#enter("off", `${title}. ${text}`);
+    this.#enter("off", wordsOf(error instanceof Problem ? error : new Problem(PROBLEMS[error?.name] ?? "headset-failed", error?.message)));
   }
 
   #enter(state, words = WORDS[state]) {
@@ -202,4 +213,9 @@ export class HeadsetView {
 function aspectOf(window) {
   const [across, up] = screenAxes(window).half;
   return across / up;
+}
+
+function wordsOf({ code, message }) {
+  const { title, text } = explain(code, message);
+  return `${title}. ${text}`;
 }

@@ -170,6 +170,54 @@ def test_who_leaves_the_call_or_chooses_another_mode_leaves_the_headset(visitor:
     assert page.locator("#join").is_visible()
 
 
+def test_a_call_that_ends_while_the_headset_starts_leaves_the_button_as_it_was(
+    visitor: Visitor, service: Service
+) -> None:
+    v, page = visitor, visitor.page
+    v.context.add_init_script(DOUBLE)
+    in_settings(v, service, "early")
+    page.select_option("[data-set=mode]", "headset")
+    page.evaluate(
+        """() => {
+          const { requestSession } = navigator.xr;
+          const asked = new Promise((go) => (window.__go = go));
+          navigator.xr.requestSession = async (kind) => {
+            const session = await requestSession(kind);
+            await asked;
+            return session;
+          };
+        }"""
+    )
+    page.click("#enter-headset")
+    page.click("[data-call=leave]")
+    page.locator("#form").wait_for()
+    page.evaluate("window.__go()")
+    v.until("window.__headset.sessions[0].ended")
+    assert page.evaluate("document.querySelector('#headset-told').textContent") == ""
+    page.click("#form [type=submit]")
+    v.in_call()
+    page.click("[data-call=settings]")
+    page.select_option("[data-set=mode]", "headset")
+    page.click("#enter-headset")
+    v.until("window.streamsvc.stats.headset.state === 'on'")
+
+
+def test_a_headset_in_which_nothing_can_be_drawn_any_more_is_left_with_words(
+    visitor: Visitor, service: Service
+) -> None:
+    v, page = visitor, visitor.page
+    v.context.add_init_script(DOUBLE)
+    in_settings(v, service, "dark")
+    page.select_option("[data-set=mode]", "headset")
+    page.click("#enter-headset")
+    v.until("window.streamsvc.stats.headset.drawn > 0")
+    page.evaluate("window.__headset.layer.gl.getExtension('WEBGL_lose_context').loseContext()")
+    v.until("window.__headset.sessions[0].ended")
+    assert "press the button again" in page.locator("#headset-told").inner_text()
+    assert page.locator("#enter-headset").is_enabled()
+    assert modes(v)[-1] == "window", "the mode of before is back"
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
