@@ -95,7 +95,7 @@ export class CallScreen {
     this.#toolbar = new Toolbar(root, media, {
       leave,
       home: () => this.#follower.centre() || this.#viewpoint?.home(),
-      commits: () => this.#captions.saved(),
+      commits: () => this.commits,
       correct: (on) => (this.#captions.corrected = on),
       camera: (on) => media.stopCameras(on),
       notice: (code, message) => this.#notice(code, message),
@@ -144,6 +144,11 @@ export class CallScreen {
       follow: (({ state, tracked, found, ms, eyes }) => ({ state, tracked, found, ms, eyes }))(this.#follower),
       notices: this.#notices,
     };
+  }
+
+  // The transcript of the call that is shown, or was shown last, as it is saved.
+  get commits() {
+    return this.#captions.saved();
   }
 
   attach(session, wish) {

@@ -4,6 +4,7 @@ import { CallScreen } from "./callscreen.js";
 import { LocalMedia } from "./devices.js";
 import { exposeHook } from "./hook.js";
 import { JoinScreen } from "./joinscreen.js";
+import { LeftTranscript } from "./lefttranscript.js";
 import { Session } from "./session.js";
 import { SetupScreen } from "./setupscreen.js";
 import { Problem } from "./words.js";
@@ -20,6 +21,8 @@ const setup = new SetupScreen(document.getElementById("setup"), media, (made, pr
   show("join");
   join.resume(made, problem);
 });
+
+const transcript = new LeftTranscript(document.getElementById("left-transcript"));
 
 exposeHook({
   state: () => (session && session.state !== "ended" ? session.state : "idle"),
@@ -47,6 +50,7 @@ async function enter(wish) {
 }
 
 function leave(problem) {
+  transcript.keep(call.commits);
   call.detach();
   show("join");
   join.again(problem);

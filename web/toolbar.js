@@ -1,8 +1,7 @@
 // The row of buttons under the call, the panels that they and the meter open, and the volume.
 
 import { fillSelect } from "./dom.js";
-import { save } from "./save.js";
-import { FORMATS, transcriptFile } from "./transcript.js";
+import { FORMATS, saveTranscript } from "./transcript.js";
 import { deviceProblem, explain } from "./words.js";
 
 const PANELS = ["transcript", "settings", "budget"];
@@ -28,7 +27,7 @@ export class Toolbar {
     buttons.full.onclick = () => this.#toggleFull();
     const formats = root.querySelector("#save-format");
     fillSelect(formats, FORMATS, FORMATS[0][0]);
-    buttons.save.onclick = () => this.#save(formats.value);
+    buttons.save.onclick = () => actions.notice("saved", saveTranscript(actions.commits(), formats.value));
     const corrected = root.querySelector("#corrected");
     corrected.onchange = () => actions.correct(corrected.checked);
     buttons.full.hidden = !document.fullscreenEnabled;
@@ -81,7 +80,7 @@ export class Toolbar {
     const { mute, camera, full } = this.#buttons;
     const { muted, stopped, viewer, slots, microphone } = this.#media;
     const set = (button, on, text) => {
-      button.setAttribute("aria-pressed", String(on));
+      button.classList.toggle("off", on); // its name says what it does; that it is pressed would say the opposite
       button.querySelector("span").textContent = text;
     };
     mute.hidden = viewer || !microphone;
@@ -111,12 +110,5 @@ export class Toolbar {
     } catch {
       this.#actions.notice("full-screen", "The browser does not allow full screen here.");
     }
-  }
-
-  #save(format) {
-    const [suffix, , type] = FORMATS.find(([name]) => name === format);
-    const name = `transcript.${suffix}`;
-    save(new Blob([transcriptFile(this.#actions.commits(), format)], { type }), name);
-    this.#actions.notice("saved", `Saved as ${name}, where your browser keeps downloads.`);
   }
 }

@@ -1,6 +1,8 @@
 // A transcript as a file: text, SubRip, WebVTT or JSON, made of commits {speaker, text, start_ms, end_ms, as_said} in ms
 // since the call began, in the order in which they came; as_said where a second pass corrected what was said.
 
+import { save } from "./save.js";
+
 const CUE_CHARACTERS = 84;
 const CUE_MS = 6000;
 const GAP_MS = 1500;
@@ -13,6 +15,14 @@ export const FORMATS = [
   ["vtt", "Subtitles (WebVTT)", "text/vtt"],
   ["json", "JSON", "application/json"],
 ];
+
+// Have the browser save a transcript; return what to tell of it.
+export function saveTranscript(commits, format) {
+  const [suffix, , type] = FORMATS.find(([name]) => name === format);
+  const name = `transcript.${suffix}`;
+  save(new Blob([transcriptFile(commits, format)], { type }), name);
+  return `Saved as ${name}, where your browser keeps downloads.`;
+}
 
 export function transcriptFile(commits, format) {
   const said = commits.filter((c) => c.text.trim());

@@ -83,6 +83,7 @@ def test_committed_words_are_solid_tentative_ones_grey_and_the_transcript_keeps_
 
 def test_the_transcript_is_saved_in_the_format_that_was_chosen(caller):
     page = caller.page
+    caller.until("document.querySelector('#transcript .corrected')", "all is said")
     page.click("[data-call=transcript]")
     for format in ("srt", "json"):
         page.select_option("#save-format", format)
@@ -278,14 +279,17 @@ def test_the_meter_is_coloured_against_the_budget(caller):
 def test_mute_silences_and_stop_switches_the_cameras_off_and_on(caller):
     page = caller.page
     caller.until("window.streamsvc.stats.framesShown > 3")
-    page.click("[data-call=mute]")
-    assert page.locator("[data-call=mute]").get_attribute("aria-pressed") == "true"
+    mute = page.locator("[data-call=mute]")
+    silent = "document.querySelector('[data-call=mute]').classList.contains('off')"
+    mute.click()
+    assert mute.inner_text() == "Unmute" and page.evaluate(silent)
+    assert mute.get_attribute("aria-pressed") is None, "“Unmute, pressed” would say the opposite"
     page.click("[data-call=camera]")
     caller.until("document.querySelector('[data-call=camera]').innerText.includes('Start')")
     page.click("[data-call=camera]")
     caller.until("document.querySelector('[data-call=camera]').innerText.includes('Stop')")
-    page.click("[data-call=mute]")
-    assert page.locator("[data-call=mute]").get_attribute("aria-pressed") == "false"
+    mute.click()
+    assert mute.inner_text() == "Mute" and not page.evaluate(silent)
 
 
 def test_two_people_are_told_of_each_other(visit, service):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 # Keeps the page's sockets; while `__astray` none opens, while `__deaf` no join leaves (`__unheard` counts them).
 # `__ticking` counts the intervals that run.
 SOCKETS = """
@@ -153,6 +155,29 @@ def test_a_new_person_is_not_shown_as_the_picture_of_the_one_before(visit, servi
     assert not v.page.evaluate(shows)
     v.page.evaluate("document.getElementById('view').play()")
     v.until(f"{shows} && document.getElementById('waiting').textContent === ''", "Bob's first picture is shown")
+
+
+def test_the_transcript_outlives_the_call_and_a_join_that_fails(visit, service):
+    v = visit()
+    v.context.add_init_script(SOCKETS)
+    v.forgive = ("WebSocket connection",)
+    v.join("outlives", url=service.url, viewer=True)
+    assert v.page.locator("#left-transcript").is_hidden()
+    v.in_call()
+    v.until("window.streamsvc.stats.captions.length === 4")
+    v.until("document.querySelector('#transcript .corrected')")
+    v.page.click("[data-call=transcript]")
+    said = v.page.locator("#transcript").inner_text().split()[1:]
+    v.page.click("[data-call=leave]")
+    v.page.evaluate("window.__astray = true")
+    v.page.click("#form [type=submit]")
+    v.problem()
+    v.page.select_option("#left-transcript select", "json")
+    with v.page.expect_download() as download:
+        v.page.click("#left-transcript button")
+    captions = json.loads(download.value.path().read_text("utf-8"))["captions"]
+    assert " ".join(c["text"] for c in captions).split() == said
+    assert "Saved as transcript.json" in v.page.locator("#left-transcript").inner_text()
 
 
 def test_leaving_closes_devices_and_one_can_join_again(visit, service):
