@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from streamsvc.frames import Camera, Pixels, Rig
 from streamsvc.view.depthrange import COARSE_SIDE, ROUGH_SIDE, estimate_depth_range
+from streamsvc.view.errors import ViewError
 from streamsvc.view.net.pairs import NetPair, net_pair, turned_net_pair
 from streamsvc.view.rectify import RectifiedPair, rectify_pair, shrunk, side_of, turned_pair
 
@@ -27,11 +29,14 @@ ENLARGED = 1.6
 """Pictures are enlarged up to so many times to be matched: disparity is told in parts of a pixel, and more of them."""
 
 LOOK_EVERY_NS = 2_000_000_000
-"""How often a pair whose depth range nobody states is looked at for depths beyond those seen so far."""
+"""How often a pair whose depth range nobody states is looked at for it."""
 
-WIDER = 0.2
-"""Share of the inverse depth of what is nearest by which more must be seen before the range is widened: maps are made
-anew for another."""
+OTHER = 0.2
+"""Share of the inverse depth of what is nearest by which an end of what is seen must differ from the range before that
+becomes another: maps are made anew for it."""
+
+REMEMBERED_NS = 30_000_000_000
+"""How long what was seen counts: somebody may have passed close by, or a match been wrong."""
 
 FADE_PX = 5.0
 """Depth behind the nearest surface, as disparity in grid pixels, at which a splat's weight is down to 1/e."""
@@ -43,13 +48,23 @@ def fade_per_m(pair: RectifiedPair) -> float:
     return float(pair.fb * middle**2 / FADE_PX)
 
 
-def _widened(known: tuple[float, float], seen: tuple[float, float]) -> tuple[float, float]:
-    """Return the range with what was seen beyond it, where that is worth new maps."""
-    (near, far), step = known, WIDER / known[0]
-    return (
-        min(near, seen[0]) if 1 / seen[0] > 1 / near + step else near,
-        max(far, seen[1]) if 1 / seen[1] < 1 / far - step else far,
-    )
+def _covering(known: tuple[float, float], looks: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the range of all that `looks` saw where that is worth new maps, else the one that is `known`."""
+    seen = min(near for near, _ in looks), max(far for _, far in looks)
+    return seen if max(abs(1 / s - 1 / k) for s, k in zip(seen, known, strict=True)) > OTHER / known[0] else known
+
+
+class _Key(NamedTuple):
+    """What the maps of a pair are for; `sizes` are both pictures' width and height."""
+
+    names: tuple[str, str]
+    sizes: tuple[int, int, int, int]
+    depth_range: tuple[float, float]
+    side: int
+
+
+def _sizes(a: Camera, b: Camera) -> tuple[int, int, int, int]:
+    return a.width, a.height, b.width, b.height
 
 
 class PairMaps:
@@ -58,25 +73,26 @@ class PairMaps:
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         self._lock = threading.Lock()
-        self._pairs: dict[tuple[object, ...], RectifiedPair] = {}
+        self._pairs: dict[_Key, RectifiedPair] = {}
         self._prepared: dict[tuple[int, int], tuple[RectifiedPair, NetPair]] = {}
         self._ranges: dict[tuple[str, str], tuple[float, float]] = {}
         self._looked_ns: dict[tuple[str, str], int] = {}
+        self._looks: dict[tuple[str, str], dict[int, tuple[float, float]]] = {}
         self.first_range = rig.depth_range
         """The rig's depth range in metres, else the first that was estimated, which stays: what depends on it doesn't
         move. None as long as there is none."""
 
     @property
     def depth_range(self) -> tuple[float, float] | None:
-        """The rig's depth range in metres, else all that was seen so far; None as long as there is none."""
+        """The rig's depth range in metres, else that of what is seen; None as long as there is none."""
         if self._rig.depth_range is not None or not self._ranges:
             return self._rig.depth_range
         nearest, farthest = zip(*list(self._ranges.values()), strict=True)
         return min(nearest), max(farthest)
 
     def estimate(self, a: Camera, b: Camera, pictures: Mapping[str, Pixels], at_ns: int) -> None:
-        """Look in these pictures, taken at `at_ns`, for the depth range of a pair for which nothing states it, and for
-        depths beyond it, now and then: somebody may sit down before the wall that was seen first. A range only grows.
+        """Look in these pictures, taken at `at_ns`, for the depth range of a pair for which nothing states it, now and
+        then: somebody may sit down before the wall that was seen first. It covers what the looks of the last 30 s saw.
         """
         names = a.name, b.name
         if self._rig.depth_range is not None:
@@ -87,11 +103,15 @@ class PairMaps:
                 return
             self._looked_ns[names] = at_ns
         side = ROUGH_SIDE if names in self._ranges else COARSE_SIDE
-        found = estimate_depth_range(a, pictures[a.name], b, pictures[b.name], side)
+        try:
+            found = estimate_depth_range(a, pictures[a.name], b, pictures[b.name], side)
+        except ViewError:  # so small, too little of what they see is left in both pictures
+            return
         if found is not None:
             with self._lock:
-                known = self._ranges.get(names, found)
-                self._ranges[names] = _widened(known, found)
+                looks = {t: seen for t, seen in self._looks.get(names, {}).items() if 0 <= at_ns - t < REMEMBERED_NS}
+                self._looks[names] = looks | {at_ns: found}
+                self._ranges[names] = _covering(self._ranges.get(names, found), list(self._looks[names].values()))
                 self.first_range = self.first_range or found
 
     def rectified(self, a: Camera, b: Camera, side: int) -> RectifiedPair:
@@ -103,7 +123,7 @@ class PairMaps:
         """
         names = a.name, b.name
         depth_range = self._rig.depth_range or self._ranges.get(names, DEFAULT_RANGE)
-        key = (*names, a.width, a.height, b.width, b.height, side, *depth_range)
+        key = _Key(names, _sizes(a, b), depth_range, side)
         with self._lock:
             kept = self._pairs.get(key)
         if kept is None:
@@ -115,10 +135,22 @@ class PairMaps:
         if any((c.R != sources[c.name].R).any() for c in (a, b)):
             pair = turned_pair(kept, shrunk(a, side), shrunk(b, side))
         with self._lock:
-            while len(self._pairs) >= CACHED_PAIRS and key not in self._pairs:
-                self._pairs.pop(next(iter(self._pairs)))
+            if key not in self._pairs:
+                self._make_room(key)
             self._pairs[key] = pair
         return pair
+
+    def _make_room(self, key: _Key) -> None:
+        """Forget maps of the same pair for another depth range, or for pictures of other sizes that aren't the rig's,
+        and the oldest where there are too many."""
+        sizes = key.sizes, _sizes(*map(self._rig.camera, key.names))
+        for other in list(self._pairs):
+            if other.names == key.names and not (other.depth_range == key.depth_range and other.sizes in sizes):
+                del self._pairs[other]
+        while len(self._pairs) >= CACHED_PAIRS:
+            self._pairs.pop(next(iter(self._pairs)))
+        grids = {id(pair.left.grid) for pair in self._pairs.values()}
+        self._prepared = {k: made for k, made in self._prepared.items() if k[0] in grids}
 
     def prepared(self, pair: RectifiedPair, levels: int) -> NetPair:
         """Return the pair as the net sees it on so many levels."""
@@ -132,7 +164,5 @@ class PairMaps:
         else:
             made = pair, net_pair(pair, levels)
         with self._lock:
-            while len(self._prepared) >= CACHED_PAIRS and key not in self._prepared:
-                self._prepared.pop(next(iter(self._prepared)))
             self._prepared[key] = made
         return made[1]
