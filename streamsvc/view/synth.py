@@ -202,6 +202,13 @@ class ViewSynthesizer:
         return self.rig.screen or default_screen(self.rig, self._subject_distance(), self.width / self.height)
 
     @property
+    def settled(self) -> bool:
+        """Whether `screen` stays where it is: that of parallel cameras moves once their pictures show the depth."""
+        if self.rig is None or self.rig.screen is not None or convergence(self.rig.cameras) is not None:
+            return True
+        return self._maps is not None and self._maps.first_range is not None
+
+    @property
     def troubles(self) -> tuple[Finding, ...]:
         """What is wrong with cameras and rig now, as far as the pictures so far show it."""
         return self._health.findings()

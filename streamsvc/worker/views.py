@@ -68,13 +68,15 @@ class Predicted(NamedTuple):
 
 
 class ViewStream:
-    """One participant seen by one viewer; `budget` is used under the lock of `Views`."""
+    """One participant seen by one viewer; `budget` is used under the lock of `Views`. `window_moves`: the screen that
+    was told is not yet where it will stay."""
 
     def __init__(self, name: str, synthesizer: ViewSynthesizer, budget: Governed, clock: Clock) -> None:
         self.name = name
         self.synthesizer = synthesizer
         self.budget = budget
         self.told: set[str] = set()
+        self.window_moves = not synthesizer.settled
         self.troubles: tuple[Finding, ...] = ()
         self.turned: dict[str, float] = {}
         self.telling = threading.Lock()
@@ -129,7 +131,7 @@ class Views:
                 self._send(Trouble(stream=message.stream, code="bad-backdrop", message=str(e)))
                 self._streams.pop(message.stream, None)
                 return
-            self._send(Trouble(stream=message.stream, code="bad-rig", message=str(e)))
+            self._send(Trouble(stream=message.stream, code="bad-rig", message=str(e), owner=True))
             synthesizer = ViewSynthesizer(None, message.width, message.height, mode=mode, device=self._device)
         with self._budget_lock:
             model = CostModel(synthesizer.ladder, self._speed, self._pace)
@@ -353,6 +355,10 @@ class Views:
                 by = ", ".join(f"{name} by {degrees:.2f}" for name, degrees in turned.items())
                 log.info("the view %s turns cameras to where their pictures show them: %s degrees", stream.name, by)
             stream.turned = turned
+            if stream.window_moves and stream.synthesizer.settled:
+                stream.window_moves = False
+                assert stream.synthesizer.screen is not None
+                self._send(Window(stream=stream.name, screen=stream.synthesizer.screen.to_json()))
 
     def _tell_once(self, stream: ViewStream, code: str, message: str) -> None:
         if message not in stream.told:
