@@ -15,12 +15,12 @@ import { Invite } from "./invite.js";
 import { Meter } from "./meter.js";
 import { RecordingControl } from "./recording.js";
 import { ShownReporter } from "./shown.js";
+import { Toast } from "./toast.js";
 import { Toolbar } from "./toolbar.js";
 import { ViewpointControl } from "./viewpoint.js";
 import { WarpedView } from "./warp.js";
 import { explain } from "./words.js";
 
-const TOAST_MS = 7000;
 const HINT_MS = 6000;
 const FRAME_MS = 1000 / 60;
 
@@ -38,7 +38,7 @@ export class CallScreen {
   #shown = null;
   #shownBefore = 0;
   #notices = [];
-  #toastTimer = null;
+  #toast;
   #view;
   #voice;
   #warped;
@@ -59,6 +59,7 @@ export class CallScreen {
     this.#root = root;
     this.#media = media;
     const find = (selector) => root.querySelector(selector);
+    this.#toast = new Toast(find("#toast"));
     this.#view = find("#view");
     this.#voice = find("#voice");
     this.#warped = new WarpedView(this.#view, find("#warped"), () => ({ eye: this.#viewpoint.eye, window: this.#window }));
@@ -205,11 +206,12 @@ export class CallScreen {
     this.#view.srcObject = this.#voice.srcObject = null;
     this.#toolbar.end();
     this.#overlay(null);
-    this.#root.querySelector("#toast").hidden = true;
+    this.#toast.end();
   }
 
   #state({ state, attempt, pause, problem }) {
     if (state === "in-call") {
+      this.#toast.begin();
       if (!this.#root.querySelector("#overlay").hidden) this.#notice("reconnected", "Connected again.");
       this.#overlay(null);
     } else if (state === "reconnecting") {
@@ -339,13 +341,8 @@ export class CallScreen {
   }
 
   #notice(code, message) {
-    const toast = this.#root.querySelector("#toast");
     this.#notices.push({ code, message });
-    toast.textContent = message;
-    toast.dataset.code = code;
-    toast.hidden = false;
-    clearTimeout(this.#toastTimer);
-    this.#toastTimer = setTimeout(() => (toast.hidden = true), TOAST_MS);
+    this.#toast.add(code, message);
   }
 
   // Say how to look around, once there is something to look around.

@@ -90,7 +90,7 @@ def test_the_transcript_is_saved_in_the_format_that_was_chosen(caller):
         with page.expect_download() as download:
             page.click("[data-call=save]")
         assert download.value.suggested_filename == f"transcript.{format}"
-        assert f"Saved as transcript.{format}" in page.locator("#toast").inner_text()
+        caller.until(f"document.getElementById('toast').textContent.startsWith('Saved as transcript.{format}')")
     captions = json.loads(download.value.path().read_text("utf-8"))["captions"]
     shown = page.locator("#transcript").inner_text().split()
     assert " ".join(c["text"] for c in captions).split() == shown[1:]
@@ -290,6 +290,17 @@ def test_mute_silences_and_stop_switches_the_cameras_off_and_on(caller):
     caller.until("document.querySelector('[data-call=camera]').innerText.includes('Stop')")
     mute.click()
     assert mute.inner_text() == "Mute" and not page.evaluate(silent)
+
+
+def test_on_a_phone_the_transcripts_format_is_chosen_by_its_name(visit, service):
+    v = visit(viewport={"width": 360, "height": 640})
+    v.join("phone", url=service.url, viewer=True)
+    v.in_call()
+    v.page.click("[data-call=transcript]")
+    box = v.page.locator("#save-format").bounding_box()
+    assert box["width"] >= 90
+    header = v.page.evaluate("(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)(document.body)")
+    assert header <= 0, "nothing sticks out"
 
 
 def test_two_people_are_told_of_each_other(visit, service):

@@ -30,6 +30,26 @@ window.setInterval = (...said) => { const id = begin(...said); running.add(id); 
 window.clearInterval = (id) => { end(id); running.delete(id); count(); };
 """
 
+# Tells two notices right after the first `joined`, and keeps in `__read` what has been seen of them.
+NOTICES = """
+window.__read = new Set();
+window.WebSocket = class extends WebSocket {
+  constructor(url) {
+    super(url);
+    this.addEventListener("message", ({ data }) => {
+      if (JSON.parse(data).type !== "joined") return;
+      const notice = (code) => JSON.stringify({ type: "notice", v: 1, code, message: `The ${code}.` });
+      setTimeout(() => ["one", "other"].forEach((code) => this.onmessage({ data: notice(code) })));
+    });
+  }
+};
+(function look() {
+  const toast = document.getElementById("toast");
+  if (toast?.checkVisibility()) window.__read.add(toast.textContent);
+  requestAnimationFrame(look);
+})();
+"""
+
 
 def test_a_killed_service_is_told_and_the_call_comes_back_by_itself(visit, mortal):
     v = visit()
@@ -178,6 +198,50 @@ def test_the_transcript_outlives_the_call_and_a_join_that_fails(visit, service):
     captions = json.loads(download.value.path().read_text("utf-8"))["captions"]
     assert " ".join(c["text"] for c in captions).split() == said
     assert "Saved as transcript.json" in v.page.locator("#left-transcript").inner_text()
+
+
+def test_notices_that_come_with_joining_are_all_seen(visit, service):
+    v = visit()
+    v.context.add_init_script(NOTICES)
+    v.join("notices", url=service.url, viewer=True)
+    v.until("window.__read.has('The one.') && window.__read.has('The other.')")
+
+
+def test_notices_wait_until_they_can_be_seen_and_none_is_said_twice(run):
+    body = """
+      const timers = [];
+      const real = [setTimeout, clearTimeout];
+      window.setTimeout = (then) => timers.push(then);
+      window.clearTimeout = (id) => delete timers[id - 1];
+      const pass = () => timers.splice(0).forEach((then) => then());
+      const root = document.createElementNS("http://www.w3.org/1999/xhtml", "div");
+      root.hidden = true;
+      const toast = new m.Toast(root);
+      const seen = [];
+      const look = () => seen.push(root.hidden ? null : root.textContent);
+      const add = (code, message) => { toast.add(code, message); look(); };
+      add("a", "first");
+      add("b", "second");
+      pass();
+      toast.begin();
+      look();
+      add("b", "second");
+      add("a", "first");
+      add("a", "third");
+      pass();
+      look();
+      pass();
+      look();
+      pass();
+      look();
+      add("c", "fourth");
+      toast.end();
+      look();
+      [window.setTimeout, window.clearTimeout] = real;
+      return seen;
+    """
+    seen = run("toast", body)
+    assert seen == [None, None, *["first"] * 4, "second", "third", None, "fourth", None]
 
 
 def test_leaving_closes_devices_and_one_can_join_again(visit, service):
