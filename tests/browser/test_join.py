@@ -74,6 +74,25 @@ def test_cameras_change_places(visit, service):
     assert v.page.locator(".tile-label").all_inner_texts() == before[::-1]
 
 
+def test_cameras_are_ordered_added_and_taken_away_by_keyboard(visit, service):
+    v = visit()
+    v.page.goto(service.url)
+    v.choose(2)
+    first, second = v.page.locator(".tile-label").all_inner_texts()
+    v.page.locator(f"[aria-label='Move {first} down']").focus()
+    named = "document.activeElement.ariaLabel ?? document.activeElement.textContent"
+    for key, then in (
+        ("Enter", f"Move {first} up"),  # it is the last now
+        ("Enter", f"Move {first} down"),
+        ("Tab", f"Do not use {first}"),
+        ("Enter", f"+ {first}"),
+        ("Enter", f"Move {first} up"),
+    ):
+        v.page.keyboard.press(key)
+        v.until(f"({named}) === {then!r}", then)
+    assert v.page.locator(".tile-label").all_inner_texts() == [second, first]
+
+
 def test_a_rig_that_is_none_is_refused_with_the_reason(visit, service):
     v = visit()
     v.page.goto(service.url)
