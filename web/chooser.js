@@ -164,7 +164,9 @@ export class Chooser {
     fillSelect(this.#ui.microphone, [["", "No microphone"], ...choices], this.#media.microphone?.deviceId ?? "");
   }
 
+  // Draw anew; not under a call, which begins and ends with devices that change: then nobody sees it.
   #draw() {
+    if (document.body.dataset.screen === "call") return;
     const ui = this.#ui;
     const { rig } = this.#media;
     ui.find.hidden = this.#found || !this.#ask;

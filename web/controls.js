@@ -7,6 +7,7 @@
 import { element, fillSelect } from "./dom.js";
 import { LANGUAGES } from "./languages.js";
 import { Warp } from "./warp.js";
+import { sentence } from "./words.js";
 
 const SETTLE_MS = 150;
 const MODES = [
@@ -147,7 +148,7 @@ export class Controls {
   #makeSliders(name, values) {
     const policy = this.#policies.find((p) => p.name === name);
     this.#ui.description.textContent = this.#policies.length
-      ? sentence(policy?.meaning)
+      ? policy ? sentence(policy.meaning) : ""
       : "This service does not translate now: the original voice passes through.";
     const declared = policy?.parameters ?? [];
     this.#parameters = Object.fromEntries(declared.map((p) => [p.name, values[p.name] ?? p.default]));
@@ -201,11 +202,6 @@ export class Controls {
 // "Siobhan Kowalczyk, Drogheda" -> ["Siobhan Kowalczyk", "Drogheda"]
 function terms(text) {
   return text.split(/[,;\n]/).map((term) => term.trim()).filter(Boolean);
-}
-
-// "passes that must agree" -> "Passes that must agree."
-function sentence(text = "") {
-  return text && `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }
 
 // Kokoro's voices are called like af_bella: American, female.

@@ -142,14 +142,12 @@ export class ViewpointControl {
         moving = true;
       }
     }
-    let left = true;
-    if (now - this.#lastSent >= MIN_INTERVAL_MS - 1) {
-      left = this.#send({ t_us: Math.round(now * 1000), eyes: this.eyes });
-      if (left) {
-        this.#lastSent = now;
-        this.sent += 1;
-      }
-    } else moving = true; // too soon after the last: the newest still has to leave
+    // too soon after the last: the newest still has to leave
+    if (now - this.#lastSent < MIN_INTERVAL_MS - 1) moving = true;
+    else if (this.#send({ t_us: Math.round(now * 1000), eyes: this.eyes })) {
+      this.#lastSent = now;
+      this.sent += 1;
+    }
     if (moving) this.#next();
   }
 
