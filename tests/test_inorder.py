@@ -84,6 +84,16 @@ def test_it_stops_waiting_for_one_that_takes_far_longer_than_was_predicted(strea
     assert stream.sent == [2, 3]
 
 
+def test_nothing_else_has_to_happen_for_one_that_has_waited_long_enough(stream: Stream) -> None:
+    stream.begin(1, 2)
+    stream.ready(2)
+    stream.order.release()
+    assert stream.sent == []
+    stream.clock.advance(round(20 * MARGIN * MS) + 1)
+    stream.order.release()
+    assert stream.sent == [2]
+
+
 def test_threads_that_end_at_once_keep_the_order() -> None:
     stream = Stream()
     ids = range(1, 201)

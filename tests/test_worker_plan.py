@@ -77,6 +77,18 @@ def test_when_views_stop_best_effort_goes_on(end: Callable[[MockClock, Lanes, Vi
     assert not lanes.crowded
 
 
+def test_a_view_waits_for_a_slow_one_no_longer_than_the_next_heartbeat() -> None:
+    clock, lanes, views = crowded()
+    order, sent = views._streams["s"].order, list[int]()
+    order.begun(1, 20 * MS)
+    order.ready(2, clock.now_ns() + 1000 * MS, lambda: sent.append(2))
+    heartbeat(clock, lanes, views)
+    assert sent == []
+    clock.advance(100 * MS)
+    heartbeat(clock, lanes, views)
+    assert sent == [2]
+
+
 def test_the_quality_that_the_way_carries_caps_the_ladder() -> None:
     clock, _, views = crowded()
     budget = views._streams["s"].budget

@@ -1,8 +1,8 @@
 """Views of one stream leave in the order of their captures, though several lanes make them at once.
 
 One that is ready before an older one is done waits for it, as long as both can still be in time by what is predicted;
-otherwise it goes, and the older one comes too late to be shown. May be called from any thread; what is ready is sent
-under a lock, so that order holds among threads.
+otherwise it goes, and the older one comes too late to be shown: at once where another view begins or ends, else at the
+next `release`. May be called from any thread; what is ready is sent under a lock, so that order holds among threads.
 """
 
 from __future__ import annotations
@@ -49,6 +49,11 @@ class InOrder:
         with self._lock:
             if self._made.pop(capture_ns, None) is not None:
                 self._release()
+
+    def release(self) -> None:
+        """Send what waits for views that take too long; to be called now and then."""
+        with self._lock:
+            self._release()
 
     def _release(self) -> None:
         now = self._clock.now_ns()

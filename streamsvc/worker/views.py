@@ -156,7 +156,10 @@ class Views:
             self._governor.expect_speech(share)
 
     def plan(self) -> None:
-        """Plan for now if it is time: frames, which do that too, may have stopped coming."""
+        """Plan for now if it is time, and send what has waited enough: frames, which do that too, may have stopped
+        coming."""
+        for stream in list(self._streams.values()):
+            stream.order.release()
         with self._budget_lock:
             self._tell_spoken()
             self._governor.refresh(self._clock.now_ns())
