@@ -1,7 +1,7 @@
 // One peer connection: cameras and microphone up, one view and one voice down, three data channels.
 //
 // Channels are opened before the offer: `viewpoint` (unordered, no retransmits), `captions` (ordered), `ledger`
-// (unordered). Candidates are gathered first (at most 2 s), so the offer is whole.
+// (unordered). Candidates are gathered first, so the offer is whole; those that take over 2 s follow it.
 
 import { Problem } from "./words.js";
 
@@ -17,6 +17,7 @@ export class Call {
   onchannel = () => {};
   onmessage = () => {};
   onlost = () => {};
+  oncandidate = () => {}; // {candidate, sdp_mid}: one that the offer lacks, or null after the last
   #pc;
   #channels = {};
   #cameras = [];
@@ -100,7 +101,13 @@ export class Call {
     const pc = this.#pc;
     return new Promise((resolve) => {
       if (pc.iceGatheringState === "complete") return resolve();
-      const timer = setTimeout(resolve, GATHER_MS);
+      const timer = setTimeout(() => {
+        pc.onicecandidate = ({ candidate }) => {
+          // an empty one ends those of one network only
+          if (candidate?.candidate !== "") this.oncandidate({ candidate: candidate?.candidate ?? null, sdp_mid: candidate?.sdpMid ?? null });
+        };
+        resolve();
+      }, GATHER_MS);
       pc.onicegatheringstatechange = () => {
         if (pc.iceGatheringState !== "complete") return;
         clearTimeout(timer);
@@ -152,7 +159,7 @@ export class Call {
   close() {
     clearTimeout(this.#lostTimer);
     this.onlost = this.onview = this.onvoice = this.onchannel = this.onmessage = () => {};
-    this.#pc.onconnectionstatechange = null;
+    this.#pc.onconnectionstatechange = this.#pc.onicecandidate = null;
     this.#pc.close();
   }
 }

@@ -157,6 +157,7 @@ export class Session extends EventTarget {
     call.onview = (track) => this.#emit("view", track);
     call.onvoice = (track) => this.#emit("voice", track);
     call.onchannel = (label) => this.#emit("channel", label);
+    call.oncandidate = (candidate) => signalling.send("candidate", candidate);
     call.onmessage = (label, message) => {
       this.#heard = performance.now();
       this.#emit(label === "captions" ? "caption" : message.type, message);
@@ -186,6 +187,7 @@ export class Session extends EventTarget {
   }
 
   #refused(message) {
+    if (message.re === "candidate") return; // one of a kind that the service doesn't know is no loss
     this.#emit("notice", message);
     if (message.re === "record") this.#unanswered = null;
     if (message.re === "configure") this.#configured({ settings: this.#inForce });

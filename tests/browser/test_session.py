@@ -128,3 +128,24 @@ def test_a_socket_that_closes_while_candidates_are_gathered_is_told_at_once(run)
       return Promise.race([joined, late]);
     """
     assert run("session", LINE + body) == "unreachable"
+
+
+def test_candidates_that_take_long_follow_the_offer(run):
+    body = """
+      const wait = setTimeout;
+      window.setTimeout = (then, ms) => wait(then, ms === 2000 ? 0 : ms);
+      window.__slow = true;
+      let pc;
+      window.RTCPeerConnection = class extends RTCPeerConnection { constructor() { super(); pc = this; } };
+      const joined = session.join({ room: "r", name: "n" });
+      await came(0, "offer");
+      for (const candidate of [{ candidate: "late", sdpMid: "0" }, { candidate: "", sdpMid: "0" }, null]) {
+        pc.onicecandidate({ candidate });
+      }
+      await joined;
+      sockets[0].say({ type: "error", code: "bad-candidate", re: "candidate" });
+      session.leave();
+      return sockets[0].sent.slice(1).map((s) => [s.type, s.candidate, s.sdp_mid]);
+    """
+    late = [["candidate", "late", "0"], ["candidate", None, None]]
+    assert run("session", LINE + body) == [["offer", None, None], *late, ["leave", None, None]]
