@@ -42,6 +42,7 @@ export class BudgetPanel {
     this.#ui = Object.fromEntries([...panel.querySelectorAll("[data-budget]")].map((e) => [e.dataset.budget, e]));
     this.#ui.freeze.onclick = () => this.#freeze(!this.#frozen);
     this.#ui.save.onclick = () => this.#save();
+    document.addEventListener("visibilitychange", () => this.#minute.hide(document.hidden, performance.now()));
     // What stands still is drawn again when its place or its colours change.
     const again = () => this.#open && this.#shown && this.#paint();
     new ResizeObserver(again).observe(panel);
@@ -62,6 +63,7 @@ export class BudgetPanel {
   end() {
     this.show(false);
     this.#minute = new Minute();
+    if (document.hidden) this.#minute.hide(true, performance.now());
     this.#shown = this.#totals = null;
     this.#followed = false;
   }

@@ -8,6 +8,7 @@ const MOST = 8000;
 
 export class Minute {
   #kept = { live: [], frames: [], passes: [], network: [] };
+  #hidden = []; // {from, to}: when the page was hidden; to Infinity while it is
 
   live(message, now) {
     this.#keep("live", [{ at: now, ...message }], now);
@@ -15,7 +16,22 @@ export class Minute {
 
   // Take the frame sets of a `frames` message; `toPage` turns the service's ns into the page's ms.
   frames(traces, now, toPage) {
-    this.#keep("frames", traces.map((trace) => frameOf(trace, toPage(trace.capture_ns))), now);
+    this.#keep("frames", traces.map((trace) => this.#frame(trace, toPage(trace.capture_ns))), now);
+  }
+
+  // The page comes out of sight, or back.
+  hide(hidden, now) {
+    const last = this.#hidden.at(-1);
+    if (hidden) this.#hidden.push({ from: now, to: Infinity });
+    else if (last) last.to = Math.min(last.to, now);
+    this.#hidden = this.#hidden.filter(({ to }) => to > now - 2 * SPAN_MS);
+  }
+
+  // Whether a picture could not be seen in time because the page was hidden is known when it is told of.
+  #frame(trace, at) {
+    const frame = frameOf(trace, at);
+    const unseen = this.#hidden.some(({ from, to }) => from < at + frame.budget && at < to);
+    return { ...frame, unseen: unseen && frame.outcome !== "shown" };
   }
 
   // Take the speech passes of a `passes` message; `at` becomes the end of their sound.

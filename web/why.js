@@ -26,14 +26,16 @@ const OF_NETWORK = new Set(["late", "unreported"]);
 
 // `minute` is that of Minute.until.
 export function whySays({ frames, network }) {
-  if (!frames.length) return "";
-  const missed = frames.filter((f) => f.outcome !== "shown").length;
-  const share = missed / frames.length;
+  const due = frames.filter((f) => !f.unseen);
+  const hidden = due.length < frames.length ? "While this page was hidden its pictures were not shown. " : "";
+  if (!due.length) return hidden.trim();
+  const missed = due.filter((f) => f.outcome !== "shown").length;
+  const share = missed / due.length;
   const percent = (x) => `${Math.round(x * 100)} %`;
-  if (share <= 1 - FINE) return `All is well: ${percent(1 - share)} of the pictures were shown in time.`;
-  const [worst] = misses(frames)[0];
+  if (share <= 1 - FINE) return `${hidden}All is well: ${percent(1 - share)} of the pictures were shown in time.`;
+  const [worst] = misses(due)[0];
   const lost = Math.max(0, ...network.map((n) => Math.max(n.inLost ?? 0, n.outLost ?? 0)));
   const far = Math.max(0, ...network.map((n) => n.rtt ?? 0)) > FAR_MS;
   const [cause, advice] = OF_NETWORK.has(worst) && (lost > LOST || far) ? NETWORK : (CAUSES[worst] ?? FAULT);
-  return `It stutters: ${percent(share)} of the pictures were missing or late, mostly because ${cause}. ${advice}`;
+  return `${hidden}It stutters: ${percent(share)} of the pictures were missing or late, mostly because ${cause}. ${advice}`;
 }

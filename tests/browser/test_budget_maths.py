@@ -152,3 +152,26 @@ def test_why_it_stutters_is_one_line_with_what_to_do(run, frames, network, words
 
 def test_nothing_is_said_of_no_pictures(run):
     assert run("why", "return m.whySays({ frames: [], network: [] });") == ""
+
+
+def test_what_was_not_shown_while_the_page_was_hidden_is_no_fault_of_the_device(run):
+    body = """
+      const minute = new m.Minute();
+      const trace = (ms, outcome, reason = null) => ({
+        capture_ns: ms * 1e6, deadline_ns: (ms + 400) * 1e6, displayed_ns: null, stages: [], outcome, reason,
+      });
+      minute.hide(true, 10_000);
+      const lost = [9800, 10_500, 19_900].map((ms) => trace(ms, "dropped", "unreported"));
+      minute.frames(lost, 11_000, (ns) => ns / 1e6);
+      const first = m.whySays(minute.until(20_000));
+      minute.hide(false, 20_000);
+      minute.frames([trace(20_100, "shown")], 21_000, (ns) => ns / 1e6);
+      const second = m.whySays(minute.until(21_000));
+      minute.frames([trace(20_200, "dropped", "unreported")], 21_000, (ns) => ns / 1e6);
+      return [first, second, m.whySays(minute.until(21_000))];
+    """
+    hidden = "While this page was hidden its pictures were not shown."
+    first, second, third = run("minute why", body)
+    assert first == hidden
+    assert second == f"{hidden} All is well: 100 % of the pictures were shown in time."
+    assert third.startswith(f"{hidden} It stutters: 50 %")
