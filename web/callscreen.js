@@ -240,7 +240,7 @@ export class CallScreen {
     const alone = !peers.length && !this.#wish.mirror;
     this.#captions.keepTentative([...peers, this.#wish.name]);
     this.#root.querySelector("#stage").classList.toggle("alone", alone);
-    this.#invite.show(alone ? this.#wish.room : null);
+    this.#invite.show(alone ? this.#wish.room : null, Boolean(this.#wish.token));
     if (screen && !alone) this.#hint();
     const same = this.#names?.length === peers.length && peers.every((name) => this.#names.includes(name));
     this.#names = peers;

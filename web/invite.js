@@ -6,6 +6,7 @@ export class Invite {
   #root;
   #address;
   #copy;
+  #note;
 
   // `root` holds an input, a button and a small.
   constructor(root) {
@@ -14,17 +15,21 @@ export class Invite {
     this.#copy = root.querySelector("button");
     this.#copy.onclick = () => this.#take();
     this.#address.onfocus = () => this.#address.select();
-    root.querySelector("small").textContent = HERE_ONLY.has(location.hostname)
-      ? "“localhost” is this computer only: to be reached from others, the service needs an address of its own (HTTPS)."
-      : "";
+    this.#note = root.querySelector("small");
   }
 
-  // Show the address of `room`, null: nothing.
-  show(room) {
+  // Show the address of `room`, null: nothing. `token`: whoever comes needs one, which the address doesn't hold.
+  show(room, token = false) {
     this.#root.hidden = room === null;
     if (room === null) return;
     this.#address.value = `${location.origin}/room/${encodeURIComponent(room)}`;
     this.#copy.textContent = "Copy";
+    const notes = [];
+    if (token) notes.push("Your access token is not in it: the other person needs one too, from whoever runs the service.");
+    if (HERE_ONLY.has(location.hostname)) {
+      notes.push("“localhost” is this computer only: to be reached from others, the service needs an address of its own (HTTPS).");
+    }
+    this.#note.textContent = notes.join(" ");
   }
 
   async #take() {

@@ -68,7 +68,9 @@ const WORDS = {
   },
   "origin-refused": {
     title: "The service does not take calls from this address",
-    text: "It is running, but only for pages under its own name. Open the address that it printed when it started.",
+    text:
+      "It is running, but only for pages under its own name: open the address that it printed when it started. Or a proxy " +
+      "before it does not pass WebSockets on: whoever runs it has to allow them for /ws.",
   },
   "media-failed": {
     title: "Picture and sound could not get through",

@@ -321,6 +321,7 @@ def test_two_people_are_told_of_each_other(visit, service):
     ana.context.grant_permissions(["clipboard-read", "clipboard-write"])
     assert ana.page.locator("#invite input").input_value() == f"{service.url}/room/pair"
     assert "this computer only" in ana.page.locator("#invite").inner_text()
+    assert "token" not in ana.page.locator("#invite").inner_text()
     ana.page.click("#invite button")
     ana.until("document.querySelector('#invite button').textContent === 'Copied'")
     long = """() => {

@@ -175,6 +175,7 @@ def test_a_wrong_token_is_asked_for_again_and_the_right_one_opens(visit, guarded
     v.page.fill("[name=token]", "open sesame")
     v.page.keyboard.press("Enter")
     v.in_call()
+    assert "access token is not in it" in v.page.locator("#invite").inner_text()
 
 
 def test_a_full_room_and_a_taken_name_are_told(visit, service):

@@ -149,6 +149,7 @@ def test_who_leaves_while_a_lost_socket_is_replaced_has_left_and_a_join_that_fai
     ticking = v.page.evaluate("() => { window.__astray = true; return window.__ticking; }")
     v.page.click("#form [type=submit]")
     assert "does not take calls from this address" in v.problem()
+    assert "proxy before it does not pass WebSockets" in v.problem()
     assert v.page.evaluate("window.__ticking") == ticking
 
 
