@@ -140,6 +140,31 @@ async def test_an_offer_that_is_cut_off_while_the_old_connection_closes_is_taken
     await peer.close()
 
 
+# What they are told.
+
+
+async def test_a_view_that_fails_again_is_told_again_and_a_hidden_room_to_both(
+    hub: CallHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listeners: list[Callable[[link.FromWorker], None]] = []
+    monkeypatch.setattr(Worker, "open", lambda self, message, listener: listeners.append(listener))
+    (ana, to_ana), (ben, to_ben) = await joined(hub), await joined(hub, "Ben")
+    ana._video = VideoOut()
+    monkeypatch.setattr(Participant, "shown_cameras", ("cam0",))
+    ana.watch(ben, lambda: None)
+    for _ in range(2):
+        for code in ("view-failed", "view-failed-over", "bad-backdrop", "bad-backdrop-over"):
+            listeners[0](link.Trouble(stream="s", code=code, message="why"))
+        listeners[0](link.Trouble(stream="s", code="bad-rig", message="why", owner=True))
+    assert notices(to_ana) == 2 * ["view-failed", "view-failed-over", "bad-backdrop", "bad-backdrop-over"]
+    assert notices(to_ben) == 2 * ["bad-backdrop", "bad-backdrop-over", "bad-rig"]
+    to_ana.clear()
+    ana.watch(ana, lambda: None)
+    listeners[1](link.Trouble(stream="s", code="bad-backdrop", message="why"))
+    assert notices(to_ana) == ["bad-backdrop"]
+    ana.stop_watching()
+
+
 # What they report.
 
 

@@ -283,9 +283,9 @@ class Participant:
         assert self._video is not None
 
         def tell(code: str, text: str) -> None:
-            self.notice(code, text)
-            if code == BackdropError.code:
-                owner.notice(code, text)
+            # Not as a notice, which comes once: what is over may begin again.
+            for person in {self, owner} if code.removesuffix("-over") == BackdropError.code else {self}:
+                person.send(wire.Notice(code=code, message=text))
 
         self.stop_watching()
         rig = owner.terms.rig(owner.rig)

@@ -47,6 +47,7 @@ from streamsvc.frames.ring import Ring, Slots
 from streamsvc.view import ViewSynthesizer
 from streamsvc.view.health import Finding, news
 from streamsvc.view.modes import Picture, take
+from streamsvc.worker.failing import Failing
 from streamsvc.worker.inorder import InOrder
 from streamsvc.worker.lanes import Lanes
 from streamsvc.worker.trial import AFTER_SETS, copied, trial
@@ -75,7 +76,7 @@ class ViewStream:
         self.name = name
         self.synthesizer = synthesizer
         self.budget = budget
-        self.told: set[str] = set()
+        self.failing = Failing()
         self.window_moves = not synthesizer.settled
         self.troubles: tuple[Finding, ...] = ()
         self.turned: dict[str, float] = {}
@@ -288,7 +289,8 @@ class Views:
                 break
             except StreamsvcError as e:
                 self._tell_troubles(stream)
-                self._tell_once(stream, getattr(e, "code", "view-failed"), str(e))
+                code = getattr(e, "code", "view-failed")
+                self._tell(stream, stream.failing.failed(code, str(e), self._clock.now_ns()))
                 raise
             computed += self._computed_ns() - computing
             spans.append(StageSpan(name, start, self._clock.now_ns()))
@@ -303,6 +305,7 @@ class Views:
         with self._budget_lock:
             stream.budget.observe(rung.name, computed, taken)
         self._tell_troubles(stream)
+        self._tell(stream, stream.failing.made(self._clock.now_ns()))
         stream.order.ready(
             message.capture_ns,
             message.deadline_ns,
@@ -352,8 +355,7 @@ class Views:
         """Say what has gone wrong with the cameras or the rig since the last set, and what is over."""
         with stream.telling:
             before, stream.troubles = stream.troubles, stream.synthesizer.troubles
-            for code, text in news(before, stream.troubles):
-                self._send(Trouble(stream=stream.name, code=code, message=text, owner=True))
+            self._tell(stream, news(before, stream.troubles), owner=True)
             if (turned := stream.synthesizer.turned) != stream.turned and any(turned.values()):
                 by = ", ".join(f"{name} by {degrees:.2f}" for name, degrees in turned.items())
                 log.info("the view %s turns cameras to where their pictures show them: %s degrees", stream.name, by)
@@ -363,10 +365,9 @@ class Views:
                 assert stream.synthesizer.screen is not None
                 self._send(Window(stream=stream.name, screen=stream.synthesizer.screen.to_json()))
 
-    def _tell_once(self, stream: ViewStream, code: str, message: str) -> None:
-        if message not in stream.told:
-            stream.told.add(message)
-            self._send(Trouble(stream=stream.name, code=code, message=message))
+    def _tell(self, stream: ViewStream, told: Sequence[tuple[str, str]], *, owner: bool = False) -> None:
+        for code, text in told:
+            self._send(Trouble(stream=stream.name, code=code, message=text, owner=owner))
 
 
 def _prepare(synthesizer: ViewSynthesizer, stream: str) -> None:
