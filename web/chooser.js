@@ -111,7 +111,7 @@ export class Chooser {
     try {
       await this.#media.chooseMicrophone(device);
     } finally {
-      this.#ui.microphone.value = this.#media.microphone?.deviceId ?? "";
+      this.#ui.microphone.value = this.#heard;
       this.#listen();
     }
   }
@@ -161,7 +161,13 @@ export class Chooser {
 
   #fillMicrophones() {
     const choices = this.#devices.microphones.map((d) => [d.deviceId, d.label]);
-    fillSelect(this.#ui.microphone, [["", "No microphone"], ...choices], this.#media.microphone?.deviceId ?? "");
+    fillSelect(this.#ui.microphone, [["", "No microphone"], ...choices], this.#heard);
+  }
+
+  // The id of the microphone that is on: one that ended can be chosen again.
+  get #heard() {
+    const { microphone } = this.#media;
+    return microphone?.track.readyState === "live" ? microphone.deviceId : "";
   }
 
   // Draw anew; not under a call, which begins and ends with devices that change: then nobody sees it.
@@ -171,6 +177,7 @@ export class Chooser {
     const { rig } = this.#media;
     ui.find.hidden = this.#found || !this.#ask;
     ui.chosen.hidden = !this.#found;
+    ui.microphone.value = this.#heard;
     ui.norig.hidden = !rig;
     ui.size.disabled = Boolean(rig);
     this.#list.draw(this.#devices.cameras);

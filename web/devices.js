@@ -2,7 +2,8 @@
 //
 // Invariants: `slots` are the chosen cameras in rig order; a slot's track is live, or null while the camera is stopped,
 // unplugged or being opened. Opening takes time, and much may change meanwhile: what is no longer wanted when it has come
-// is stopped at once. A viewer has no device open. Events: `change`, `gone` (detail: the device's label), `back`.
+// is stopped at once. A viewer has no device open. Events: `change`; of a device that ended by itself `gone` when it was
+// unplugged and `ended` when not (detail: its label); `back` when something that had gone is open again.
 
 import { deviceProblem, Problem } from "./words.js";
 
@@ -152,6 +153,25 @@ export class LocalMedia extends EventTarget {
     this.#changed();
   }
 
+  // Put another camera in the place of a chosen one, or open the same anew; throws a Problem where it doesn't open, and then
+  // the one of before is back. Of two cameras only one may be able to be open (phones), so the old one goes first.
+  async swapCamera(deviceId, device) {
+    const slot = this.slots.find((s) => s.deviceId === deviceId);
+    if (!slot || this.slots.some((s) => s !== slot && s.deviceId === device.deviceId)) return;
+    const before = { deviceId, label: slot.label };
+    slot.track?.stop();
+    Object.assign(slot, { deviceId: device.deviceId, label: device.label, track: null });
+    try {
+      await this.#fill(slot);
+    } catch (problem) {
+      Object.assign(slot, before);
+      if (device.deviceId !== deviceId) await this.#fill(slot).catch(() => {}); // the first problem says it best
+      throw problem;
+    } finally {
+      this.#changed();
+    }
+  }
+
   // Open all cameras again, at the size that the rig or the user now wants.
   async reopenCameras() {
     this.#closeCameras();
@@ -220,7 +240,7 @@ export class LocalMedia extends EventTarget {
     this.microphone = device && { deviceId: device.deviceId, label: device.label, track };
     if (track) {
       track.enabled = !this.muted;
-      track.onended = () => this.#ended(device.label);
+      track.onended = () => this.#ended("audioinput", device);
     }
     this.#changed();
   }
@@ -286,14 +306,17 @@ export class LocalMedia extends EventTarget {
     }
     track.onended = () => {
       slot.track = null;
-      this.#ended(slot.label);
+      this.#ended("videoinput", slot);
     };
     slot.track = track;
   }
 
-  #ended(label) {
-    this.dispatchEvent(new CustomEvent("gone", { detail: label }));
+  async #ended(kind, { deviceId, label }) {
     this.#changed();
+    const all = await navigator.mediaDevices.enumerateDevices().catch(() => []);
+    // without permission the browser keeps the ids to itself
+    const unplugged = all.filter((d) => d.kind === kind).every((d) => d.deviceId && d.deviceId !== deviceId);
+    this.dispatchEvent(new CustomEvent(unplugged ? "gone" : "ended", { detail: label }));
   }
 
   // Something was plugged in: open again what had gone.

@@ -1,8 +1,8 @@
 // The row of buttons under the call, the panels that they and the meter open, and the volume.
 
+import { DeviceChoice, toldInCall } from "./devicechoice.js";
 import { fillSelect } from "./dom.js";
 import { FORMATS, saveTranscript } from "./transcript.js";
-import { deviceProblem, explain } from "./words.js";
 
 const PANELS = ["transcript", "settings", "budget"];
 
@@ -11,6 +11,7 @@ export class Toolbar {
   #media;
   #actions;
   #buttons;
+  #devices;
 
   // `actions`: leave(), home(), commits() -> those of the transcript, correct(on), camera(stopped) -> promise,
   // notice(code, message), opened(panel or null).
@@ -43,6 +44,7 @@ export class Toolbar {
         buttons[name].focus();
       };
     }
+    this.#devices = new DeviceChoice(this.#panel("settings"), media, actions.notice);
     const volume = root.querySelector("#volume");
     const setVolume = () => {
       root.querySelector("#voice").volume = Number(volume.value);
@@ -72,6 +74,7 @@ export class Toolbar {
       this.#panel(each).hidden = each !== name;
       this.#buttons[each].setAttribute("aria-expanded", String(each === name));
     }
+    this.#devices.draw();
     this.#actions.opened(name);
     if (name) this.#panel(name).querySelector("select, input, [tabindex]")?.focus({ preventScroll: true });
   }
@@ -95,9 +98,8 @@ export class Toolbar {
     try {
       await this.#actions.camera(!this.#media.stopped);
     } catch (error) {
-      const problem = error.code ? error : deviceProblem(error);
-      const { title, text } = explain(problem.code, problem.message);
-      this.#actions.notice(problem.code, `${title}. ${text}`);
+      const { code, message } = toldInCall(error);
+      this.#actions.notice(code, message);
     } finally {
       this.#buttons.camera.disabled = false;
     }

@@ -28,7 +28,7 @@ DEVICES = """
   const add = (deviceId) => media.addCamera({ deviceId, label: deviceId });
 """
 # Wraps getUserMedia: `__asked` counts, `__tracks` keeps, while `__hold` is true none is answered, `__refuse` refuses
-# cameras and `__deaf` says of which wanted microphone that it is busy.
+# cameras; `__blind` and `__deaf` say of which wanted camera and microphone that it is busy.
 PAGE = """
 Object.assign(window, { __asked: 0, __tracks: [], __hold: false, __refuse: null });
 const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
@@ -36,6 +36,7 @@ navigator.mediaDevices.getUserMedia = async (wanted) => {
   window.__asked += 1;
   while (window.__hold) await new Promise((done) => setTimeout(done, 10));
   if (window.__refuse && wanted.video?.deviceId) throw new DOMException("", window.__refuse);
+  if (wanted.video && window.__blind?.(wanted.video)) throw new DOMException("", "NotReadableError");
   if (window.__deaf?.(wanted.audio)) throw new DOMException("", "NotReadableError");
   const stream = await get(wanted);
   window.__tracks.push(...stream.getTracks());
@@ -189,3 +190,51 @@ def test_a_busy_microphone_gives_way_to_the_next_and_one_that_does_not_open_is_n
     v.page.select_option("[data-ui=microphone]", ids[1])
     assert "in use by another program" in v.problem()
     assert v.page.locator("[data-ui=microphone]").input_value() == chosen
+
+
+def test_a_device_that_ends_without_being_unplugged_is_opened_anew_from_the_settings_of_the_call(visit, service):
+    v = visit()
+    page = v.page
+    v.context.add_init_script(PAGE)
+    v.join("ended", url=service.url, cameras=1)
+    v.in_call()
+    page.click("[data-call=settings]")
+    for kind, name in (("audio", "select[data-device=microphone]"), ("video", "[data-device=cameras] select")):
+        select = page.locator(name)
+        select.wait_for()
+        chosen = select.input_value()
+        mine = f"{LIVE}.filter((t) => t.kind === '{kind}')"
+        page.evaluate(f"{mine}.forEach((t) => {{ t.stop(); t.dispatchEvent(new Event('ended')); }})")
+        v.until("window.streamsvc.stats.notices.at(-1)?.code === 'device-ended'")
+        assert "Choose it again in the settings" in page.locator("#toast").inner_text()
+        v.until(f"document.querySelector({name!r}).value === ''")
+        select.select_option(chosen)
+        v.until(f"{mine}.length === 1")
+        v.until(f"document.querySelector({name!r}).value === {chosen!r}")
+
+
+def test_a_call_changes_its_camera_and_keeps_the_one_it_has_where_the_other_is_busy(visit, service):
+    v = visit()
+    page = v.page
+    v.context.add_init_script(PAGE)
+    v.join("other", url=service.url, cameras=1)
+    v.in_call()
+    page.click("[data-call=settings]")
+    select = page.locator("[data-device=cameras] select")
+    select.wait_for()
+    used = f"{LIVE}.filter((t) => t.kind === 'video').map((t) => t.getSettings().deviceId)"
+    first = select.input_value()
+    [other] = [o for o in select.locator("option").evaluate_all("all => all.map((o) => o.value)") if o != first]
+    page.evaluate("id => (window.__blind = ({ deviceId }) => deviceId.exact === id)", other)
+    select.select_option(other)
+    v.until("window.streamsvc.stats.notices.at(-1)?.code === 'device-busy'")
+    assert "Try again" not in page.locator("#toast").inner_text(), "there is no such button in a call"
+    v.until(f"String({used}) === {first!r}")
+    assert select.input_value() == first
+    page.evaluate("window.__blind = null")
+    select.select_option(other)
+    v.until(f"String({used}) === {other!r}", "the old one is off")
+    page.click("[data-call=camera]")
+    v.until(f"{used}.length === 0")
+    page.click("[data-call=camera]")
+    v.until(f"String({used}) === {other!r}")

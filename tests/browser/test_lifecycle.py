@@ -268,16 +268,21 @@ def test_an_unplugged_camera_is_told_and_the_call_goes_on(visit, service):
     v.context.add_init_script(
         """window.__tracks = []; const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
         navigator.mediaDevices.getUserMedia = async (c) => {
-          const s = await get(c); window.__tracks.push(...s.getTracks()); return s; };"""
+          const s = await get(c); window.__tracks.push(...s.getTracks()); return s; };
+        const list = navigator.mediaDevices.enumerateDevices.bind(navigator.mediaDevices);
+        navigator.mediaDevices.enumerateDevices = async () =>
+          (await list()).filter((d) => d.deviceId !== window.__unplugged);"""
     )
     v.join("unplugged", url=service.url)
     v.in_call()
     v.page.evaluate(
         """() => { const t = window.__tracks.filter((t) => t.kind === 'video' && t.readyState === 'live').at(-1);
+        window.__unplugged = t.getSettings().deviceId;
         t.stop(); t.dispatchEvent(new Event('ended')); }"""
     )
     v.until("window.streamsvc.stats.notices.some((n) => n.code === 'device-gone')")
     assert "went away" in v.page.locator("#toast").inner_text()
+    v.page.evaluate("window.__unplugged = null")
     v.page.evaluate("navigator.mediaDevices.dispatchEvent(new Event('devicechange'))")
     v.until("window.streamsvc.stats.notices.some((n) => n.code === 'device-back')")
     assert v.page.evaluate("window.streamsvc.state") == "in-call"
