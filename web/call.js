@@ -104,7 +104,8 @@ export class Call {
       const timer = setTimeout(() => {
         pc.onicecandidate = ({ candidate }) => {
           // an empty one ends those of one network only
-          if (candidate?.candidate !== "") this.oncandidate({ candidate: candidate?.candidate ?? null, sdp_mid: candidate?.sdpMid ?? null });
+          if (candidate?.candidate === "") return;
+          this.oncandidate({ candidate: candidate?.candidate ?? null, sdp_mid: candidate?.sdpMid ?? null });
         };
         resolve();
       }, GATHER_MS);
