@@ -29,6 +29,7 @@ from streamsvc.ledger.conditions import resident_bytes
 from streamsvc.speech.batcher import WIDTH
 from streamsvc.worker.idle import MEMORY, IdleCores
 from streamsvc.worker.lanes import Lanes
+from streamsvc.worker.openings import Openings
 from streamsvc.worker.speakers import Speakers
 from streamsvc.worker.views import Views
 from streamsvc.worker.warm import check_speech, load_speech, warm_views
@@ -114,18 +115,22 @@ def tell_costs(
 
 
 def handle(
-    message: link.ToWorker, views: Views, speakers: Speakers, lanes: Lanes, channel: Channel, host: Host
+    message: link.ToWorker,
+    views: Views,
+    openings: Openings,
+    speakers: Speakers,
+    lanes: Lanes,
+    channel: Channel,
+    host: Host,
 ) -> None:
     """Do what the edge asks."""
     match message:
-        case link.SetIn():
-            views.submit(message)
+        case link.SetIn() | link.OpenView():
+            openings.take(message)
         case link.SoundIn():
             speakers.sound(message)
         case link.GiveOut(slots=slots):
             views.give(slots)
-        case link.OpenView():
-            views.open(message)
         case link.OpenSpeech():
             speakers.open(message)
         case link.ConfigureSpeech():
@@ -137,7 +142,7 @@ def handle(
             ).start()
         case link.Close(stream=stream):
             speakers.close(stream)
-            views.close(stream)
+            openings.take(message)
 
 
 def serve(channel: Channel, ring: Ring, settings: link.WorkerSettings) -> None:
@@ -165,11 +170,11 @@ def serve(channel: Channel, ring: Ring, settings: link.WorkerSettings) -> None:
     )
     host = Host(lanes)
     threading.Thread(target=beat, args=(channel, lanes, host, views, speakers), name="beat", daemon=True).start()
-    unframer = link.Unframer()
+    openings, unframer = Openings(views), link.Unframer()
     while data := channel.receive():
         for body in unframer.feed(data):
             try:
-                handle(link.decode_to_worker(body), views, speakers, lanes, channel, host)
+                handle(link.decode_to_worker(body), views, openings, speakers, lanes, channel, host)
             except StreamsvcError as e:
                 log.warning("%s", e)
     speakers.close_all()
