@@ -51,7 +51,13 @@ window.RTCPeerConnection = class {
 };
 window.__slow = false;
 const session = new m.Session({ cameras: () => [], voice: () => null });
-const until = async (true_) => { while (!true_()) await new Promise((done) => setTimeout(done)); };
+const until = async (happened) => {
+  const limit = performance.now() + 10_000;
+  while (!happened()) {
+    if (performance.now() > limit) throw new Error(`never true: ${happened}`);
+    await new Promise((done) => setTimeout(done));
+  }
+};
 const came = (n, type) => until(() => sockets[n]?.sent.some((s) => s.type === type));
 const happens = (type) => new Promise((done) => session.addEventListener(type, done, { once: true }));
 """
