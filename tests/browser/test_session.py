@@ -31,7 +31,7 @@ window.WebSocket = class {
   close() {
     if (this.readyState === 3) return;
     this.readyState = 3;
-    setTimeout(() => this.onclose({ reason: "" }));
+    setTimeout(() => { this.onclose({ reason: "" }); this.closed?.(); });
   }
 };
 window.__gather = null;
@@ -128,7 +128,9 @@ def test_a_socket_that_closes_while_candidates_are_gathered_is_told_at_once(run)
       window.__slow = true;
       const joined = session.join({ room: "r", name: "n" }).then(() => "joined", (problem) => problem.code);
       await until(() => window.__gather);
+      const closed = new Promise((done) => (sockets[0].closed = done));
       sockets[0].close();
+      await closed;
       window.__gather();
       const late = new Promise((done) => setTimeout(done, 5000, "waits"));
       return Promise.race([joined, late]);
