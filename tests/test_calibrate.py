@@ -177,8 +177,41 @@ def test_parallel_boards_are_refused_with_the_advice_to_tilt(noise: float) -> No
 
 def test_two_pictures_are_too_few() -> None:
     cameras = make_cameras(1)
-    with pytest.raises(CalibrationError, match="camera cam0: the board is found in 2 pictures, 3 are needed"):
+    with pytest.raises(CalibrationError, match="camera cam0: the board is found in 2 pictures that differ, 3 are"):
         solve(cameras, make_views(cameras, BOARD, 2, 0.0))
+
+
+def again(views: list[View], times: int, noise: float) -> list[View]:
+    """Views as somebody makes them who holds the board still and releases the shutter again and again."""
+    random = np.random.default_rng(4)
+    return [
+        View(
+            f"{v.name}-{i}",
+            {n: replace(d, pixels=d.pixels + random.normal(0, noise, d.pixels.shape)) for n, d in v.found.items()},
+        )
+        for i in range(times)
+        for v in views
+    ]
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_pictures_that_repeat_do_not_determine_more(times: int) -> None:
+    cameras = make_cameras(1)
+    for seed in range(3):
+        views = make_views(cameras, BOARD, 3, 0.0, seed=seed, tilt=12)
+        with pytest.raises(CalibrationError, match=r"camera cam0: the focal length .* Tilt the board"):
+            solve(cameras, again(views, times, 0.15))
+
+
+def test_pictures_that_repeat_are_counted_once_and_told() -> None:
+    cameras = make_cameras(2)
+    views = make_views(cameras, BOARD, 15, 0.1, least=2)
+    once, often = solve(cameras, views), solve(cameras, [v for v in views for _ in range(5)])
+    assert often.state.intrinsics.tolist() == once.state.intrinsics.tolist() and often.views == once.views
+    assert often.warnings == (
+        f"{len(views) * 4} views show the board where another does already; they are not counted",
+        *once.warnings,
+    )
 
 
 def test_cameras_that_never_see_the_board_together_are_named() -> None:

@@ -1,4 +1,4 @@
-"""Which instants of a video are worth keeping: the board still, sharp, and each time somewhere else.
+"""Which instants are worth keeping: the board each time somewhere else and, in a video, still and sharp.
 
 Pure decisions on detections. Two instants differ by how far the board's corners have moved in the picture, in picture
 diagonals; an instant in which another set of cameras sees the board is new.
@@ -17,6 +17,9 @@ Sizes = Mapping[str, tuple[int, int]]
 
 NOVEL = 0.05
 """Corners must have moved by this share of the diagonal to make another view."""
+
+REPEATED = 0.02
+"""Nearer than this, in diagonals, are pictures of one view: their errors are the same, and don't average out."""
 
 STILL = 0.004
 """Motion between neighbouring samples, in diagonals, at which an instant is worth half."""
@@ -56,6 +59,15 @@ def stillness(found: Found, before: Found | None, after: Found | None, sizes: Si
         if all(c is not None for c in changes):
             sides.append(max(c for c in changes if c is not None))
     return 1 / (1 + min(sides) / STILL) if sides else 0.25
+
+
+def distinct(instants: Sequence[Found], sizes: Sizes) -> list[int]:
+    """Return the numbers of `instants`, ascending, that don't repeat one that was taken before them."""
+    taken: list[int] = []
+    for i, found in enumerate(instants):
+        if all(difference(found, instants[k], sizes) >= REPEATED for k in taken):
+            taken.append(i)
+    return taken
 
 
 def choose(instants: Sequence[Found], sizes: Sizes, limit: int) -> list[int]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from streamsvc.calibrate.boards import Board, Detection
 from streamsvc.calibrate.bundle import CAMERA, Adjusted, Observation, State, adjust, rms
+from streamsvc.calibrate.choose import distinct
 from streamsvc.calibrate.errors import CalibrationError
 from streamsvc.calibrate.intrinsics import calibrate_camera
 from streamsvc.calibrate.projection import INTRINSICS, Array, angle_between
@@ -110,10 +111,13 @@ def tilt_spread(normals: Sequence[Array]) -> float:
 def calibrate(board: Board, sizes: Mapping[str, tuple[int, int]], views: Sequence[View]) -> Calibration:
     """Calibrate the cameras called by the keys of `sizes` (width, height), in that order, from `views`.
 
-    Raises CalibrationError: too few views, boards all parallel, cameras that share no view or disagree, mirrored ones.
+    Of views that repeat each other the first counts: more would only make the result seem surer. Raises
+    CalibrationError: too few views, boards all parallel, cameras that share no view or disagree, mirrored ones.
     """
     names = tuple(sizes)
     points = board.points
+    given = len(views)
+    views = [views[i] for i in distinct([v.found for v in views], sizes)]
     observations = [
         Observation(c, v, points[found.ids], found.pixels)
         for v, view in enumerate(views)
@@ -135,7 +139,7 @@ def calibrate(board: Board, sizes: Mapping[str, tuple[int, int]], views: Sequenc
     used = [o for solo in solos for o in solo.seen.values()]
     used.sort(key=lambda o: (o.view, o.camera))
     if len(names) == 1:
-        adjusted = adjust(used, _only(used, solos[0], len(views)), free)
+        adjusted = adjust(used, grow(solos, [], len(views)), free)
     else:
         adjusted, used = _together(board, solos, used, views, free, dropped)
         for c, name in enumerate(names):
@@ -152,11 +156,7 @@ def calibrate(board: Board, sizes: Mapping[str, tuple[int, int]], views: Sequenc
         tuple(tilts),
         (),
     )
-    return replace(result, warnings=tuple(_warnings(result)))
-
-
-def _only(used: Sequence[Observation], solo: Solo, views: int) -> State:
-    return grow([solo], [], views)
+    return replace(result, warnings=tuple(_warnings(result, given - len(views))))
 
 
 def _alone(
@@ -165,8 +165,8 @@ def _alone(
     """Calibrate one camera, leaving out what doesn't fit; appends to `dropped`."""
     if len(own) < MIN_VIEWS:
         raise CalibrationError(
-            f"camera {name}: the board is found in {len(own)} pictures, {MIN_VIEWS} are needed and 15 or more are "
-            "good: take more, with the board tilted differently and in all parts of the picture",
+            f"camera {name}: the board is found in {len(own)} pictures that differ, {MIN_VIEWS} are needed and 15 or "
+            "more are good: take more, with the board tilted differently and in all parts of the picture",
             "too-few-views",
         )
     alone, free = calibrate_camera(own, len(views), *size)
@@ -281,8 +281,10 @@ def _refuse_thin(solos: Sequence[Solo], used: Sequence[Observation], total: Mapp
             )
 
 
-def _warnings(result: Calibration) -> list[str]:
+def _warnings(result: Calibration, repeated: int) -> list[str]:
     said = []
+    if repeated:
+        said.append(f"{repeated} views show the board where another does already; they are not counted")
     for c, name in enumerate(result.names):
         views, coverage = len(result.seen_by(c)), result.coverage(c)
         if views < FEW_VIEWS:
