@@ -40,19 +40,19 @@ def test_a_more_urgent_job_takes_the_lane_at_the_next_slice() -> None:
     assert job is not None and job.id == 2
 
 
-def test_a_third_waiting_frame_set_displaces_the_oldest_of_its_stream() -> None:
+def test_a_fourth_waiting_frame_set_displaces_the_oldest_of_its_stream() -> None:
     d = Dispatcher(1)
-    assert d.submit(view(1, 50)) == [] and d.submit(view(2, 80)) == []
-    dropped = d.submit(view(3, 110))
+    assert not any(d.submit(view(number, 20 + 30 * number)) for number in (1, 2, 3))
+    dropped = d.submit(view(4, 140))
     assert [(x.job.id, x.reason) for x in dropped] == [(1, "superseded")]
-    assert d.submit(view(4, 50, stream="other")) == []
+    assert d.submit(view(5, 50, stream="other")) == []
 
 
 def test_a_frame_set_does_not_displace_best_effort_of_its_stream() -> None:
     d = Dispatcher(1)
     d.submit(Job(9, "v", Class.BEST_EFFORT, 0))
-    assert d.submit(view(1, 50)) == [] and d.submit(view(2, 80)) == []
-    assert [x.job.id for x in d.submit(view(3, 110))] == [1]
+    assert not any(d.submit(view(number, 20 + 30 * number)) for number in (1, 2, 3))
+    assert [x.job.id for x in d.submit(view(4, 140))] == [1]
 
 
 def test_a_view_that_cannot_make_it_even_at_its_floor_is_never_started() -> None:

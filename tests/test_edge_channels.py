@@ -59,4 +59,4 @@ def test_a_peer_may_open_eight_channels_and_no_more() -> None:
     assert [c.closed for c in opened] == [False] * MAX_CHANNELS + [True] * 12
     again = Open(label="channel 3")
     made.add(again)
-    assert not again.closed and made.send("channel 3", "hello") and again.sent == ["hello"]
+    assert opened[3].closed and not again.closed and made.send("channel 3", "hello") and again.sent == ["hello"]

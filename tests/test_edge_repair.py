@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
+from typing import Any
 
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from aiortc.rtp import RtcpPacket, RtcpRtpfbPacket, RtpPacket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +23,8 @@ from streamsvc.edge.repair import (
     STRAY_NS,
     Repair,
 )
+from streamsvc.edge.rtp_receiver import Receiver
+from streamsvc.edge.rtp_sender import Sender
 
 
 def with_gap(first: int = 100, lost: int = 1, now_ns: int = 0) -> Repair:
@@ -116,3 +122,38 @@ def test_what_is_sent_twice_in_a_stall_starts_nothing_again() -> None:
     for sequence in range(150, 300):
         repair.received(sequence, 500 * MS + sequence * MS)
     assert not repair.overrun and repair.highest == 299
+
+
+async def test_what_is_lost_across_the_wrap_is_asked_for() -> None:
+    sent: list[bytes] = []
+
+    async def send(data: bytes) -> None:
+        sent.append(data)
+
+    receiver: Any = Receiver("video", SimpleNamespace(state="new", _stats_id="x", _send_rtp=send))
+    receiver._set_rtcp_ssrc(5)
+    receiver._stock_codecs[96] = RTCRtpCodecParameters("video/VP8", 90000, payloadType=96)
+    receiver._stock_decoder_thread = SimpleNamespace()
+    for sequence in (65530, 65531, 65532, 3, 4):
+        packet = RtpPacket(96, 1, sequence, sequence * 10, 7, b"\x10\x01" + bytes(20))
+        await receiver._handle_rtp_packet(packet, 0)
+    await receiver._send_rtcp_nack(7, [65533, 65534, 65535, 0, 1, 2])
+    asked = {
+        n & 0xFFFF for data in sent for p in RtcpPacket.parse(data) if isinstance(p, RtcpRtpfbPacket) for n in p.lost
+    }
+    assert asked == {65533, 65534, 65535, 0, 1, 2}
+    if receiver._timer is not None:
+        receiver._timer.cancel()
+
+
+async def test_sound_is_not_sent_again_however_often_it_is_asked_for() -> None:
+    sent: list[bytes] = []
+
+    async def send(data: bytes) -> None:
+        sent.append(data)
+
+    sender: Any = Sender("audio", SimpleNamespace(state="new", _stats_id="x", _send_rtp=send))
+    sender._history[7] = RtpPacket(96, 0, 7, 0, sender._ssrc, b"voice")
+    nack = RtcpRtpfbPacket(fmt=1, ssrc=1, media_ssrc=sender._ssrc, lost=[7] * 1000)
+    await sender._handle_rtcp_packet(nack)
+    assert sent == [] and sender.retransmitted == 0

@@ -69,13 +69,13 @@ def test_an_end_that_fails_ends_neither_the_lane_nor_the_reader() -> None:
         raise RuntimeError(f"told {reason}")
 
     bench = Bench()
-    for stream in ("a", "a", "a", "b"):  # the third displaces the first: that is told on this thread
+    for stream in ("a", "a", "a", "a", "b"):  # the fourth displaces the first: that is told on this thread
         bench.lanes.submit(Job(bench.lanes.next_id(), stream, Class.VIEW, LATER), two_slices, failing)
     bench.lanes.close_stream("b")
     bench.lanes.start()
     good = bench.submit(two_slices, "good")
     assert bench.next_end()[:2] == (good, None)
-    assert bench.lanes.statistics().finished == 3
+    assert bench.lanes.statistics().finished == 4
     bench.lanes.stop()
 
 
@@ -120,10 +120,10 @@ def test_a_closed_stream_ends_what_waits_and_a_displaced_job_is_told() -> None:
     bench.lanes.start()
     running = bench.submit(blocking, "r")
     assert started.wait(20)
-    first, second, third = (bench.submit(two_slices) for _ in range(3))
+    first, *others = (bench.submit(two_slices) for _ in range(4))
     assert bench.next_end() == (first, "superseded", [])
     bench.lanes.close_stream("s")
-    assert {bench.next_end()[:2], bench.next_end()[:2]} == {(second, "closed"), (third, "closed")}
+    assert {bench.next_end()[:2] for _ in others} == {(number, "closed") for number in others}
     assert bench.lanes.overdue_ns() < 0, "a slice that has just begun is not overdue"
     go.set()
     assert bench.next_end()[:2] == (running, None)

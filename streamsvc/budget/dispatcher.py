@@ -7,7 +7,7 @@ Pure and single-threaded; the worker calls it under one lock. State: waiting and
 * earliest deadline first among live jobs; speech overtakes at its latest start: views use its slack, never its time;
 * a pass of speech that hasn't begun goes before one that has, up to `together` begun, unless that alone would make the
   begun one late: what waits at the same stage can be computed in one call;
-* at most two view jobs of a stream wait unstarted: a newer one displaces the oldest;
+* at most three view jobs of a stream wait unstarted: a newer one displaces the oldest;
 * a view job that can't finish by its deadline even at its floor cost is dropped, never started;
 * speech is never dropped here: a word is worth more late than lost;
 * best effort runs only when nothing live can, and either all of several lanes are idle, or no live job's latest start
@@ -65,7 +65,7 @@ class Rules:
     `together`: passes of speech that may be begun before one of them goes on."""
 
     order: Literal["arrival", "deadline"] = "deadline"
-    depth: int | None = 2
+    depth: int | None = 3
     hopeless: frozenset[Class] = frozenset({Class.VIEW})
     reserve_speech: bool = True
     together: int = 1

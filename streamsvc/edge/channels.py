@@ -30,7 +30,7 @@ class ChannelSpec:
 class Channels:
     """`on_message(label, text)` is called for text; binary messages are not part of the wire and are ignored.
 
-    A second channel with the label of a first one takes its place for sending.
+    A second channel with the label of a first one takes its place.
     """
 
     def __init__(self) -> None:
@@ -38,11 +38,15 @@ class Channels:
         self._channels: dict[str, RTCDataChannel] = {}
 
     def add(self, channel: RTCDataChannel) -> None:
-        """Take a channel that either side opened; close it where there are `MAX_CHANNELS` others."""
-        if channel.label not in self._channels and len(self._channels) >= MAX_CHANNELS:
+        """Take a channel that either side opened; close it where there are `MAX_CHANNELS` others, or the one of the
+        same label before it."""
+        before = self._channels.get(channel.label)
+        if before is None and len(self._channels) >= MAX_CHANNELS:
             logger.info("a data channel too many was closed")
             channel.close()
             return
+        if before is not None:
+            before.close()
         self._channels[channel.label] = channel
 
         def on_message(message: Any) -> None:

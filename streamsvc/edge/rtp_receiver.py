@@ -355,7 +355,8 @@ class Receiver(RTCRtpReceiver):
     async def _send_rtcp_nack(self, media_ssrc: int, lost: list[int]) -> None:
         if lost:
             self.nacks += 1
-            await super()._send_rtcp_nack(media_ssrc, lost)
+            # aiortc can't write a packet that comes before the first one of its list, as across the wrap.
+            await super()._send_rtcp_nack(media_ssrc, sorted(lost))
 
     async def _send_rtcp_pli(self, media_ssrc: int) -> None:
         now = time.monotonic_ns()

@@ -211,15 +211,19 @@ class Sender(RTCRtpSender):
         return sequence
 
     async def _retransmit(self, sequence_number: int) -> None:
+        # Nobody is told that sound is sent again, and one report may ask for thousands of packets. aiortc counts the
+        # packets of a report on beyond the wrap.
+        if not isinstance(self.encoder, VideoEncoder):
+            return
+        sequence_number &= 0xFFFF
         packet = self._history.get(sequence_number % HISTORY_PACKETS)
         if packet is not None and packet.sequence_number == sequence_number:
             # The stock method looks the packet up in its own, short history.
-            now, encoder = time.monotonic_ns(), self.encoder
-            if isinstance(encoder, VideoEncoder):
-                if self._again_pacer.wait_ns(now) > 0:
-                    self.held_back += 1
-                    return
-                self._again_pacer.sent(len(packet.payload), now, AGAIN_SHARE * encoder.target_bitrate)
+            now = time.monotonic_ns()
+            if self._again_pacer.wait_ns(now) > 0:
+                self.held_back += 1
+                return
+            self._again_pacer.sent(len(packet.payload), now, AGAIN_SHARE * self.encoder.target_bitrate)
             self.retransmitted += 1
             self._again_rate.add(len(packet.payload), now)
             packet.extensions.abs_send_time = (clock.current_ntp_time() >> 14) & 0x00FFFFFF

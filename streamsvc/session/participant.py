@@ -103,7 +103,7 @@ class Participant:
         self._cameras: dict[str, VideoIn] = {}
         self._live_task: asyncio.Task[None] | None = None
         self._told: set[tuple[str, str]] = set()
-        self._left = False
+        self._left = self._unseen = False
         self.speaking = Speaking(
             session=session,
             name=name,
@@ -455,13 +455,14 @@ class Participant:
             log.info("the connection of %s was lost (%s)", self.session, state)
             self.send(wire.Notice(code="connection-lost", message="the media connection was lost; offer again"))
             self._closing = asyncio.ensure_future(connection.close())
+            # Nobody sees it, and what is said meanwhile can be read when they are back.
+            self._unseen = True
+            self.stop_watching()
             self.presence.media(False)
 
     def _on_away(self, away: bool) -> None:
-        if away:
-            # Nobody sees it, and what is said meanwhile can be read when they are back.
-            self.stop_watching()
-        else:
+        if not away and self._unseen:  # media that flowed while the socket was gone went on
+            self._unseen = False
             self.mixer.skip()
             self._changed_media()
         self._tell_away(away)

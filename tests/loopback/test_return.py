@@ -38,7 +38,6 @@ async def test_media_that_are_lost_come_back_to_the_same_session(tmp_path: Path)
         (participant,) = running.hub.participants
         cable.cut(True)
         await until(lambda: participant.presence.is_away, "the loss is noticed")
-        assert participant.watching is None
         cable.cut(False)
         await call.sees(5)
         assert running.hub.participants == (participant,) and not participant.presence.is_away
