@@ -269,6 +269,10 @@ def test_pictures_without_a_board_are_refused(tmp_path: Path, capsys: pytest.Cap
         (["--board", REAL, "--images", ".", "--out", "r.json", "--depth", "2:1"], "NEAR < FAR"),
         (["--board", REAL, "--camera", "a=x.mp4", "--out", "r.json"], "x.mp4"),
         (["--board", REAL, "--camera", "a=x.mp4", "--camera", "b=/dev/null", "--out", "r.json"], "one kind"),
+        (
+            ["--board", REAL, "--camera", "a=absent.mp4", "--out", "r.json", "--pairs", "a,b"],
+            "--pairs must be A,B, two different ones of a, got 'a,b'",
+        ),
         (["--board", REAL, "--save-board", "b.jpg"], "must end in .png"),
         (["--board", REAL, "--save-board", "b.png", "--dpi", "5"], "--dpi must be"),
     ],
@@ -358,7 +362,7 @@ class Player:
         while not stop.wait(0.002):
             looks = self._detector.looks // len(self._shown)
             for name, pictures in self._shown.items():
-                on_picture(name, pictures[looks // 3 % count], 0)
+                on_picture(name, pictures[looks // 3 % count], looks)
 
 
 def test_live_views_are_collected_until_there_are_enough(chessboards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,6 +378,49 @@ def test_live_views_are_collected_until_there_are_enough(chessboards: Path, monk
     assert said[-1].startswith(f"{len(found.views)} views; next: tilted, ")
     with pytest.raises(CalibrationError, match="no picture came from cam2"):
         gather_live([Player(shown, detector)], ("cam0", "cam2"), detector, said.append, wanted=4, seconds=0.1)
+
+
+class Stalling:
+    """A camera that delivers every picture until it was looked at, and then for a while again; then it's done."""
+
+    def __init__(self, pictures: list[np.ndarray], detector: CountingDetector) -> None:
+        self._pictures, self._detector = pictures, detector
+
+    def run(self, on_picture: OnPicture, stop: threading.Event) -> None:
+        for k, pixels in enumerate(self._pictures):
+            while self._detector.looks <= k and not stop.wait(0.002):
+                on_picture("cam0", pixels, k)
+            for _ in range(20):
+                if stop.wait(0.002):
+                    return
+                on_picture("cam0", pixels, k)
+        raise OSError("the last picture was shown")
+
+
+def test_a_picture_that_stays_is_not_a_board_at_rest(chessboards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamsvc.calibrate.live.LOOK_S", 0.001)
+    pictures = [cv2.imread(str(p)) for p in sorted((chessboards / "cam0").iterdir())[:4]]
+    detector = CountingDetector(parse_board(CHESSBOARD))
+    said: list[str] = []
+    with pytest.raises(CalibrationError, match="the last picture was shown"):
+        gather_live([Stalling(pictures, detector)], ("cam0",), detector, said.append, wanted=4, seconds=60)
+    assert detector.looks == 4 and not said
+
+
+def test_a_live_camera_that_sees_no_board_is_counted_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Impatient(CountingDetector):
+        """Looks three times, and then somebody presses Ctrl-C."""
+
+        def find(self, gray: Gray, *, thorough: bool = True) -> Detection | None:
+            if self.looks == 2:
+                raise KeyboardInterrupt
+            return super().find(gray, thorough=thorough)
+
+    monkeypatch.setattr("streamsvc.calibrate.live.LOOK_S", 0.001)
+    detector = Impatient(parse_board(CHESSBOARD))
+    player = Player({"cam0": [np.zeros((*SIZE[::-1], 3), np.uint8)]}, detector)
+    found = gather_live([player], ("cam0",), detector, lambda _: None, wanted=1, seconds=60)
+    assert found.pictures["cam0"] == 3
 
 
 def test_a_look_is_kept_when_the_board_rests_somewhere_new() -> None:

@@ -68,6 +68,8 @@ def run_calibrate(
     if options.out is None:
         raise CalibrationError("--out is missing: where the rig is written, e.g. --out rig.json")
     depth = None if options.depth is None else parse_depth(options.depth)
+    if options.cameras:  # before anybody holds a board
+        parse_pairs(options.pairs, tuple(options.cameras))
     detector = Detector(board)
     start = time.perf_counter()
     gathered = _gather(options, detector, say, progress)

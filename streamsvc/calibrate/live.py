@@ -127,6 +127,7 @@ def gather_live(
         thread.start()
     gathered = Gathered()
     collector: Collector | None = None
+    looked: dict[str, int] = {}
     end = time.monotonic() + seconds
     try:
         while time.monotonic() < end and not (collector and collector.done):
@@ -137,14 +138,13 @@ def gather_live(
                 look = dict(newest)
             if not look.keys() >= set(cameras):
                 continue
-            instants = [look[name][1] for name in cameras]
-            if max(instants) - min(instants) > MAX_SKEW_NS:
+            instants = {name: look[name][1] for name in cameras}
+            if max(instants.values()) - min(instants.values()) > MAX_SKEW_NS:
                 continue
+            if any(at <= looked.get(name, at - 1) for name, at in instants.items()):
+                continue  # a picture that is looked at twice shows every board at rest
+            looked = instants
             grays = {name: _gray(look[name][0]) for name in cameras}
-            if collector is None:
-                for name, gray in grays.items():
-                    gathered.look(name, gray, "a picture")
-                collector = Collector(gathered.sizes, wanted)
             found = {}
             for name, gray in grays.items():
                 gathered.look(name, gray, "a picture")
@@ -152,6 +152,8 @@ def gather_live(
                 gathered.keep(name, gray, seen)
                 if seen is not None:
                     found[name] = seen
+            if collector is None:
+                collector = Collector(gathered.sizes, wanted)
             if collector.offer(found) is Look.KEPT:
                 gathered.views.append(View(f"view {len(collector.kept)}", found))
                 say(collector.advice())
