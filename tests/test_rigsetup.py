@@ -8,7 +8,8 @@ import os
 import re
 import signal
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -22,13 +23,15 @@ from hypothesis import strategies as st
 from port import Service, fetch, serving
 from test_calibrate_pictures import assert_near
 
-from streamsvc.calibrate import CalibrationError, parse_board, sheet
+from streamsvc.calibrate import Board, Calibration, CalibrationError, View, calibrate, parse_board, sheet
 from streamsvc.calibrate.guided import APART_VIEWS, PUZZLED, WANTED, Guided, _groups
 from streamsvc.calibrate.jpeg import jpeg_size
 from streamsvc.config import Limits, Settings
 from streamsvc.config import Server as ServerSettings
 from streamsvc.frames import Camera, parse_rig
-from streamsvc.frames.rigsetup import MAX_PICTURE_BYTES, Seen
+from streamsvc.frames.rigsetup import MAX_PICTURE_BYTES, Answer, Ask, Seen
+from streamsvc.signalling.rigprocess import RigProcess
+from streamsvc.signalling.rigsetup import SOLVE_TIMEOUT_S
 
 BOARD = "charuco:7x5:0.042:0.032:4X4_50"
 NAMES = ["left", "right"]  # as the person sees them: the first camera stands on the person's left
@@ -88,6 +91,31 @@ def test_the_rig_of_what_was_shown_is_right_and_the_error_is_told_on_the_way(
     assert_near(pair, rig.cameras, 0.005, 2.0, 0.2)
     assert solved.rms_px < 0.5 and all(c.rms_px < 0.5 for c in solved.cameras)
     assert cv2.imdecode(np.frombuffer(solved.picture, np.uint8), cv2.IMREAD_COLOR).shape[1] == 1400
+
+
+def test_a_rig_is_tried_less_often_the_more_views_there_are(
+    instants: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def count(board: Board, sizes: Mapping[str, tuple[int, int]], views: Sequence[View]) -> Calibration:
+        tried.append(len(views))
+        return calibrate(board, sizes, views)
+
+    monkeypatch.setattr("streamsvc.calibrate.guided.calibrate", count)
+    guided = Guided(BOARD, NAMES)
+    seen = [rest(guided, pictures) for pictures in instants]
+    assert len(tried) > 4 and all(b - a >= max(1, a // 6) for a, b in pairwise(tried))
+    assert [a for a, b in pairwise(tried) if b - a > 1], "not at every view"
+    assert seen[-1].rms_px is not None and seen[-1].views > tried[0]
+
+
+def test_a_set_up_that_sees_no_board_counts_its_pictures_right() -> None:
+    guided = Guided(BOARD, NAMES)
+    for _ in range(3):
+        guided.look([EMPTY, EMPTY])
+    with pytest.raises(CalibrationError, match="found in none of 3 pictures"):
+        guided.finish()
 
 
 def test_a_board_in_motion_in_a_known_place_or_out_of_sight_is_not_kept(instants: list[list[bytes]]) -> None:
@@ -319,6 +347,25 @@ async def test_set_ups_are_counted_and_the_next_one_gets_the_place_of_one_that_e
         assert (status, answer["code"]) == (503, "setups-full") and headers["retry-after"]
         await told(s, where, "DELETE", None)
         assert (await begun(s))[0] == 201
+
+
+async def test_a_look_may_take_as_long_as_finishing_and_the_process_stays_in_our_session(
+    web: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: dict[str, float] = {}
+    ask = RigProcess.ask
+
+    async def noted(process: RigProcess, message: Ask, timeout_s: float) -> Answer:
+        waits[type(message).__name__] = timeout_s
+        return await ask(process, message, timeout_s)
+
+    monkeypatch.setattr(RigProcess, "ask", noted)
+    async with serving(web) as s:
+        where = (await begun(s))[1]["location"]
+        assert (await look(s, where, [EMPTY, EMPTY]))[0] == 200
+        pid = next(iter(s.app.state.close.__self__._setups.values())).process.pid
+        assert os.getsid(pid) == os.getsid(0) and os.getpgid(pid) == pid, "niceness counts only within a session"
+    assert waits == {"Begin": Limits().answer_timeout_s, "Look": SOLVE_TIMEOUT_S}
 
 
 async def test_a_set_up_does_one_thing_at_a_time_and_ends_with_its_process(web: Path) -> None:

@@ -13,18 +13,20 @@ import numpy as np
 
 from streamsvc.calibrate import picture, sheet
 from streamsvc.calibrate.boards import Board, Detection, Detector, Gray, parse_board
-from streamsvc.calibrate.bundle import Observation
 from streamsvc.calibrate.errors import CalibrationError
 from streamsvc.calibrate.gather import SAMPLED, Gathered, decode_gray
 from streamsvc.calibrate.jpeg import jpeg_size
 from streamsvc.calibrate.layout import cameras_of, propose_pairs
 from streamsvc.calibrate.live import Collector, Look
-from streamsvc.calibrate.solve import SMALL_COVERAGE, Calibration, View, calibrate, coverage_map
+from streamsvc.calibrate.solve import SMALL_COVERAGE, Calibration, View, calibrate, covered
 from streamsvc.frames import Rig, rigsetup
 
 WANTED = 15
 MIN_TRY = 4
 """Views of every camera before a rig is tried."""
+
+TRY_SHARE = 6
+"""After a try, a sixth as many views again are kept before the next: trying takes longer the more there are."""
 
 APART_VIEWS = 4
 MAX_VIEWS = 60
@@ -51,16 +53,13 @@ class Guided:
         self._collector: Collector | None = None
         self._trial: Calibration | None = None
         self._trouble: CalibrationError | None = None
+        self._next_try = MIN_TRY
         self._unseen = 0
         self._guess: str | None = None
 
     def look(self, pictures: Sequence[bytes]) -> rigsetup.Seen:
         """Look for the board in one JPEG of each camera; raises CalibrationError when one can't be used."""
         grays = self._decode(pictures)
-        if self._collector is None:
-            for name, gray in grays.items():
-                self._gathered.look(name, gray, "a picture")
-            self._collector = Collector(self._gathered.sizes, WANTED)
         found: dict[str, Detection] = {}
         blurred: set[str] = set()
         for name, gray in grays.items():
@@ -74,13 +73,16 @@ class Guided:
             self._gathered.keep(name, gray, seen)
             if seen.spread > BLURRED * gray.shape[1]:
                 blurred.add(name)
+        if self._collector is None:
+            self._collector = Collector(self._gathered.sizes, WANTED)
         why = self._puzzle(grays, found)
         full = len(self._collector.kept) >= MAX_VIEWS
         worth = Look.KNOWN if full else self._collector.offer({n: d for n, d in found.items() if n not in blurred})
         if worth is Look.KEPT:
             kept = self._collector.kept[-1]
             self._gathered.views.append(View(f"view {len(self._collector.kept)}", kept))
-            self._try()
+            if len(self._collector.kept) >= self._next_try:
+                self._try()
         return self._seen(worth, found, blurred, why)
 
     def finish(self) -> rigsetup.Solved:
@@ -143,6 +145,7 @@ class Guided:
     def _try(self) -> None:
         if min(self._views().values()) < MIN_TRY:
             return
+        self._next_try = len(self._gathered.views) + max(1, len(self._gathered.views) // TRY_SHARE)
         try:
             self._trial, self._trouble = self._solve(), None
         except CalibrationError as e:
@@ -169,10 +172,10 @@ class Guided:
                 blurred=name in blurred,
                 views=views[name],
                 zones=zones[name].tolist(),
-                covered=self._covered(name),
+                covered=covered([v.found[name].pixels for v in self._gathered.views if name in v.found], size),
                 rms_px=None if trial is None else trial.rms_of(c),
             )
-            for c, name in enumerate(self._cameras)
+            for c, (name, size) in enumerate(self._gathered.sizes.items())
         ]
         return rigsetup.Seen(
             state="blurred" if worth is Look.UNSEEN and blurred else worth.value,
@@ -184,11 +187,6 @@ class Guided:
             rms_px=None if trial is None else trial.adjusted.rms,
             trouble=None if trouble is None else rigsetup.Trouble(code=trouble.code, message=plain(trouble)),
         )
-
-    def _covered(self, camera: str) -> float:
-        own = [v.found[camera] for v in self._gathered.views if camera in v.found]
-        seen = [Observation(0, 0, self.board.points[d.ids], d.pixels) for d in own]
-        return float((coverage_map(seen, self._gathered.sizes[camera]) > 0).mean())
 
     def _next(self, good: bool) -> rigsetup.Next:
         assert self._collector is not None

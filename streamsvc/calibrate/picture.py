@@ -126,7 +126,7 @@ def _residuals(result: Calibration, camera: int) -> Pixels:
     scale = min(400 / width, (PANEL - 70) / height)
     w, h = round(width * scale), round(height * scale)
     left, top = 16, 40
-    seen = coverage_map(observations, result.sizes[camera])
+    seen = coverage_map([o.pixels for o in observations], result.sizes[camera])
     shade = 255 - np.minimum(cv2.resize(seen, (w, h), interpolation=cv2.INTER_LINEAR), 12).astype(np.uint8) * 6
     canvas[top : top + h, left : left + w] = shade[:, :, None]
     cv2.rectangle(canvas, (left, top), (left + w, top + h), INK, 1)

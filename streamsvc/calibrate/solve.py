@@ -89,14 +89,20 @@ class Calibration:
 
     def coverage(self, camera: int) -> float:
         """Return the share of the picture of one camera that boards have covered, 0 to 1."""
-        return float((coverage_map(self.seen_by(camera), self.sizes[camera]) > 0).mean())
+        return covered([o.pixels for o in self.seen_by(camera)], self.sizes[camera])
 
 
-def coverage_map(observations: Sequence[Observation], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a coarse map (48, 64) uint8 of the picture: how many boards lay over each cell."""
+def covered(boards: Sequence[Array], size: tuple[int, int]) -> float:
+    """Return the share of the picture that `boards`, the pixels (n, 2) of each, have covered, 0 to 1."""
+    return float((coverage_map(boards, size) > 0).mean())
+
+
+def coverage_map(boards: Sequence[Array], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a coarse map (48, 64) uint8 of the picture: how many `boards`, as `covered` takes them, lay over each
+    cell."""
     total = np.zeros(COVERAGE_GRID[::-1], np.uint8)
-    for seen in observations:
-        hull = cv2.convexHull(((seen.pixels + 0.5) / size * COVERAGE_GRID).astype(np.float32))
+    for pixels in boards:
+        hull = cv2.convexHull(((pixels + 0.5) / size * COVERAGE_GRID).astype(np.float32))
         cell = np.zeros_like(total)
         cv2.fillConvexPoly(cell, np.floor(np.asarray(hull)).astype(np.int32), 1)
         total = np.minimum(total + cell, 255).astype(np.uint8)

@@ -69,7 +69,8 @@ class RigProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-                start_new_session=True,
+                # Apart from Ctrl-C; a session of its own would make its niceness count for nothing beside ours.
+                process_group=0,
             )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(rigsetup.pack(message))

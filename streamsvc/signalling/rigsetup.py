@@ -38,7 +38,8 @@ MAX_BEGIN_BYTES = 4096
 MAX_ASKS = 6000
 """Of one set-up: half an hour of looking."""
 
-FINISH_TIMEOUT_S = 60.0
+SOLVE_TIMEOUT_S = 60.0
+"""For what may calibrate: finishing, and a look that is kept."""
 
 _begin = msgspec.json.Decoder(rigsetup.Begin)
 Handler = Callable[[Request], Awaitable[Response]]
@@ -131,7 +132,7 @@ class RigSetups:
             for size in sizes:
                 pictures.append(data[at : at + size])
                 at += size
-            return _json(await self._ask(setup, rigsetup.Look(pictures=pictures)))
+            return _json(await self._ask(setup, rigsetup.Look(pictures=pictures), SOLVE_TIMEOUT_S))
 
     async def _sheet(self, request: Request) -> Response:
         id, setup = self._find(request)
@@ -147,7 +148,7 @@ class RigSetups:
     async def _finish(self, request: Request) -> Response:
         id, setup = self._find(request)
         async with self._turn(id, setup):
-            return _json(await self._ask(setup, rigsetup.Finish(), FINISH_TIMEOUT_S))
+            return _json(await self._ask(setup, rigsetup.Finish(), SOLVE_TIMEOUT_S))
 
     async def _delete(self, request: Request) -> Response:
         await self._end(self._find(request)[0])
