@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import struct
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +15,10 @@ import pytest
 from calibration_scene import SIZE, board_poses, corners, inside, make_cameras, make_views, render
 
 from streamsvc.cache import cache_dir
-from streamsvc.calibrate import CalibrationError, Detection, Detector, View, calibrate, parse_board, picture, sheet
-from streamsvc.calibrate.boards import Gray
+from streamsvc.calibrate import Detector, View, calibrate, parse_board, picture
 from streamsvc.calibrate.choose import NOVEL, choose, difference
-from streamsvc.calibrate.command import paper
 from streamsvc.calibrate.gather import gather_folder, list_pictures
 from streamsvc.calibrate.layout import cameras_of
-from streamsvc.calibrate.live import Collector, Look, OnPicture, gather_live
 from streamsvc.cli import main
 from streamsvc.frames import Camera, load_rig
 from streamsvc.view.rectify import rectify_pair
@@ -295,21 +290,6 @@ def test_damaged_pictures_and_videos_are_named(tmp_path: Path, capsys: pytest.Ca
     assert "a.mp4: can't be read" in refusal(capsys, "--board", REAL, "--images", tmp_path, "--out", "r.json")
 
 
-@pytest.mark.parametrize("spec", ["chessboard:9x6:0.025", "charuco:8x6:0.03:0.022", "charuco:7x5:0.03:0.022:6X6_50"])
-def test_a_saved_board_is_to_scale_and_is_found(spec: str, tmp_path: Path) -> None:
-    path = tmp_path / "board.png"
-    assert run("--board", spec, "--save-board", path, "--dpi", "150") == 0
-    data = path.read_bytes()
-    at = data.index(b"pHYs") + 4
-    per_metre = struct.unpack(">I", data[at : at + 4])[0]
-    board = parse_board(spec)
-    found = Detector(board).find(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
-    assert found is not None and len(found.ids) == board.columns * board.rows
-    order = np.argsort(found.ids)
-    step = np.diff(found.pixels[order].reshape(board.rows, board.columns, 2), axis=1)[..., 0] / per_metre
-    np.testing.assert_allclose(step, board.square, rtol=1e-3)
-
-
 def test_layouts_are_told_apart(tmp_path: Path) -> None:
     for name in ("left01.jpg", "left02.jpg", "right-01.png", "notes.txt", "aloe.png"):
         (tmp_path / name).touch()
@@ -341,98 +321,6 @@ def test_views_of_a_video_are_still_sharp_and_different() -> None:
     assert choose([{}, {}], sizes, 4) == []
 
 
-class CountingDetector(Detector):
-    """Counts its pictures."""
-
-    looks = 0
-
-    def find(self, gray: Gray, *, thorough: bool = True) -> Detection | None:
-        self.looks += 1
-        return super().find(gray, thorough=thorough)
-
-
-class Player:
-    """A camera group that shows pictures over and over, each until it was looked at three times."""
-
-    def __init__(self, shown: dict[str, list[np.ndarray]], detector: CountingDetector) -> None:
-        self._shown, self._detector = shown, detector
-
-    def run(self, on_picture: OnPicture, stop: threading.Event) -> None:
-        count = len(next(iter(self._shown.values())))
-        while not stop.wait(0.002):
-            looks = self._detector.looks // len(self._shown)
-            for name, pictures in self._shown.items():
-                on_picture(name, pictures[looks // 3 % count], looks)
-
-
-def test_live_views_are_collected_until_there_are_enough(chessboards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamsvc.calibrate.live.LOOK_S", 0.01)
-    shown = {
-        c: [cv2.cvtColor(cv2.imread(str(p)), cv2.COLOR_BGR2RGB) for p in sorted((chessboards / c).iterdir())]
-        for c in ("cam0", "cam1")
-    }
-    said: list[str] = []
-    detector = CountingDetector(parse_board(CHESSBOARD))
-    found = gather_live([Player(shown, detector)], ("cam0", "cam1"), detector, said.append, wanted=4, seconds=60)
-    assert len(found.views) >= 4 and found.sizes == {"cam0": SIZE, "cam1": SIZE}
-    assert said[-1].startswith(f"{len(found.views)} views; next: tilted, ")
-    with pytest.raises(CalibrationError, match="no picture came from cam2"):
-        gather_live([Player(shown, detector)], ("cam0", "cam2"), detector, said.append, wanted=4, seconds=0.1)
-
-
-class Stalling:
-    """A camera that delivers every picture until it was looked at, and then for a while again; then it's done."""
-
-    def __init__(self, pictures: list[np.ndarray], detector: CountingDetector) -> None:
-        self._pictures, self._detector = pictures, detector
-
-    def run(self, on_picture: OnPicture, stop: threading.Event) -> None:
-        for k, pixels in enumerate(self._pictures):
-            while self._detector.looks <= k and not stop.wait(0.002):
-                on_picture("cam0", pixels, k)
-            for _ in range(20):
-                if stop.wait(0.002):
-                    return
-                on_picture("cam0", pixels, k)
-        raise OSError("the last picture was shown")
-
-
-def test_a_picture_that_stays_is_not_a_board_at_rest(chessboards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamsvc.calibrate.live.LOOK_S", 0.001)
-    pictures = [cv2.imread(str(p)) for p in sorted((chessboards / "cam0").iterdir())[:4]]
-    detector = CountingDetector(parse_board(CHESSBOARD))
-    said: list[str] = []
-    with pytest.raises(CalibrationError, match="the last picture was shown"):
-        gather_live([Stalling(pictures, detector)], ("cam0",), detector, said.append, wanted=4, seconds=60)
-    assert detector.looks == 4 and not said
-
-
-def test_a_live_camera_that_sees_no_board_is_counted_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Impatient(CountingDetector):
-        """Looks three times, and then somebody presses Ctrl-C."""
-
-        def find(self, gray: Gray, *, thorough: bool = True) -> Detection | None:
-            if self.looks == 2:
-                raise KeyboardInterrupt
-            return super().find(gray, thorough=thorough)
-
-    monkeypatch.setattr("streamsvc.calibrate.live.LOOK_S", 0.001)
-    detector = Impatient(parse_board(CHESSBOARD))
-    player = Player({"cam0": [np.zeros((*SIZE[::-1], 3), np.uint8)]}, detector)
-    found = gather_live([player], ("cam0",), detector, lambda _: None, wanted=1, seconds=60)
-    assert found.pictures["cam0"] == 3
-
-
-def test_a_look_is_kept_when_the_board_rests_somewhere_new() -> None:
-    cameras = make_cameras(1)
-    views = make_views(cameras, parse_board(CHESSBOARD), 3, 0.0)
-    collector = Collector({"cam0": SIZE}, 2)
-    offers = [collector.offer(v.found) for v in (views[0], views[0], views[0], views[1], views[2], views[2])]
-    assert offers == [Look.MOVING, Look.KEPT, Look.KNOWN, Look.MOVING, Look.MOVING, Look.KEPT]
-    assert collector.done
-    assert collector.offer({}) is Look.UNSEEN
-
-
 @pytest.mark.parametrize("count", [1, 3, 4])
 def test_the_picture_of_the_rig_shows_every_camera(count: int) -> None:
     cameras = make_cameras(count)
@@ -442,31 +330,3 @@ def test_the_picture_of_the_rig_shows_every_camera(count: int) -> None:
     assert drawn.shape == (48 + picture.PLAN + (count + 1) // 2 * picture.PANEL, picture.WIDTH, 3)
     for i in range(count):
         assert (drawn == picture.COLOURS[i]).all(2).sum() > 300
-
-
-def test_a_drawing_that_would_be_unreasonable_is_refused() -> None:
-    with pytest.raises(CalibrationError, match="too large"):
-        sheet.draw(parse_board("chessboard:30x30:0.5"), 300)
-    with pytest.raises(CalibrationError, match="12 are needed"):
-        sheet.draw(parse_board("chessboard:9x6:0.001"), 100)
-
-
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [
-        ((297, 210), "fits A4"),
-        ((150, 200), "fits A4"),
-        ((211, 290), "needs A3 or larger"),
-        ((300, 300), "needs A2 or larger"),
-        ((1189, 841), "needs A0 or larger"),
-        ((1200, 100), "larger than A0"),
-    ],
-)
-def test_the_paper_that_a_board_needs_is_named(size: tuple[int, int], words: str) -> None:
-    assert paper(*size) == words
-
-
-def test_where_the_board_is_saved_is_told_with_its_paper(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["calibrate", "--board", "chessboard:8x6:0.03", "--dpi", "72", "--save-board", str(tmp_path / "b.png")])
-    assert ended.value.code == 0 and "mm, needs A3 or larger\nprint it at 100 %" in capsys.readouterr().err

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import signal
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from hypothesis import strategies as st
 from port import Service, fetch, serving
 from test_calibrate_pictures import assert_near
 
-from streamsvc.calibrate import Board, Calibration, CalibrationError, View, calibrate, parse_board, sheet
+from streamsvc.calibrate import Board, Calibration, CalibrationError, View, calibrate, parse_board
 from streamsvc.calibrate.guided import APART_VIEWS, PUZZLED, WANTED, Guided, _groups
 from streamsvc.calibrate.jpeg import jpeg_size
 from streamsvc.config import Limits, Settings
@@ -211,28 +210,6 @@ def test_the_size_of_a_jpeg_is_read_from_its_header() -> None:
     assert jpeg_size(jpeg(np.zeros((31, 77), np.uint8))) == (77, 31)
     progressive = cv2.imencode(".jpg", np.zeros((31, 77, 3), np.uint8), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
     assert jpeg_size(progressive) == (77, 31)
-
-
-@pytest.mark.parametrize("spec", ["chessboard:8x5:0.024", "charuco:7x5:0.029:0.022:4X4_50", "charuco:6x8:0.04:0.03"])
-def test_the_drawing_of_a_board_is_its_picture(spec: str) -> None:
-    board = parse_board(spec)
-    svg, dpi = sheet.svg(board), 254.0  # ten pixels a millimetre
-    width, height = (float(v) for v in re.findall(r'(?:width|height)="([\d.]+)mm"', svg))
-    assert (width, height) == pytest.approx(
-        ((board.columns + 3) * board.square * 1e3, (board.rows + 3) * board.square * 1e3)
-    )
-    drawn = np.full((round(height * 10), round(width * 10)), 255, np.uint8)
-    (path,) = re.findall(r'crispEdges" d="([^"]+)"', svg)
-    for x, y, w, h in re.findall(r"M([\d.]+) ([\d.]+)h([\d.]+)v([\d.]+)h-[\d.]+z", path):
-        left, top, right, bottom = (
-            round(v * 10) for v in (float(x), float(y), float(x) + float(w), float(y) + float(h))
-        )
-        drawn[top:bottom, left:right] = 0
-    picture = cv2.resize(sheet.draw(board, round(dpi)), drawn.shape[::-1], interpolation=cv2.INTER_AREA)
-    side = round(board.square * 1e4)
-    inner = slice(side, -side), slice(side, -side)
-    differs = np.abs(drawn[inner].astype(int) - picture[inner]) > 128
-    assert cv2.erode(differs.astype(np.uint8), np.ones((5, 5))).sum() == 0
 
 
 # Over HTTP.

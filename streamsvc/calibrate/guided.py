@@ -37,6 +37,8 @@ PUZZLED = 12
 """Looks in a row without a board after which it is asked why."""
 
 DPI = 200
+MAX_PIXELS = 64_000_000
+"""Of a picture of the board: a sheet of A0."""
 
 
 class Guided:
@@ -110,7 +112,8 @@ class Guided:
 
     def draw(self, form: rigsetup.Form) -> rigsetup.Drawn:
         """Return the board to be shown; raises CalibrationError when it would be unreasonably large."""
-        return rigsetup.Drawn(data=sheet.svg(self.board).encode() if form == "svg" else sheet.png(self.board, DPI)[0])
+        drawn = sheet.svg(self.board).encode() if form == "svg" else sheet.png(self.board, DPI, MAX_PIXELS)[0]
+        return rigsetup.Drawn(data=drawn)
 
     def _decode(self, pictures: Sequence[bytes]) -> dict[str, Gray]:
         if len(pictures) != len(self._cameras):

@@ -18,23 +18,26 @@ from streamsvc.calibrate.boards import Board, Gray, charuco_of, dictionary_of
 from streamsvc.calibrate.errors import CalibrationError
 
 MAX_SIDE_M = 5.0
+MAX_PIXELS = 400_000_000
 INCH_M = 0.0254
 TICKS_MM = 10
 
 
-def draw(board: Board, dpi: int) -> Gray:
+def draw(board: Board, dpi: int, most: int = MAX_PIXELS) -> Gray:
     """Return the board as a picture (h, w) that is to scale when printed at `dpi`, with a margin of one square and a
-    ruler of whole centimetres; raises CalibrationError when it would be unreasonably large or coarse."""
+    ruler of whole centimetres; raises CalibrationError when it would be unreasonably large or coarse, or have more than
+    `most` pixels."""
     scale = dpi / INCH_M
     side = round(board.square * scale)
     wide, high = board.columns + 1, board.rows + 1
-    if max(wide, high) * board.square > MAX_SIDE_M or (wide + 2) * (high + 2) * side * side > 400e6:
-        raise CalibrationError(f"a board of {wide} x {high} squares of {board.square:g} m at {dpi} dpi is too large")
+    if max(wide, high) * board.square > MAX_SIDE_M or (wide + 2) * (high + 2) * side * side > most:
+        told = f"a board of {wide} x {high} squares of {board.square:g} m is too large"
+        raise CalibrationError(f"{told} for a picture of {dpi} dpi; fewer are coarser, and a drawing (SVG) has none")
     if side < 12:
         raise CalibrationError(f"a square of {board.square:g} m is {side} pixels at {dpi} dpi; 12 are needed")
     if board.marker is None:
-        colour = np.indices((high, wide)).sum(0) % 2 * 255
-        picture = np.kron(colour, np.ones((side, side))).astype(np.uint8)
+        colour = (np.indices((high, wide)).sum(0) % 2 * 255).astype(np.uint8)
+        picture = colour.repeat(side, 0).repeat(side, 1)
     else:
         picture = np.asarray(charuco_of(board).generateImage((wide * side, high * side)), dtype=np.uint8)
     picture = np.pad(picture, side, constant_values=255)
@@ -53,12 +56,12 @@ def draw(board: Board, dpi: int) -> Gray:
     return picture
 
 
-def png(board: Board, dpi: int) -> tuple[bytes, tuple[int, int]]:
+def png(board: Board, dpi: int, most: int = MAX_PIXELS) -> tuple[bytes, tuple[int, int]]:
     """Return `draw` as a PNG that says its resolution, so that it prints to scale, and its (width, height) in
     millimetres on paper. Raises CalibrationError."""
     if not 50 <= dpi <= 2400:
         raise CalibrationError(f"--dpi must be 50 to 2400, got {dpi}")
-    picture = draw(board, dpi)
+    picture = draw(board, dpi, most)
     data = cv2.imencode(".png", picture)[1].tobytes()
     # A square is a whole number of pixels; the resolution that is written makes up for the rounding.
     metre = round(round(board.square * dpi / INCH_M) / board.square)
