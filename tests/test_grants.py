@@ -45,6 +45,16 @@ def test_a_view_is_no_larger_than_allowed_also_where_nobody_chose_one() -> None:
             small.settings(Configure(view=view), first=False)
 
 
+@pytest.mark.parametrize("mode", ["quilt:9x8", "quilt", "stereo"])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_view_that_is_limited_is_one_view(mode: str, first: bool) -> None:
+    small = Grant(until=4e9, pixels=320 * 240)
+    with pytest.raises(SignallingError, match="one view"):
+        small.settings(msgspec.structs.replace(JOIN, view=ViewSettings(width=32, height=24, mode=mode)), first=first)
+    flat = msgspec.structs.replace(JOIN, view=ViewSettings(width=320, height=240, mode="anaglyph"))
+    assert small.settings(flat, first=first).view.mode == "anaglyph"
+
+
 @given(st.integers(64 * 64, 2048 * 2048))
 def test_the_view_that_nobody_chose_fits_and_is_a_view(pixels: int) -> None:
     view = Grant(until=4e9, pixels=pixels).settings(JOIN, first=True).view

@@ -17,6 +17,8 @@ Settings = TypeVar("Settings", Join, Configure)
 Language = Annotated[str, msgspec.Meta(max_length=8)]
 USUAL = (640, 480)
 SHAPE = (4, 3)
+SEVERAL = ("stereo", "quilt")
+"""Output modes whose picture holds several views; see `frames.outputmode`."""
 
 
 class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -58,6 +60,8 @@ class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     def _view(self, view: ViewSettings, first: bool) -> ViewSettings:
         if self.pixels is None:
             return view
+        if view.mode is not None and view.mode.partition(":")[0] in SEVERAL:
+            raise _not_allowed(f"one view of at most {self.pixels} pixels, not {view.mode}")
         width, height = view.width, view.height
         if width is None and height is None:
             if not first:
