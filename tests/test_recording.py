@@ -11,6 +11,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import av
 import msgspec
@@ -29,8 +30,8 @@ from streamsvc.recording.writer import write
 
 MS = 1_000_000
 START = 7_000 * MS
-ANA = items.Owner(name="Ana", view=True, width=160, height=120)
-BEN = items.Owner(name="Ben", view=False, width=160, height=120)
+ANA = items.Owner(name="Ana", view=True, codec="VP8", width=160, height=120)
+BEN = items.Owner(name="Ben", view=False, codec="VP8", width=160, height=120)
 FPS, FLASH_MS, SIZE = 25, 200, (160, 120)
 LEVEL = 12_000
 
@@ -75,18 +76,18 @@ def script(encoder: VideoEncoder, seconds: int, *, larger_from_ms: int = 1 << 40
     return [*told, items.Tick(now_ns=START + seconds * 1000 * MS)]
 
 
-def begin(folder: Path, *, least_free_bytes: int = 0) -> items.Begin:
+def begin(folder: Path, *, least_free_bytes: int = 0, codec: str = "VP8") -> items.Begin:
     return items.Begin(
         folder=str(folder),
         stem="call",
         title="Ana & Ben",
-        owners=[ANA, BEN],
+        owners=[msgspec.structs.replace(ANA, codec=codec), BEN],
         start_ns=START,
         least_free_bytes=least_free_bytes,
     )
 
 
-def written(folder: Path, told: list[items.Item], **changes: int) -> list[items.FromWriter]:
+def written(folder: Path, told: list[items.Item], **changes: Any) -> list[items.FromWriter]:
     """Write a recording in this process and return what the writer reported."""
     said = io.BytesIO()
     write(io.BytesIO(b"".join(map(items.encode, [begin(folder, **changes), *told]))), said)
@@ -149,11 +150,15 @@ def test_a_view_that_changes_its_size_goes_on_in_the_same_track(tmp_path: Path) 
     assert sizes == [SIZE] * 50 + [(320, 240)] * 50
 
 
-def test_a_voice_without_pictures_is_recorded_and_a_late_picture_finds_its_track(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoder", [Vp8Encoder, H264Encoder])
+def test_a_voice_without_pictures_is_recorded_and_a_late_picture_finds_its_track(
+    tmp_path: Path, encoder: type[VideoEncoder]
+) -> None:
     told = [t for t in script(Vp8Encoder(), 4) if not isinstance(t, items.Picture)]
-    encoder = Vp8Encoder()
-    late = [picture(encoder, at, force=at == 3000) for at in (3000, 3040)]
-    written(tmp_path, [*told, *late, items.End()])
+    late = encoder()
+    pictures = [picture(late, at, force=at == 3000) for at in (3000, 3040)]
+    reports = written(tmp_path, [*told, *pictures, items.End()], codec=pictures[0].codec)
+    assert [r.code for r in reports if isinstance(r, items.Closed)] == ["finished"]
     with av.open(str(tmp_path / "call.mkv")) as container:
         assert [round(f.time * 1000) for f in container.decode(video=0)] == [3000, 3040]
     assert len(read_sound(str(tmp_path / "call.mkv"))) >= 4 * 48_000

@@ -40,7 +40,8 @@ class Person:
     """Somebody who is shown and heard, and keeps what they are told."""
 
     connected = sees = True
-    cameras = ("cam0",)
+    cameras: tuple[str, ...] = ("cam0",)
+    view_codec = "VP8"
     settings = SimpleNamespace(width=160, height=120)
 
     def __init__(self, name: str) -> None:
@@ -48,11 +49,15 @@ class Person:
         self.speaking = SimpleNamespace(recorded=None)
         self.view_tap: Any = None
         self.told: list[wire.Recording] = []
+        self.noticed: list[wire.Notice] = []
         self._news = asyncio.Event()
 
     def send(self, message: wire.ServerMessage) -> None:
-        assert isinstance(message, wire.Recording)
-        self.told.append(message)
+        if isinstance(message, wire.Notice):
+            self.noticed.append(message)
+        else:
+            assert isinstance(message, wire.Recording)
+            self.told.append(message)
         self._news.set()
 
     @property
@@ -61,11 +66,15 @@ class Person:
 
     async def hears(self, condition: Callable[[wire.Recording], bool]) -> wire.Recording:
         """Wait until they are told something that fits."""
+        await self.until(lambda: bool(self.told) and condition(self.told[-1]))
+        return self.told[-1]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something they were told makes it true."""
         async with asyncio.timeout(60):
-            while not (self.told and condition(self.told[-1])):
+            while not condition():
                 self._news.clear()
                 await self._news.wait()
-        return self.told[-1]
 
 
 class Case:
@@ -180,6 +189,24 @@ async def test_who_joins_or_leaves_ends_it(tmp_path: Path, agreed: bool, how: st
     assert len(case.ben.told) == told + (how == "joined"), "who is gone is told nothing"
     await case.recordings.close()
     assert len(kept(tmp_path)) == agreed
+
+
+async def test_a_picture_that_comes_after_the_recording_began_is_told_to_be_missing(tmp_path: Path) -> None:
+    case = Case(tmp_path, "Ana", "Ben")
+    case.ana.cameras = ()
+    await case.does(case.ana, "ask")
+    await case.does(case.ben, "agree")
+    assert case.ana.view_tap is not None and case.ben.view_tap is None
+    case.ana.cameras = ("cam0",)
+    for person in (case.ana, case.ben):
+        await person.until(lambda person=person: bool(person.noticed))
+    case.people["ben"].told.clear()
+    tap = case.ana.view_tap
+    tap._writer.dropped += 1
+    await case.ben.hears(lambda m: m.missing == 1)
+    assert [n.code for n in case.ben.noticed] == ["not-recorded"], "it is told once"
+    assert "the picture of Ana" in case.ben.noticed[0].message and case.ben.state == "on"
+    await case.recordings.close()
 
 
 async def test_in_a_mirror_ones_own_consent_is_enough_and_alone_in_a_room_there_is_nobody(tmp_path: Path) -> None:

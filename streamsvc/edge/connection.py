@@ -233,6 +233,12 @@ class Connection:
         return next((e.target_bitrate for e in encoders if isinstance(e, VideoEncoder)), None)
 
     @property
+    def picture_codec(self) -> str | None:
+        """What was agreed for the picture that we send, "VP8" or "H264"; None where we send none."""
+        sending = (t for t in self._pc.getTransceivers() if t.kind == "video" and t.sender.track is not None)
+        return next((str(c.name) for t in sending for c in t._codecs), None)
+
+    @property
     def sends(self) -> frozenset[str]:
         """The kinds of track ("video", "audio") that we send because the other side takes them."""
         return frozenset(t.kind for t in self._pc.getTransceivers() if t.sender.track is not None)

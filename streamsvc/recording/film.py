@@ -1,9 +1,9 @@
 """One recording as a Matroska file: a view, two voices and the words of each owner, on one line of time.
 
 Pictures are muxed as they were sent, so their size may change at a keyframe in mid-stream, which FFmpeg's decoders
-follow; voices are encoded here. The header waits until the first picture of each view says which codec it has, at
-most `HEADER_NS`. Clusters end, and are handed to the operating system, every half second: whoever dies loses what came
-since.
+follow; voices are encoded here. The header waits until the first picture of each view says what it is, at most
+`HEADER_NS`; then it says what was agreed. Clusters end, and are handed to the operating system, every half second:
+whoever dies loses what came since.
 
 Words are committed seconds after they were spoken, so in a file that is still being written their cues lie behind the
 pictures that they belong to. `settle` writes the file once more, in order, with joined cues and an index.
@@ -42,7 +42,7 @@ class _View:
     """The pictures of one owner."""
 
     def __init__(self, container: Any, owner: Owner, first: Picture | None) -> None:
-        self.codec = "VP8" if first is None else first.codec
+        self.codec = owner.codec if first is None else first.codec
         width, height = (owner.width, owner.height) if first is None else (first.width, first.height)
         self.stream = container.add_mux_stream(CODECS[self.codec], width=width, height=height, time_base=TIME_BASE)
         self.stream.metadata["title"] = owner.name + VIEW

@@ -17,11 +17,12 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, tag_field="t"):
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who is recorded. With `view` there is a picture of them; `width` and `height` (pixels) are what the
-    track is said to have when no picture comes in time to ask."""
+    """Somebody who is recorded. With `view` there is a picture of them; `codec` ("VP8" or "H264"), `width` and `height`
+    (pixels) are what the track is said to have when no picture comes in time to ask."""
 
     name: str
     view: bool
+    codec: str
     width: int
     height: int
 

@@ -269,6 +269,11 @@ class Participant:
         return self._connection is not None and "video" in self._connection.sends
 
     @property
+    def view_codec(self) -> str:
+        """What was agreed for the picture that they take, "VP8" or "H264"."""
+        return (self._connection and self._connection.picture_codec) or "VP8"
+
+    @property
     def listens(self) -> bool:
         """True when they take sound, or captions, for which the data channels are there."""
         return self.hears or (self._connection is not None and self._connection.channels)

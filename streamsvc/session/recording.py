@@ -50,6 +50,10 @@ class Recorded(Protocol):
         """True when they take a picture."""
 
     @property
+    def view_codec(self) -> str:
+        """What the picture that they take is encoded with."""
+
+    @property
     def cameras(self) -> tuple[str, ...]:
         """The cameras that show them."""
 
@@ -66,6 +70,9 @@ class _Take:
     consent: Consent = field(default_factory=Consent)
     writer: Writer | None = None
     start_ns: int = 0
+    unseen: list[tuple[Recorded, Recorded]] = field(default_factory=list)
+    """Who has no track for a view, with whom they would be shown to."""
+
     task: asyncio.Task[None] | None = None
 
 
@@ -167,7 +174,8 @@ class Recordings:
         owners = [
             items.Owner(
                 name=owner.name,
-                view=viewer.sees and bool(owner.cameras),
+                view=_shown(owner, viewer),
+                codec=viewer.view_codec,
                 width=viewer.settings.width,
                 height=viewer.settings.height,
             )
@@ -187,6 +195,7 @@ class Recordings:
             self._finish(writer)
             return
         take.writer, take.start_ns = writer, start_ns
+        take.unseen = [pair for pair, owner in zip(pairs, owners, strict=True) if not owner.view]
         for i, (owner, viewer) in enumerate(pairs):
             viewer.view_tap = ViewTap(writer, i, start_ns) if owners[i].view else None
             owner.speaking.recorded = VoiceTap(writer, i, start_ns)
@@ -209,9 +218,11 @@ class Recordings:
                 self._end(
                     take, "too-long", "the recording is as long as recordings may become; it has ended and is kept"
                 )
-            elif ticks % TELL_TICKS == 0 and writer.dropped != told:
-                told = writer.dropped
-                self._tell(take)
+            elif ticks % TELL_TICKS == 0:
+                self._tell_unseen(take)
+                if writer.dropped != told:
+                    told = writer.dropped
+                    self._tell(take)
 
     def _end(self, take: _Take, code: str, message: str) -> None:
         """End a question or a recording; idempotent."""
@@ -248,6 +259,20 @@ class Recordings:
                     message=message,
                 )
             )
+
+    def _tell_unseen(self, take: _Take) -> None:
+        """Tell everybody whose picture came too late to be in the file, once."""
+        for pair in [p for p in take.unseen if _shown(*p)]:
+            take.unseen.remove(pair)
+            told = (
+                f"the picture of {pair[0].name} came after the recording began and is not in it; stop and record again"
+            )
+            for person in _present(take.people, self._people):
+                person.send(wire.Notice(code="not-recorded", message=told))
+
+
+def _shown(owner: Recorded, viewer: Recorded) -> bool:
+    return viewer.sees and bool(owner.cameras)
 
 
 def _present(people: Sequence[Recorded], known: Mapping[str, Recorded]) -> list[Recorded]:

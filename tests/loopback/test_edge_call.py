@@ -23,6 +23,8 @@ from streamsvc.edge import (
 async def test_colour_bars_arrive_both_ways_with_the_right_colours(codec: str) -> None:
     async with call(codec=codec) as pair:
         picture = bars(320, 240)
+        encoded: list[str] = []
+        pair.server_video.on_encoded = lambda picture, _: bool(encoded.append(picture.codec))
         async with filming([*pair.peer_videos, pair.server_video], lambda _: picture):
             for connection in (pair.server, pair.peer):
                 await until(lambda connection=connection: connection.videos)
@@ -34,6 +36,7 @@ async def test_colour_bars_arrive_both_ways_with_the_right_colours(codec: str) -
                 assert np.abs(bar_means(await to_rgb(received)) - bar_means(picture)).max() <= 7
         sent = next(s for s in pair.server.statistics().sent if s.kind == "video")
         assert sent.frames > 0 and sent.keyframes >= 1
+        assert {codec, pair.server.picture_codec} == {*encoded}
 
 
 async def test_every_frame_says_when_it_was_captured() -> None:
