@@ -62,30 +62,42 @@ def test_live_views_are_collected_until_there_are_enough(chessboards: Path, monk
         gather_live([Player(shown, detector)], ("cam0", "cam2"), detector, said.append, wanted=4, seconds=0.1)
 
 
-class Stalling:
-    """A camera that delivers every picture until it was looked at, and then for a while again; then it's done."""
+class Rounds:
+    """In place of `time`: it stands, and counts how often it was asked, once a round of looking."""
 
-    def __init__(self, pictures: list[np.ndarray], detector: CountingDetector) -> None:
-        self._pictures, self._detector = pictures, detector
+    count = 0
+
+    def monotonic(self) -> float:
+        self.count += 1
+        return 0.0
+
+
+class Stalling:
+    """A camera whose every picture stands for three rounds after it was looked at, and which then fails."""
+
+    def __init__(self, pictures: list[np.ndarray], detector: CountingDetector, rounds: Rounds) -> None:
+        self._pictures, self._detector, self._rounds = pictures, detector, rounds
 
     def run(self, on_picture: OnPicture, stop: threading.Event) -> None:
         for k, pixels in enumerate(self._pictures):
-            while self._detector.looks <= k and not stop.wait(0.002):
-                on_picture("cam0", pixels, k)
-            for _ in range(20):
-                if stop.wait(0.002):
-                    return
-                on_picture("cam0", pixels, k)
+            on_picture("cam0", pixels, k)
+            while self._detector.looks <= k and not stop.wait(0.001):
+                pass
+            until = self._rounds.count + 3
+            while self._rounds.count < until and not stop.wait(0.001):
+                pass
         raise OSError("the last picture was shown")
 
 
 def test_a_picture_that_stays_is_not_a_board_at_rest(chessboards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = Rounds()
     monkeypatch.setattr("streamsvc.calibrate.live.LOOK_S", 0.001)
+    monkeypatch.setattr("streamsvc.calibrate.live.time", rounds)
     pictures = [cv2.imread(str(p)) for p in sorted((chessboards / "cam0").iterdir())[:4]]
     detector = CountingDetector(parse_board(CHESSBOARD))
     said: list[str] = []
     with pytest.raises(CalibrationError, match="the last picture was shown"):
-        gather_live([Stalling(pictures, detector)], ("cam0",), detector, said.append, wanted=4, seconds=60)
+        gather_live([Stalling(pictures, detector, rounds)], ("cam0",), detector, said.append, wanted=4, seconds=60)
     assert detector.looks == 4 and not said
 
 
