@@ -360,6 +360,9 @@ class FakeChannel(SimpleNamespace):
     def send(self, text: str) -> None:
         self.sent.append(text)
 
+    def close(self) -> None:
+        self.readyState = "closing"
+
 
 def test_a_channel_that_was_closed_is_forgotten_and_another_of_its_label_is_not() -> None:
     channels, first, second = Channels(), FakeChannel(), FakeChannel()

@@ -6,7 +6,6 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -217,9 +216,7 @@ def test_geometry_runs_once_and_splat_and_blend_once_a_view(name: str) -> None:
         assert (more > 0) == (name != "window")
         assert many.cost_ns < mode.views * one.cost_ns or mode.views == 1
     ratio = [many.cost_ns / one.cost_ns for one, many in zip(plain, synthesizer.ladder, strict=True)]
-    assert all(a >= b - 1e-9 for a, b in pairwise(ratio)) or mode.views == 1, (
-        "the dearer the geometry, the less views cost"
-    )
+    assert ratio[0] == max(ratio), "the cheaper the geometry, the more views cost beside it"
 
 
 def test_synthesized_around_a_view_the_frustum_is_the_views_own() -> None:
