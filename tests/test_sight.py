@@ -35,8 +35,11 @@ async def test_a_lost_socket_costs_neither_picture_nor_words_and_lost_media_do(m
     assert watching is not None
 
     ana.detach(send)
-    back, _ = await calls.hub.join(wire.Join(room="one", name="Ana", resume=joined.resume), said.append)
+    watching.screen = {"centre": [0.0, 0.0, 1.0]}
+    told: list[Any] = []
+    back, _ = await calls.hub.join(wire.Join(room="one", name="Ana", resume=joined.resume), told.append)
     assert back is ana and ana.watching is watching
+    assert wire.Peers(peers=["Ben"], screen=watching.screen) in told, "a page that joins anew knows no window"
     assert ana.mixer.statistics().speech_backlog_ms == 1000
 
     ana._on_state(ana._connection, "failed")

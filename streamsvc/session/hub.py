@@ -251,8 +251,10 @@ class CallHub:
             self.reconsidering = asyncio.create_task(self._reconsider(), name="reconsider")
 
     def _remind(self, participant: Participant) -> None:
+        """Tell who has come back what `joined` doesn't: whom they see through which window, and what is recorded."""
         room = self.rooms.room_of(participant.session)
         if room is not None:
+            self._tell_peers(room, participant.session)
             self._recordings.remind(room)
 
     async def _record(self, session: str, action: wire.RecordAction) -> None:
