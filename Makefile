@@ -57,6 +57,10 @@ demo: $(INSTALLED) ## everything at once over real WebRTC, without camera or bro
 test: lint assets browser turn ## lint, then every test
 	@$(PY) -m pytest --numprocesses auto --maxprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## 10,000 mutilated inputs for every parser, and what they leave in memory
+	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-10000} $(PY) -m pytest -s tests/test_fuzz.py tests/test_edge_fuzz.py $(PYTEST_ARGS)
+
 .PHONY: serve
 serve: $(INSTALLED) ## the service on http://127.0.0.1:8080 (ARGS="--port 8443 --tls-cert ...")
 	@$(VENV)/bin/streamsvc serve $(ARGS)

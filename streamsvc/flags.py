@@ -202,6 +202,11 @@ def write_json(path: Path | None, document: Any) -> None:
         beside.replace(whole)
 
 
+def tell(line: str) -> None:
+    """Print a line of progress, or of a result, at once."""
+    print(line, flush=True)
+
+
 def progress(unit: str) -> Callable[[float, float], None] | None:
     """Return a progress line for a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():

@@ -131,6 +131,17 @@ async def test_a_short_run_measures_both_sides(tmp_path: Path, codec: str) -> No
     assert any(line.startswith("320x240  stock") for line in told)
 
 
+async def test_a_page_in_chromium_measures_both_sides(tmp_path: Path) -> None:
+    options = EdgeBench(tmp_path, ((320, 240),), seconds=3.0, repeats=1, warm_up_s=3.0, chromium=True, processing_ms=50)
+    figures = await run_edge(options, lambda _: None)
+    ours, stock = figures["rows"]
+    for found in (ours, stock):
+        assert found["delivered"] > 0 and found["unreadable"] == 0
+        assert found["latencies_ms"][0] >= 50 and found["psnr_db"] is None
+    # Ours reports the clock of the capture, stock that of sending; busy machines are late in both by what they are.
+    assert ours["capture_error_p50_ms"] < stock["capture_error_p50_ms"]
+
+
 async def test_a_child_that_fails_is_one_error_that_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(edge_run.MODULES, OURS, "streamsvc.bench.no_such_child")
     with pytest.raises(BenchError, match=r"^the ours \w+ ended with status 1: .*no_such_child") as raised:
@@ -141,7 +152,7 @@ async def test_a_child_that_fails_is_one_error_that_says_why(tmp_path: Path, mon
 @pytest.mark.parametrize("side", [OURS, STOCK])
 @pytest.mark.parametrize("role", ["send", "receive"])
 def test_a_child_ends_when_its_parent_is_gone(tmp_path: Path, side: str, role: str) -> None:
-    job = Job(role, 160, 120, "VP8", 30, 0, 60, str(tmp_path))  # type: ignore[arg-type]
+    job = Job(role, 160, 120, "VP8", 30, 0, 60, str(tmp_path), (0, 0, 9, 9), 1)  # type: ignore[arg-type]
     line = msgspec.json.encode(job) + b"\n"
     done = subprocess.run([sys.executable, "-m", edge_run.MODULES[side]], input=line, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr

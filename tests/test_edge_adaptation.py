@@ -14,6 +14,7 @@ import aiortc.rtcrtpreceiver
 import av
 import numpy as np
 import pytest
+from aiortc.jitterbuffer import JitterFrame
 from aiortc.mediastreams import MediaStreamError
 from aiortc.rtcrtpparameters import (
     RTCRtpCodecParameters,
@@ -29,6 +30,7 @@ from aiortc.rtp import (
     RtcpPsfbPacket,
     RtcpRrPacket,
     RtcpRtpfbPacket,
+    RtcpSenderInfo,
     RtcpSrPacket,
     RtpPacket,
     is_rtcp,
@@ -38,9 +40,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamsvc.edge import (
+    Connection,
     EdgeError,
     VideoOut,
     adaptation,
+    decoding,
     peerconnection,
     rtp_receiver,
     rtp_sender,
@@ -48,11 +52,12 @@ from streamsvc.edge import (
     wall_offset_ns,
 )
 from streamsvc.edge.codecs import H264Encoder, OpusEncoder, Vp8Encoder, is_keyframe
+from streamsvc.edge.decoding import Decoded, DecodeQueue
 from streamsvc.edge.extensions import COLOUR_SPACE, PLAYOUT_DELAY, ColourSpace, ExtensionsMap, agreed_extras
 from streamsvc.edge.rate import SentRate, next_target
-from streamsvc.edge.rtp_receiver import MAX_SOURCES, Decoded, DecodeQueue, Receiver
+from streamsvc.edge.rtp_receiver import MAX_SOURCES, Receiver
 from streamsvc.edge.rtp_sender import Sender, audio_level
-from streamsvc.edge.rtpclock import unix_ns_of
+from streamsvc.edge.rtpclock import SenderClock, ntp_of, unix_ns_of
 from streamsvc.edge.send import Picture
 from streamsvc.edge.statistics import sent_statistics
 
@@ -116,7 +121,7 @@ async def test_sender_reports_carry_the_clock_of_the_capture_and_none_leaves_bef
     wire, track = Wire(), VideoOut()
     sender = Sender(track, wire)
     await sender.send(RTCRtpSendParameters(codecs=[VP8], muxId="0"))
-    await sender._send_rtcp([sender._report()])
+    await sender._send_rtcp([RtcpSrPacket(1, RtcpSenderInfo(0, 0, 0, 0))])
     assert wire.rtcp == []
     # A picture that was seen 3 s before it is sent.
     capture_ns = time.monotonic_ns() - 3 * SECOND_NS
@@ -124,8 +129,15 @@ async def test_sender_reports_carry_the_clock_of_the_capture_and_none_leaves_bef
     await until(lambda: wire.rtcp)
     report = wire.rtcp[0]
     assert isinstance(report, RtcpSrPacket)
-    assert report.sender_info.rtp_timestamp == rtp_timestamp_of(capture_ns) == wire.rtp[0].timestamp
-    assert abs(unix_ns_of(report.sender_info.ntp_timestamp) - wall_offset_ns() - capture_ns) < 2_000_000
+    assert rtp_timestamp_of(capture_ns) == wire.rtp[0].timestamp
+    clock = SenderClock(90_000)
+    clock.report(report.sender_info.rtp_timestamp, report.sender_info.ntp_timestamp)
+    told = clock.to_unix_ns(wire.rtp[0].timestamp)
+    assert told is not None and abs(told - wall_offset_ns() - capture_ns) < 2_000_000
+    # Who takes its NTP time for the moment of sending, as browsers do, must not be 3 s off.
+    sent_ns = unix_ns_of(report.sender_info.ntp_timestamp) - wall_offset_ns()
+    assert capture_ns + 3 * SECOND_NS <= sent_ns + 2_000_000 and sent_ns <= time.monotonic_ns() + 2_000_000
+    assert sender._stock_lsr == report.sender_info.ntp_timestamp >> 16 & 0xFFFFFFFF
     assert wire.rtp[-1].marker == 1
     await sender.stop()
 
@@ -186,19 +198,22 @@ async def test_an_estimate_is_shared_by_the_videos_of_a_connection_and_repairs_c
         await sender.stop()
 
 
-async def test_a_picture_that_cannot_be_encoded_is_left_out_and_the_track_goes_on(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("error", ["not a picture", 0], ids=["TypeError", "IndexError"])
+async def test_pictures_that_cannot_be_encoded_are_left_out_and_the_track_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Any
 ) -> None:
     wire, track = Wire(), VideoOut()
     sender = Sender(track, wire)
     await sender.send(RTCRtpSendParameters(codecs=[VP8], muxId="0"))
     with monkeypatch.context() as broken:
-        broken.setattr(Vp8Encoder, "encode", lambda *_: int("not a picture"))
-        track.put(np.zeros((48, 64, 3), np.uint8), SECOND_NS)
-        await until(lambda: sender.errors)
-    track.put(np.zeros((48, 64, 3), np.uint8), 2 * SECOND_NS)
+        broken.setattr(Vp8Encoder, "encode", lambda *_: [][error])
+        for i in range(2):
+            track.put(np.zeros((48, 64, 3), np.uint8), (i + 1) * SECOND_NS)
+            await until(lambda i=i: sender.errors == i + 1)
+    track.put(np.zeros((48, 64, 3), np.uint8), 3 * SECOND_NS)
     await until(lambda: wire.rtp)
-    assert sender.errors == 1 and track.readyState == "live"
+    assert sender.errors == 2 and track.readyState == "live"
+    assert len([r for r in caplog.records if "left out" in r.getMessage()]) == 1
     await sender.stop()
 
 
@@ -286,6 +301,25 @@ async def test_a_flood_of_sources_leaves_a_report_that_can_be_sent_and_the_strea
     await made.stop()
 
 
+async def test_sender_reports_of_ever_new_sources_are_forgotten_again() -> None:
+    made, _ = await receiver(Wire())
+    for ssrc in (1234, *range(5000, 5100)):
+        report = RtcpSrPacket(ssrc, RtcpSenderInfo(ntp_of(0), 0, 0, 0))
+        await made._handle_rtcp_packet(report)
+        await made._handle_rtp_packet(RtpPacket(97, 1, 7, 0, 1234, b"x"), arrival_time_ms=0)
+    assert list(made._stock_lsr) == list(made._stock_lsr_time) == [1234, *range(5093, 5100)]
+    await made.stop()
+
+
+async def test_jitter_does_not_leap_where_timestamps_wrap() -> None:
+    made, _ = await receiver(Wire())
+    for i in range(4):
+        packet = RtpPacket(97, 1, i, (2**32 - 6000 + 3000 * i) % 2**32, 1234, b"x")
+        await made._handle_rtp_packet(packet, arrival_time_ms=0)
+    assert made.packets == (4, 0) and 0 < made.jitter_ticks < 2**20
+    await made.stop()
+
+
 async def test_a_gap_is_asked_for_again_given_up_and_healed_by_a_keyframe(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [10 * SECOND_NS]
     monkeypatch.setattr(rtp_receiver.time, "monotonic_ns", lambda: now[0])
@@ -308,6 +342,21 @@ async def test_a_gap_is_asked_for_again_given_up_and_healed_by_a_keyframe(monkey
     await made.stop()
 
 
+async def test_a_packet_that_makes_no_sense_does_not_hold_up_what_follows() -> None:
+    made, out = await receiver(Wire())
+    runs = packets(encoded(8))
+    for i, run in enumerate(runs):
+        for p in run:
+            p.sequence_number += int(i > 3)
+    # Whose VP8 descriptor is cut off (RFC 7741 section 4.2).
+    runs.insert(4, [RtpPacket(97, 0, runs[4][0].sequence_number - 1, 3000 * 4, 1234, b"\x80")])
+    for run in runs:
+        for p in run:
+            await made._handle_rtp_packet(p, arrival_time_ms=0)
+    await until(lambda: len(out) == 8)
+    await made.stop()
+
+
 async def test_a_picture_that_claims_more_pixels_than_are_decoded_is_refused_before_it_is_decoded() -> None:
     track = RemoteStreamTrack(kind="video")
     asked = asyncio.Event()
@@ -315,7 +364,7 @@ async def test_a_picture_that_claims_more_pixels_than_are_decoded_is_refused_bef
     pictures = [b"".join(p[4:] for p in payloads) for payloads in encoded(6, keyframes=frozenset({4}))]
     bomb = pictures[0][:6] + (16383).to_bytes(2, "little") * 2 + pictures[0][10:]
     for i, data in enumerate([pictures[0], bomb, *pictures[1:]]):
-        queue.put((VP8, rtp_receiver.JitterFrame(data=data, timestamp=3000 * i)))
+        queue.put((VP8, JitterFrame(data=data, timestamp=3000 * i)))
     queue.put(None)
     out = []
     while (item := await track._queue.get()) is not None:
@@ -335,11 +384,11 @@ async def test_an_h264_picture_with_too_many_pixels_is_refused(monkeypatch: pyte
     picture = av.VideoFrame.from_ndarray(np.zeros((360, 320), np.uint8), "yuv420p")
     data = b"".join(bytes(p) for p in codec.encode(picture))
     for most, seen in ((320 * 240, 1), (320 * 240 - 1, 0)):
-        monkeypatch.setattr(rtp_receiver, "MAX_PIXELS", most)
+        monkeypatch.setattr(decoding, "MAX_PIXELS", most)
         track = RemoteStreamTrack(kind="video")
         queue = DecodeQueue("video", track, asyncio.Event())
         for i in range(3):
-            queue.put((h264, rtp_receiver.JitterFrame(data=data, timestamp=3000 * i)))
+            queue.put((h264, JitterFrame(data=data, timestamp=3000 * i)))
         queue.put(None)
         count = 0
         while await track._queue.get() is not None:
@@ -353,7 +402,7 @@ async def test_a_decoder_that_falls_behind_drops_to_the_next_keyframe_and_asks_f
     queue = DecodeQueue("video", track, asked)
     pictures = [b"".join(p[4:] for p in payloads) for payloads in encoded(60, keyframes=frozenset({50}))]
     for i, data in enumerate(pictures):
-        queue.put((VP8, rtp_receiver.JitterFrame(data=data, timestamp=3000 * i)))
+        queue.put((VP8, JitterFrame(data=data, timestamp=3000 * i)))
     assert asked.is_set() and queue.dropped >= 20 and not queue.awaits_keyframe
     queue.put(None)
     out = []
@@ -363,12 +412,9 @@ async def test_a_decoder_that_falls_behind_drops_to_the_next_keyframe_and_asks_f
 
 
 async def test_a_sender_report_maps_rtp_to_the_senders_clock() -> None:
-    wire, made = Wire(), Receiver("video", Wire())
-    sender = Sender("video", wire)
-    sender._stock_packet_count = 1
-    sender._stock_ntp_timestamp = (5_000_000_000 << 32) | 1 << 31
-    sender._stock_rtp_timestamp = 90_000
-    await made._handle_rtcp_packet(sender._report())
+    made = Receiver("video", Wire())
+    info = RtcpSenderInfo((5_000_000_000 << 32) | 1 << 31, 90_000, 1, 1)
+    await made._handle_rtcp_packet(RtcpSrPacket(1, info))
     unix = (5_000_000_000 - 2_208_988_800) * SECOND_NS + SECOND_NS // 2
     assert made.sender_clock.to_unix_ns(180_000) == unix + SECOND_NS
 
@@ -487,7 +533,7 @@ async def test_sound_that_claims_a_colour_is_heard_all_the_same() -> None:
     queue.colour_space = ColourSpace(matrix=1, full=True)
     for i in range(2):
         payload = OpusEncoder().encode(np.zeros(960, np.float32), 960 * i)[0]
-        queue.put((opus, rtp_receiver.JitterFrame(data=payload, timestamp=960 * i)))
+        queue.put((opus, JitterFrame(data=payload, timestamp=960 * i)))
     queue.put(None)
     assert [(await track._queue.get()).rtp_timestamp for _ in range(2)] == [0, 960]
     assert await track._queue.get() is None
@@ -501,6 +547,18 @@ async def test_keyframes_go_on_being_counted_when_an_encoder_was_given_up() -> N
         await sender._encode(VP8, [Picture(np.zeros((48, 64, 3), np.uint8), i * SECOND_NS)])
     sender._stock_encoder = None
     assert sent_statistics(sender).keyframes == 2
+
+
+async def test_what_is_sent_to_a_connection_that_nobody_reads_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peerconnection, "MAX_UNREAD", 3)
+    connection = Connection()
+    await connection.offer([VideoOut()], None)
+    (ice,) = connection._pc.ice_transports
+    for protocol in ice._connection._protocols:
+        for _ in range(10):
+            protocol.datagram_received(b"\xff" * 1200, ("127.0.0.1", 9))
+    assert ice._connection._queue.qsize() == 3
+    await connection.close()
 
 
 def test_sources_that_nobody_announced_are_forgotten_again() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ GOOD = asyncio.run(good_offer())
 
 
 @given(st.lists(EDITS, min_size=1, max_size=4))
-@settings(max_examples=60)
+@settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "60")), database=None)
 def test_a_mutilated_offer_is_answered_or_refused_and_leaves_nothing_behind(edits: list[tuple[str, int, Any]]) -> None:
     unhandled: list[dict[str, Any]] = []
 

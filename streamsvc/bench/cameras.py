@@ -24,7 +24,7 @@ from streamsvc.bench import cameras_stock
 from streamsvc.bench.edge_figures import OURS, STOCK
 from streamsvc.demo import running_service
 from streamsvc.ledger.conditions import conditions
-from streamsvc.probe.chromium import ChromiumCall, Film, chromium_call, film_body, write_wav
+from streamsvc.probe.chromium import EMPTY, EMPTY_PAGE, ChromiumCall, Film, chromium_call, film_body, write_wav
 
 WARM_UP_S = 10
 PERIOD_MS = 1_000
@@ -61,7 +61,6 @@ async (count) => {
   return { sdp: connection.localDescription.sdp, type: "offer" };
 }
 """
-EMPTY_PAGE = "http://localhost/"
 ANSWER = "(answer) => window.connections[0].setRemoteDescription(answer)"
 
 
@@ -160,8 +159,7 @@ def _ours(url: str, film: Film, mic: Path, options: CamerasBench, tell: Callable
 
 def _stock(film: Film, mic: Path, options: CamerasBench, tell: Callable[[str], None]) -> list[CameraRow]:
     with chromium_call(film, mic, scripts=[TAP]) as call, _stock_server() as server:
-        # Cameras are for pages with an origin, which this one has without a server.
-        call.page.route(EMPTY_PAGE, lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
+        call.page.route(EMPTY_PAGE, lambda route: route.fulfill(**EMPTY))
         call.page.goto(EMPTY_PAGE)
         server.stdin.write(json.dumps(call.page.evaluate(OFFER, options.cameras)) + "\n")
         server.stdin.flush()

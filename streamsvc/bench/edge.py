@@ -22,12 +22,14 @@ from streamsvc.bench.edge_run import Film, run_film
 from streamsvc.ledger.conditions import conditions
 from streamsvc.ledger.figures import percentile
 
+SEEN = {False: "the decoded picture on the receiver's loop", True: "its decoded picture on the page"}
 SIZES = ((320, 240), (640, 480), (1280, 720))
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeBench:
-    """What to run: each of `sizes` for `seconds` after `warm_up_s`, `repeats` times on either side in turn."""
+    """What to run: each of `sizes` for `seconds` after `warm_up_s`, `repeats` times on either side in turn. `chromium`
+    receives in place of either side's own receiver; `processing_ms` is what a picture takes before it is sent."""
 
     out: Path
     sizes: tuple[tuple[int, int], ...] = SIZES
@@ -36,6 +38,8 @@ class EdgeBench:
     seconds: float = 20.0
     repeats: int = 2
     warm_up_s: float = 3.0
+    chromium: bool = False
+    processing_ms: float = 0.0
 
 
 async def run_edge(options: EdgeBench, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -58,7 +62,13 @@ async def run_edge(options: EdgeBench, tell: Callable[[str], None]) -> dict[str,
             drawing = Drawing(size)
         assert drawing is not None
         film = Film(
-            size=size, codec=options.codec, fps=options.fps, seconds=options.seconds, warm_up_s=options.warm_up_s
+            size=size,
+            codec=options.codec,
+            fps=options.fps,
+            seconds=options.seconds,
+            warm_up_s=options.warm_up_s,
+            processing_ms=options.processing_ms,
+            chromium=options.chromium,
         )
         runs.append(await run_film(film, side, drawing))
         tell(f"{number:3} of {len(plan)}  {_line(runs[-1])}")
@@ -88,7 +98,9 @@ def _own_conditions(options: EdgeBench, before: tuple[float, float, float]) -> d
         "runs": f"{options.repeats} of {options.seconds:g} s a side, ours and stock in turn, each after a warm-up of "
         f"{options.warm_up_s:g} s",
         "network": "two processes of one host",
-        "latency": "instant on the card to the decoded picture on the receiver's loop; ms of delivered pictures",
+        "receiver": "headless Chromium" if options.chromium else "the side's own",
+        "a picture is sent": f"{options.processing_ms:g} ms after it was captured",
+        "latency": f"instant on the card to {SEEN[options.chromium]}; ms of delivered pictures",
         "PSNR": "luma of some pictures against what was drawn",
     }
 

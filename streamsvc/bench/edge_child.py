@@ -9,6 +9,7 @@ The parent writes lines of JSON to standard input and reads them from standard o
      Sent ->   (the film is over)            Enough ->
                                                      <- Seen
 
+A page is a receiver that offers: then Offer and Answer go the other way, as with a service.
 Standard input ends when the case is over or the parent is gone, and then the process ends. Nothing here imports aiortc:
 which one is measured is the `Sender` and the `Receiver` that `run` is given.
 """
@@ -20,10 +21,10 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import av
 import cv2
@@ -47,14 +48,14 @@ SEEN_FILE = "seen.npz"
 HEARD_FILE = "heard.npy"
 Luma = NDArray[np.uint8]
 Sound = NDArray[np.float32]
-OnFrame = Callable[[av.VideoFrame], Awaitable[None]]
-OnSound = Callable[[Sound], None]
 
 
 class Job(msgspec.Struct, frozen=True):
     """What to do: film for `seconds` after `warm_up_s`, or watch; the receiver leaves what it saw in `folder`. `voice`
     is a file of (n,) float32 mono at 48 kHz that is said meanwhile, from when the pictures count; a consumer works for
-    `consumer_ms` on every picture before it takes the next one."""
+    `consumer_ms` on every picture before it takes the next one. The sender gets a picture `processing_ms` after it was
+    captured, as it would from who works on it. `box` is where in the picture the card is, and of every `step` pixels
+    one is enough (see `Drawing`); `page` says that the receiver is a page."""
 
     role: Literal["send", "receive"]
     width: int
@@ -64,20 +65,22 @@ class Job(msgspec.Struct, frozen=True):
     warm_up_s: float
     seconds: float
     folder: str
+    box: tuple[int, int, int, int]
+    step: int
+    page: bool = False
     voice: str | None = None
     consumer_ms: float = 0.0
+    processing_ms: float = 0.0
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """The sender's SDP; where in the picture the card is, and how much of it is enough (see `Drawing`)."""
+    """The SDP of who offers."""
 
     sdp: str
-    box: tuple[int, int, int, int]
-    step: int
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The receiver's SDP."""
+    """The SDP of the other."""
 
     sdp: str
 
@@ -109,8 +112,9 @@ class Enough(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """`SEEN_FILE` is written: `shown_ns` (n,), `cards` (n, h, w), and of a few whole pictures `kept_at` (m,) their
-    indices and `kept` (m, height, width) their luma."""
+    """`SEEN_FILE` is written: `shown_ns` (n,), `believed_ns` (n,) when the receiver believes it was captured (-1: it
+    doesn't say), `cards` (n, h, w), and of a few whole pictures `kept_at` (m,) their indices and `kept` (m, height,
+    width) their luma."""
 
     pictures: int
 
@@ -121,8 +125,11 @@ class Sender(Protocol):
     async def offer(self, codec: str, voice: Callable[[int], Sound] | None) -> str:
         """Return an SDP offer with candidates; `voice(n)` returns the next (n,) float32 samples, mono at 48 kHz."""
 
-    async def connect(self, answer: str) -> None:
-        """Take the answer and return when media can flow."""
+    async def answer(self, offer: str, codec: str, voice: Callable[[int], Sound] | None) -> str:
+        """Return an SDP answer with candidates to who only receives."""
+
+    async def connect(self, answer: str | None) -> None:
+        """Take the answer to an offer, and return when media can flow."""
 
     def put(self, frame: av.VideoFrame, capture_ns: int) -> None:
         """Take a picture."""
@@ -134,15 +141,33 @@ class Sender(Protocol):
         """End."""
 
 
+@runtime_checkable
 class Receiver(Protocol):
-    """Calls `on_frame`, on the loop, with every decoded picture that a consumer gets, as soon as it can have it: it is
-    done with one when the call returns. `on_sound` gets (n,) float32 mono at 48 kHz."""
+    """Has `Recorder.consume` called, on the loop, with every decoded picture that a consumer gets, as soon as it can
+    have it: it is done with one when the call returns. `Recorder.hear` gets the sound."""
 
-    async def answer(self, offer: str, on_frame: OnFrame, on_sound: OnSound) -> str:
+    async def answer(self, offer: str, recorder: Recorder) -> str:
         """Return an SDP answer with candidates."""
 
     async def close(self) -> None:
         """End."""
+
+
+class Page(Protocol):
+    """A receiver that offers, and tells `Recorder.keep` what it has shown."""
+
+    async def offer(self, recorder: Recorder) -> str:
+        """Return an SDP offer with candidates."""
+
+    async def connect(self, answer: str) -> None:
+        """Take the answer."""
+
+    async def close(self) -> None:
+        """End."""
+
+
+MakeSender = Callable[[], Sender]
+MakeReceiver = Callable[[], Receiver | Page]
 
 
 class Speaker:
@@ -172,12 +197,13 @@ class Recorder:
     Reading the card would hold up the next picture, so only its pixels are kept: some KB a picture.
     """
 
-    def __init__(self, job: Job, box: tuple[int, int, int, int], step: int) -> None:
-        self._size = (job.width, job.height)
+    def __init__(self, job: Job) -> None:
+        self.size, self.box, self.step = (job.width, job.height), job.box, job.step
         self._every = max(1, round(job.seconds * job.fps / KEPT))
-        x0, y0, x1, y1 = box
-        self._card = (slice(y0, y1, step), slice(x0, x1, step))
+        x0, y0, x1, y1 = job.box
+        self._card = (slice(y0, y1, job.step), slice(x0, x1, job.step))
         self._shown: list[int] = []
+        self._believed: list[int] = []
         self._cards: list[Luma] = []
         self._kept: dict[int, Luma] = {}
         self._sound: list[Sound] = []
@@ -190,20 +216,26 @@ class Recorder:
             await asyncio.sleep(self._consumer_s)
 
     def hear(self, samples: Sound) -> None:
-        """Keep what was heard."""
+        """Keep what was heard: (n,) float32 mono at 48 kHz."""
         self._sound.append(samples)
 
     def take(self, frame: av.VideoFrame) -> None:
         """Note that `frame` is there now; one of another size is as good as none."""
         shown = time.monotonic_ns()
-        if (frame.width, frame.height) != self._size:
+        if (frame.width, frame.height) != self.size:
             return
         plane: Any = frame.planes[0]
         luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
         if len(self._shown) % self._every == 0:
             self._kept[len(self._shown)] = luma.copy()
-        self._shown.append(shown)
-        self._cards.append(luma[self._card].copy())
+        self.keep(shown, luma[self._card].copy())
+
+    def keep(self, shown_ns: int, card: Luma, believed_ns: int | None = None) -> None:
+        """Note that a picture was there at an instant; `card` is every `step`th pixel of its `box`, `believed_ns` when
+        the receiver believes it was captured."""
+        self._shown.append(shown_ns)
+        self._believed.append(-1 if believed_ns is None else believed_ns)
+        self._cards.append(card)
 
     def save(self, path: Path) -> int:
         """Write everything to `path` (see `Seen`), and the sound beside it; return how many pictures there were."""
@@ -211,6 +243,7 @@ class Recorder:
         np.savez(
             path,
             shown_ns=np.array(self._shown, np.int64),
+            believed_ns=np.array(self._believed, np.int64),
             cards=np.stack(self._cards) if self._cards else np.zeros((0, 1, 1), np.uint8),
             kept_at=np.array(list(self._kept), np.int64),
             kept=np.stack(list(self._kept.values())) if self._kept else np.zeros((0, 1, 1), np.uint8),
@@ -235,13 +268,18 @@ async def _send(job: Job, sender: Sender, lines: Lines) -> None:
     loop = asyncio.get_running_loop()
     drawing = await asyncio.to_thread(Drawing, (job.width, job.height))
     voice = None if job.voice is None else Speaker(np.load(job.voice))
-    _say(Offer(await sender.offer(job.codec, None if voice is None else voice.read), drawing.box, drawing.step))
-    answer = await _hear(lines, Answer)
+    read = None if voice is None else voice.read
+    answer: str | None = None
+    if job.page:
+        _say(Answer(await sender.answer((await _hear(lines, Offer)).sdp, job.codec, read)))
+    else:
+        _say(Offer(await sender.offer(job.codec, read)))
+        answer = (await _hear(lines, Answer)).sdp
     async with asyncio.timeout(CONNECT_S):
-        await sender.connect(answer.sdp)
+        await sender.connect(answer)
 
     def put(frame: av.VideoFrame, due_ns: int) -> None:
-        loop.call_soon_threadsafe(sender.put, frame, due_ns)
+        loop.call_soon_threadsafe(loop.call_later, job.processing_ms / 1000, sender.put, frame, due_ns)
 
     filming = Filming(drawing, job.fps, put)
     try:
@@ -264,18 +302,21 @@ async def _until(instant_ns: int) -> None:
     await asyncio.sleep(max(0.0, (instant_ns - time.monotonic_ns()) / SECOND_NS))
 
 
-async def _receive(job: Job, receiver: Receiver, lines: Lines) -> None:
-    offer = await _hear(lines, Offer)
-    recorder = Recorder(job, offer.box, offer.step)
-    _say(Answer(await receiver.answer(offer.sdp, recorder.consume, recorder.hear)))
+async def _receive(job: Job, receiver: Receiver | Page, lines: Lines) -> None:
+    recorder = Recorder(job)
+    if isinstance(receiver, Receiver):
+        _say(Answer(await receiver.answer((await _hear(lines, Offer)).sdp, recorder)))
+    else:
+        _say(Offer(await receiver.offer(recorder)))
+        await receiver.connect((await _hear(lines, Answer)).sdp)
     await _hear(lines, Enough)
     _say(Seen(recorder.save(Path(job.folder) / SEEN_FILE)))
 
 
-async def _work(make_sender: Callable[[], Sender], make_receiver: Callable[[], Receiver], lines: Lines) -> None:
+async def _work(make_sender: MakeSender | None, make_receiver: MakeReceiver, lines: Lines) -> None:
     job = await _hear(lines, Job)
-    end: Sender | Receiver
-    if job.role == "send":
+    end: Sender | Receiver | Page
+    if job.role == "send" and make_sender is not None:
         end = sender = make_sender()
         task = _send(job, sender, lines)
     else:
@@ -298,7 +339,7 @@ async def _listen(lines: Lines) -> None:
         lines.put_nowait(line)
 
 
-async def _until_left(make_sender: Callable[[], Sender], make_receiver: Callable[[], Receiver]) -> None:
+async def _until_left(make_sender: MakeSender | None, make_receiver: MakeReceiver) -> None:
     lines: Lines = asyncio.Queue()
     work = asyncio.ensure_future(_work(make_sender, make_receiver, lines))
     listening = asyncio.ensure_future(_listen(lines))
@@ -309,8 +350,9 @@ async def _until_left(make_sender: Callable[[], Sender], make_receiver: Callable
             await task
 
 
-def run(make_sender: Callable[[], Sender], make_receiver: Callable[[], Receiver]) -> None:
-    """Do what the parent says until its end; when that can't be done, exit with a line on standard error."""
+def run(make_sender: MakeSender | None, make_receiver: MakeReceiver) -> None:
+    """Do what the parent says until its end; when that can't be done, exit with a line on standard error. One that has
+    no sender only receives."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     cv2.setNumThreads(1)
     try:

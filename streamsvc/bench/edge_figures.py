@@ -26,8 +26,9 @@ class Run:
     """One side, once: instants that were filmed and those (`start_ns` to `end_ns`, half-open) that count; when pictures
     were there and the number on their cards (None: not readable), in order; all ns on one clock. Bits of payload in
     each second that counts, the encoder's targets at the start and after each, and its cap; PSNR (dB) of the luma of
-    some pictures; what was heard, (n,) float32 mono at 48 kHz; how late the camera itself was, in ms (p50, p99);
-    FFmpeg's name of the encoder, None where it wasn't told."""
+    some pictures; by how much the receiver is wrong (ms) about when each picture was captured, where it says; what was
+    heard, (n,) float32 mono at 48 kHz; how late the camera itself was, in ms (p50, p99); FFmpeg's name of the encoder,
+    None where it wasn't told."""
 
     size: tuple[int, int]
     side: str
@@ -39,6 +40,7 @@ class Run:
     targets_bps: tuple[int | None, ...]
     cap_bps: int
     psnr_db: tuple[float, ...] = ()
+    capture_errors_ms: tuple[float, ...] = ()
     heard: NDArray[np.float32] | None = None
     late_ms: tuple[float | None, float | None] = (None, None)
     encoder: str | None = None
@@ -76,6 +78,8 @@ class Row:
     p50_by_run_ms: list[float | None]
     camera_late_ms: list[tuple[float | None, float | None]]
     latencies_ms: list[float]
+    capture_error_p50_ms: float | None
+    capture_error_p95_ms: float | None
 
     @property
     def missed(self) -> int:
@@ -134,6 +138,7 @@ def row(runs: Sequence[Run]) -> Row:
     pooled = sorted(x for a in each for x in a.latencies_ms)
     gaps = [a.longest_gap_ms for a in each if a.longest_gap_ms is not None]
     psnr = [x for run in runs for x in run.psnr_db]
+    wrong = [x for run in runs for x in run.capture_errors_ms]
     return Row(
         size="{}x{}".format(*runs[0].size),
         side=runs[0].side,
@@ -152,6 +157,8 @@ def row(runs: Sequence[Run]) -> Row:
         p50_by_run_ms=[percentile(a.latencies_ms, 50) for a in each],
         camera_late_ms=[run.late_ms for run in runs],
         latencies_ms=[round(x, 3) for x in pooled],
+        capture_error_p50_ms=percentile(wrong, 50),
+        capture_error_p95_ms=percentile(wrong, 95),
     )
 
 
@@ -200,6 +207,12 @@ def table(rows: Sequence[Row]) -> list[str]:
     lines = [
         "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
         for line in cells
+    ]
+    lines += [
+        f"{r.size}: {r.side}: the receiver is wrong about when a picture was captured by "
+        f"{r.capture_error_p50_ms:.1f} ms (p50), {r.capture_error_p95_ms:.1f} ms (p95)"
+        for r in rows
+        if r.capture_error_p50_ms is not None and r.capture_error_p95_ms is not None
     ]
     for q in ratios(rows):
         by_run = ", ".join(_text(x, 2) for x in q.p50_by_run)

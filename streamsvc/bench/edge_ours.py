@@ -10,7 +10,7 @@ import av
 
 from streamsvc import config
 from streamsvc.bench import edge_child
-from streamsvc.bench.edge_child import OnFrame, OnSound, Rate, Sound
+from streamsvc.bench.edge_child import Rate, Recorder, Sound
 from streamsvc.edge import AudioIn, AudioOut, Connection, EdgeError, Hardware, VideoIn, VideoOut, profile_for
 from streamsvc.edge.hardware_probe import find
 
@@ -31,16 +31,25 @@ class OurSender:
     async def offer(self, codec: str, voice: Callable[[int], Sound] | None) -> str:
         """Return an offer of one video, and a voice if there is one; raises EdgeError when the encoder that the
         environment names doesn't work."""
+        await self._film(codec)
+        audio = None if voice is None else AudioOut(voice)
+        return await self._connection.offer([self._video], audio, receive_video=False, receive_audio=False)
+
+    async def answer(self, offer: str, codec: str, voice: Callable[[int], Sound] | None) -> str:
+        """Return an answer that sends; raises as `offer` does."""
+        await self._film(codec)
+        return await self._connection.answer(offer, video=self._video, audio=None if voice is None else AudioOut(voice))
+
+    async def _film(self, codec: str) -> None:
         hardware = Hardware()
         if codec == "H264" and (wanted := config.load(None, os.environ, {}).view.encoder) != "software":
             hardware.use((await find(wanted)).found)
         self._video = VideoOut(codec=codec, hardware=hardware)
-        audio = None if voice is None else AudioOut(voice)
-        return await self._connection.offer([self._video], audio, receive_video=False, receive_audio=False)
 
-    async def connect(self, answer: str) -> None:
+    async def connect(self, answer: str | None) -> None:
         """Take the answer; raises EdgeError when no connection comes up."""
-        await self._connection.accept(answer)
+        if answer is not None:
+            await self._connection.accept(answer)
         if (state := await self._over) != "connected":
             raise EdgeError("bad-state", f"the connection is {state} before it was up")
 
@@ -69,18 +78,18 @@ class OurReceiver:
         self._connection = Connection()
         self._reading: asyncio.Future[None] | None = None
 
-    async def answer(self, offer: str, on_frame: OnFrame, on_sound: OnSound) -> str:
+    async def answer(self, offer: str, recorder: Recorder) -> str:
         """Return the answer."""
 
         async def read(video: VideoIn) -> None:
             while (received := await video.next()) is not None:
-                await on_frame(received.frame)
+                await recorder.consume(received.frame)
 
         def on_video(_: str, video: VideoIn) -> None:
             self._reading = asyncio.ensure_future(read(video))
 
         def on_audio(audio: AudioIn) -> None:
-            audio.on_voice = lambda samples, sender_ns, arrived_ns: on_sound(samples)
+            audio.on_voice = lambda samples, sender_ns, arrived_ns: recorder.hear(samples)
 
         self._connection.on_video = on_video
         self._connection.on_audio = on_audio

@@ -35,12 +35,17 @@ from streamsvc.bench.edge_child import (
     Seen,
     Sent,
 )
-from streamsvc.bench.edge_figures import OURS, STOCK, Run, captures_seen
+from streamsvc.bench.edge_figures import MS, OURS, STOCK, Run, captures_seen
 from streamsvc.errors import StreamsvcError
 from streamsvc.probe.reading import CardReader
 from streamsvc.shaper import Network, Shaper
 
-MODULES = {OURS: "streamsvc.bench.edge_ours", STOCK: "streamsvc.bench.edge_stock"}
+CHROMIUM = "chromium"
+MODULES = {
+    OURS: "streamsvc.bench.edge_ours",
+    STOCK: "streamsvc.bench.edge_stock",
+    CHROMIUM: "streamsvc.bench.edge_chromium",
+}
 READY_S = 120.0
 """How long a child may take to start: the first one compiles the renderer."""
 
@@ -56,8 +61,8 @@ class BenchError(StreamsvcError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Film:
-    """What is filmed: `seconds` after `warm_up_s`, led through `network` (None: straight); `voice` and `consumer_ms` as
-    in `Job`."""
+    """What is filmed: `seconds` after `warm_up_s`, led through `network` (None: straight); `voice`, `consumer_ms` and
+    `processing_ms` as in `Job`. `chromium` receives in place of the side's own receiver."""
 
     size: tuple[int, int]
     codec: Literal["VP8", "H264"]
@@ -67,6 +72,8 @@ class Film:
     network: Network | None = None
     voice: Path | None = None
     consumer_ms: float = 0.0
+    processing_ms: float = 0.0
+    chromium: bool = False
 
 
 class _Child:
@@ -139,17 +146,30 @@ async def run_film(film: Film, side: str, drawing: Drawing, seed: int = 1) -> Ru
         def job(role: Literal["send", "receive"]) -> Job:
             voice = None if film.voice is None else str(film.voice)
             return Job(
-                role, *film.size, film.codec, film.fps, film.warm_up_s, film.seconds, folder, voice, film.consumer_ms
+                role,
+                *film.size,
+                film.codec,
+                film.fps,
+                film.warm_up_s,
+                film.seconds,
+                folder,
+                drawing.box,
+                drawing.step,
+                film.chromium,
+                voice,
+                film.consumer_ms,
+                film.processing_ms,
             )
 
+        viewer = CHROMIUM if film.chromium else side
+
         try:
-            async with _child(side, job("receive")) as receiver, _child(side, job("send")) as sender:
-                offer = await sender.hear(Offer, READY_S)
-                if shaper is not None:
-                    offer = msgspec.structs.replace(offer, sdp=await shaper.offer(offer.sdp))
-                receiver.tell(offer)
-                answer = await receiver.hear(Answer, READY_S)
-                sender.tell(answer if shaper is None else Answer(await shaper.answer(answer.sdp)))
+            async with _child(viewer, job("receive")) as receiver, _child(side, job("send")) as sender:
+                offers, answers = (receiver, sender) if film.chromium else (sender, receiver)
+                offer = await offers.hear(Offer, READY_S)
+                answers.tell(offer if shaper is None else Offer(await shaper.offer(offer.sdp)))
+                answer = await answers.hear(Answer, READY_S)
+                offers.tell(answer if shaper is None else Answer(await shaper.answer(answer.sdp)))
                 film_s = CONNECT_S + film.warm_up_s + film.seconds + TAIL_S + SPARE_S
                 sent = await _while_alive(sender.hear(Sent, film_s), receiver)
                 receiver.tell(Enough())
@@ -177,7 +197,7 @@ def _read(size: tuple[int, int], side: str, sent: Sent, folder: Path, drawing: D
     """Read the cards, and compare the pictures that were kept with what was drawn."""
     reader = CardReader()
     with np.load(folder / SEEN_FILE) as seen:
-        shown, cards = seen["shown_ns"].tolist(), seen["cards"]
+        shown, cards, believed = seen["shown_ns"].tolist(), seen["cards"], seen["believed_ns"].tolist()
         readings = [reader.read(np.ascontiguousarray(card)) for card in cards]
         kept = dict(zip(seen["kept_at"].tolist(), seen["kept"], strict=True))
     sightings = [(at, None if r is None else r.number) for at, r in zip(shown, readings, strict=True)]
@@ -199,6 +219,11 @@ def _read(size: tuple[int, int], side: str, sent: Sent, folder: Path, drawing: D
         cap_bps=sent.rates[-1].cap_bps,
         encoder=sent.rates[-1].encoder,
         psnr_db=tuple(psnr),
+        capture_errors_ms=tuple(
+            abs(at - capture) / MS
+            for at, capture in zip(believed, captures, strict=True)
+            if at >= 0 and capture is not None and sent.start_ns <= capture < sent.end_ns
+        ),
         heard=np.load(folder / HEARD_FILE),
         late_ms=(sent.late_p50_ms, sent.late_p99_ms),
     )

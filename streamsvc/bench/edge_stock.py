@@ -22,10 +22,11 @@ from aiortc import (
     VideoStreamTrack,
 )
 from aiortc.codecs import h264, vpx
+from aiortc.contrib.media import MediaBlackhole
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from streamsvc.bench import edge_child
-from streamsvc.bench.edge_child import OnFrame, OnSound, Rate, Sound
+from streamsvc.bench.edge_child import Rate, Recorder, Sound
 from streamsvc.errors import StreamsvcError
 
 RATE, SAMPLES = 48_000, 960
@@ -94,6 +95,7 @@ class StockSender:
     def __init__(self) -> None:
         self._connection = _connection()
         self._track = NewestPicture()
+        self._sink = MediaBlackhole()
         self._codec = "VP8"
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._connection.on("connectionstatechange", self._on_state)
@@ -106,19 +108,32 @@ class StockSender:
     async def offer(self, codec: str, voice: Callable[[int], Sound] | None) -> str:
         """Return an offer of one video, and a voice if there is one; raises StockError when our edge is in this
         process."""
+        self._film(codec, voice)
+        await self._connection.setLocalDescription(await self._connection.createOffer())
+        return str(self._connection.localDescription.sdp)
+
+    async def answer(self, offer: str, codec: str, voice: Callable[[int], Sound] | None) -> str:
+        """Return an answer that sends; raises as `offer` does."""
+        self._film(codec, voice, "sendrecv")
+        self._connection.on("track", self._sink.addTrack)
+        await self._connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+        await self._sink.start()
+        await self._connection.setLocalDescription(await self._connection.createAnswer())
+        return str(self._connection.localDescription.sdp)
+
+    def _film(self, codec: str, voice: Callable[[int], Sound] | None, direction: str = "sendonly") -> None:
         _require_stock()
         self._codec = codec
-        transceiver = self._connection.addTransceiver(self._track, "sendonly")
+        transceiver = self._connection.addTransceiver(self._track, direction)
         codecs = RTCRtpSender.getCapabilities("video").codecs
         transceiver.setCodecPreferences(sorted(codecs, key=lambda c: c.mimeType != f"video/{codec}"))
         if voice is not None:
             self._connection.addTransceiver(PacedVoice(voice), "sendonly")
-        await self._connection.setLocalDescription(await self._connection.createOffer())
-        return str(self._connection.localDescription.sdp)
 
-    async def connect(self, answer: str) -> None:
+    async def connect(self, answer: str | None) -> None:
         """Take the answer; raises StockError when no connection comes up."""
-        await self._connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        if answer is not None:
+            await self._connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
         if (state := await self._over) != "connected":
             raise StockError(f"the connection is {state} before it was up")
 
@@ -137,6 +152,7 @@ class StockSender:
 
     async def close(self) -> None:
         """End the connection."""
+        await self._sink.stop()
         await self._connection.close()
 
 
@@ -147,7 +163,7 @@ class StockReceiver:
         self._connection = _connection()
         self._reading: list[asyncio.Future[None]] = []
 
-    async def answer(self, offer: str, on_frame: OnFrame, on_sound: OnSound) -> str:
+    async def answer(self, offer: str, recorder: Recorder) -> str:
         """Return the answer; raises StockError when our edge is in this process."""
         _require_stock()
 
@@ -156,10 +172,10 @@ class StockReceiver:
                 while True:
                     frame = await track.recv()
                     if isinstance(frame, av.VideoFrame):
-                        await on_frame(frame)
+                        await recorder.consume(frame)
                     elif isinstance(frame, av.AudioFrame):
                         channels = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
-                        on_sound(channels.mean(1, dtype=np.float32) / 32768)
+                        recorder.hear(channels.mean(1, dtype=np.float32) / 32768)
             except MediaStreamError:
                 pass
 

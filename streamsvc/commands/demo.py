@@ -7,7 +7,7 @@ import asyncio
 import logging
 from pathlib import Path
 
-from streamsvc.flags import check_files, port, size, within, write_json
+from streamsvc.flags import check_files, port, size, tell, within, write_json
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
         size=arguments.size,
         port=arguments.port,
     )
-    figures = asyncio.run(run_demo(options, lambda line: print(line, flush=True)))
+    figures = asyncio.run(run_demo(options, tell))
     write_json(arguments.json, figures)
     return 0
 

@@ -1,9 +1,11 @@
 """aiortc's sender with our encoders, our encoding pool, and sender reports on the capture clock.
 
-What differs from the stock one: the RTP timestamp is the capture clock itself (no random start), the NTP time of
-sender reports is the wall clock *of the capture*, not of sending, so lip-sync and every receiver's clock are right; a
-report goes out with the first frame and none before; a burst of packets (a keyframe) is spread, and what is sent again
-is bounded, so that neither overflows a narrow link.
+What differs from the stock one: the RTP timestamp is the capture clock itself (no random start), and a sender report
+pairs the wall clock with what *that clock* shows as the report leaves, not with the picture that was sent last, so that
+lip-sync is right, and every receiver's clock: a browser takes a report's NTP time for the moment of sending (RFC 3550,
+section 6.4.1), and would put pictures that were worked on for 100 ms another 100 ms wrong. A report goes out with the
+first frame and none before; a burst of packets (a keyframe) is spread, and what is sent again is bounded, so that
+neither overflows a narrow link.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import av
 import numpy as np
 from aiortc import clock
 from aiortc.mediastreams import MediaStreamError
@@ -38,7 +39,7 @@ from streamsvc.edge.codecs import H264Encoder, NarrowbandEncoder, OpusEncoder, V
 from streamsvc.edge.extensions import ExtensionsMap
 from streamsvc.edge.hardware import Hardware
 from streamsvc.edge.rate import AGAIN_BURST_NS, AGAIN_SHARE, PACE, Pacer, SentRate, next_target
-from streamsvc.edge.rtpclock import AUDIO_RATE, ntp_of, wall_offset_ns
+from streamsvc.edge.rtpclock import AUDIO_RATE, SECOND_NS, ntp_of, wall_offset_ns
 from streamsvc.edge.send import AudioOut, Picture, Sound, VideoOut
 
 logger = logging.getLogger(__name__)
@@ -71,14 +72,14 @@ class Sender(RTCRtpSender):
     _stock_encoder = Private(RTCRtpSender, "encoder")
     _stock_force_keyframe = Private(RTCRtpSender, "force_keyframe")
     _stock_mid = Private(RTCRtpSender, "mid")
-    _stock_ntp_timestamp = Private(RTCRtpSender, "ntp_timestamp")
+    _stock_lsr = Private(RTCRtpSender, "lsr")
+    _stock_lsr_time = Private(RTCRtpSender, "lsr_time")
     _stock_octet_count = Private(RTCRtpSender, "octet_count")
     _stock_packet_count = Private(RTCRtpSender, "packet_count")
     _stock_rtp_exited = Private(RTCRtpSender, "rtp_exited")
     _stock_rtp_header_extensions_map = Private(RTCRtpSender, "rtp_header_extensions_map")
     _stock_rtp_history = Private(RTCRtpSender, "rtp_history")
     _stock_rtp_started = Private(RTCRtpSender, "rtp_started")
-    _stock_rtp_timestamp = Private(RTCRtpSender, "rtp_timestamp")
     _stock_rtt = Private(RTCRtpSender, "rtt")
     _stock_track = Private(RTCRtpSender, "track")
 
@@ -87,6 +88,8 @@ class Sender(RTCRtpSender):
         self.frames = self.keyframes = 0
         self.errors = self.fallbacks = 0
         self.encode_ns = 0
+        self._shown = 0, 0, 0
+        """Of the frame that was sent last: RTP timestamp, capture (ns), ticks a second."""
         self._rate, self._again_rate = SentRate(), SentRate()
         self._pacer, self._again_pacer = Pacer(), Pacer(AGAIN_BURST_NS)
         self._carried: VideoOut | AudioOut | None = None
@@ -142,7 +145,7 @@ class Sender(RTCRtpSender):
 
     async def _run_rtp(self, codec: RTCRtpCodecParameters) -> None:
         self._stock_rtp_started.set()
-        sequence = random_sequence_number()
+        sequence, failing = random_sequence_number(), False
         try:
             while True:
                 track: VideoOut | AudioOut | None = self._stock_track
@@ -157,13 +160,16 @@ class Sender(RTCRtpSender):
                     continue
                 try:
                     encoded = await self._encode(codec, items)
-                except (av.FFmpegError, ValueError, TypeError) as error:
-                    # One picture that the codec won't take must not end the track.
+                except Exception as error:
+                    # One picture that the codec won't take must not end the track, and many must not fill the log.
                     self.errors += 1
                     self._stock_encoder = None
                     what = type(items[0]).__name__.lower()
-                    logger.warning("a %s could not be encoded and is left out: %s", what, error)
+                    level = logging.DEBUG if failing else logging.WARNING
+                    logger.log(level, "a %s could not be encoded and is left out: %r", what, error)
+                    failing = True
                     continue
+                failing = False
                 for item, payloads in zip(items, encoded, strict=True):
                     if payloads:
                         sequence = await self._send_frame(codec, item, payloads, sequence)
@@ -185,8 +191,7 @@ class Sender(RTCRtpSender):
         pts = item.pts if isinstance(item, Picture) else item.pts * codec.clockRate // AUDIO_RATE
         timestamp = pts & 0xFFFFFFFF
         first = self._stock_packet_count == 0
-        self._stock_ntp_timestamp = ntp_of(item.capture_ns + wall_offset_ns())
-        self._stock_rtp_timestamp = timestamp
+        self._shown = timestamp, item.capture_ns, codec.clockRate
         for i, payload in enumerate(payloads):
             if (wait := self._pacer.wait_ns(time.monotonic_ns())) > 0:
                 await asyncio.sleep(wait / 1e9)
@@ -207,7 +212,7 @@ class Sender(RTCRtpSender):
             sequence = uint16_add(sequence, 1)
         self.frames += 1
         if first:
-            await self._send_rtcp([self._report()])
+            await self._send_rtcp([RtcpSrPacket(self._ssrc, self._sender_info())])
         return sequence
 
     async def _retransmit(self, sequence_number: int) -> None:
@@ -242,20 +247,27 @@ class Sender(RTCRtpSender):
             share = estimate // max(1, len(set(streams) & set(self.transport._rtp_router.senders)))
             self.encoder.target_bitrate = next_target(self.encoder.target_bitrate, max(0, share - round(again)), sent)
 
-    def _report(self) -> RtcpSrPacket:
-        return RtcpSrPacket(
-            ssrc=self._ssrc,
-            sender_info=RtcpSenderInfo(
-                ntp_timestamp=self._stock_ntp_timestamp,
-                rtp_timestamp=self._stock_rtp_timestamp,
-                packet_count=self._stock_packet_count & 0xFFFFFFFF,
-                octet_count=self._stock_octet_count & 0xFFFFFFFF,
-            ),
+    def _sender_info(self) -> RtcpSenderInfo:
+        """What a report says that is sent now."""
+        timestamp, capture_ns, rate = self._shown
+        now = time.monotonic_ns()
+        return RtcpSenderInfo(
+            ntp_timestamp=ntp_of(now + wall_offset_ns()),
+            rtp_timestamp=(timestamp + (now - capture_ns) * rate // SECOND_NS) & 0xFFFFFFFF,
+            packet_count=self._stock_packet_count & 0xFFFFFFFF,
+            octet_count=self._stock_octet_count & 0xFFFFFFFF,
         )
 
     async def _send_rtcp(self, packets: list[AnyRtcpPacket]) -> None:
-        # A report before the first frame would map RTP time 0 to the year 1900.
+        reports = [p for p in packets if isinstance(p, RtcpSrPacket)]
         if self._stock_packet_count == 0:
-            packets = [p for p in packets if not isinstance(p, RtcpSrPacket)]
+            # A report before the first frame would map RTP time 0 to the year 1900.
+            packets = [p for p in packets if p not in reports]
+        else:
+            for report in reports:
+                report.sender_info = self._sender_info()
+                # By these the round trip is told from what the other side reports.
+                self._stock_lsr = report.sender_info.ntp_timestamp >> 16 & 0xFFFFFFFF
+                self._stock_lsr_time = time.time()
         if packets:
             await super()._send_rtcp(packets)

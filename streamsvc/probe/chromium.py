@@ -78,6 +78,11 @@ DEVICES = """
 """
 
 
+EMPTY_PAGE = "http://localhost/"
+EMPTY = {"body": "<!doctype html>", "content_type": "text/html"}
+"""What to fulfil requests for it with: a page with an origin, as cameras and connections need, without a server."""
+
+
 class BrowserError(StreamsvcError):
     """Chromium or Playwright is missing, or the page did not get into the call."""
 
@@ -197,6 +202,14 @@ class ChromiumCall:
         return stats
 
 
+def chromium_path() -> str:
+    """Return where Chromium is installed; raises BrowserError where it isn't."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if (found := shutil.which(name)) is not None:
+            return found
+    raise BrowserError("no Chromium is installed (Debian's package chromium)")
+
+
 @contextmanager
 def chromium_call(
     film: Film | None, mic: Path, *flags: str, scripts: Sequence[str] = (), insecure: bool = False
@@ -208,9 +221,7 @@ def chromium_call(
         from playwright.sync_api import sync_playwright
     except ImportError:
         raise BrowserError("playwright isn't installed (pip install 'streamsvc[dev]')") from None
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if executable is None:
-        raise BrowserError("no Chromium is installed (Debian's package chromium)")
+    executable = chromium_path()
     with sync_playwright() as p:
         sound = f"--use-file-for-fake-audio-capture={mic}{'%noloop' if film else ''}"
         browser = p.chromium.launch(executable_path=executable, args=[*FLAGS, *flags, sound, "--headless=new"])
