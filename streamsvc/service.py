@@ -24,13 +24,16 @@ from streamsvc.ledger import Ledger
 from streamsvc.ledger.live import LiveBoard
 from streamsvc.ledger.metrics import Metrics
 from streamsvc.session import CallHub, health
+from streamsvc.session.recording import END_S
 from streamsvc.signalling import turn
 from streamsvc.signalling.listener import Reserved, reserve, run_server
 from streamsvc.signalling.server import create_app
 
 log = logging.getLogger(__name__)
 
-CLOSE_S = 3.0
+CLOSE_S = END_S + 1.0
+"""For all calls to end: what they recorded is put in order meanwhile."""
+
 MOST_FILES = 65_536
 
 
@@ -72,6 +75,7 @@ class Service:
             worker_settings(settings, extra_stage_ms=extra_stage_ms), clock, hang_s=settings.worker.hang_s
         )
         self.hub = CallHub(settings, worker=self.worker, ledger=self.ledger, board=self.board, clock=clock)
+        self.metrics.registry.register(health.People(lambda: self.hub.participants))
         self.worker.on_state(lambda up: None if up else self.metrics.restarted("worker"))
 
     def health(self) -> dict[str, Any]:
@@ -192,7 +196,7 @@ async def serve(settings: Settings, announce: Callable[[int], None], *, extra_st
     if not task.done():
         # A worker that is still warming up must not hold up the end of the process.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(task), 2 * CLOSE_S + 2)
+            await asyncio.wait_for(asyncio.shield(task), 2 * CLOSE_S)
         task.cancel()
     stopped.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from fakehub import FakeHub
 from websockets.asyncio.client import connect
 
 from streamsvc.config import Settings
 from streamsvc.signalling.client import SignallingClient
-from streamsvc.signalling.fake import FakeHub
 from streamsvc.signalling.listener import reserve, run_server
 from streamsvc.signalling.server import create_app
 

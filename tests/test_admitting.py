@@ -6,6 +6,8 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import av
+import msgspec
+import numpy as np
 import pytest
 
 from streamsvc.budget import MockClock
@@ -30,7 +32,7 @@ SPEECH = link.SpeechCost(1_000_000_000, 50_000_000, 150_000_000)
 
 
 class Worker:
-    """Two lanes; a frame of anybody takes `cost_ms` at the least."""
+    """Two lanes; a frame of anybody takes `cost_ms` at the least, and as much `more` for each 640 x 480 pixels."""
 
     ring = None
     slots = Slots(range(1))
@@ -38,7 +40,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.ready = link.Ready(device="cpu", rungs=[], policies=POLICIES, notes=[])
-        self.cost_ms = 10.0
+        self.cost_ms, self.more = 10.0, 0.0
         self.asked: list[Sequence[link.OpenView]] = []
         self.opened: list[str] = []
         self.silent = False
@@ -47,9 +49,11 @@ class Worker:
         self.asked.append(views)
         if self.silent:
             return None
-        ns = round(self.cost_ms * 1e6)
-        ladder = [link.RungCost("small", ns, 24.0), link.RungCost("large", 3 * ns, 27.0)]
-        return link.Costs(id=1, views=[ladder for _ in views], streams={}, speech=SPEECH, lanes=2, together=4)
+        ladders = [self._ladder(round((self.cost_ms + self.more * v.width * v.height / 307_200) * 1e6)) for v in views]
+        return link.Costs(id=1, views=ladders, streams={}, speech=SPEECH, lanes=2, together=4)
+
+    def _ladder(self, ns: int) -> list[link.RungCost]:
+        return [link.RungCost("small", ns, 24.0), link.RungCost("large", 3 * ns, 27.0)]
 
     def open(self, message: Any, listener: Callable[[link.FromWorker], None]) -> None:
         if isinstance(message, link.OpenView):
@@ -83,6 +87,7 @@ class Media:
     async def close(self) -> None: ...
 
 
+LARGE = wire.ViewSettings(width=2048, height=2048)
 WATCHES: dict[str, Any] = {"fps": 0, "speech": wire.SpeechSettings(enabled=False)}
 
 
@@ -179,12 +184,44 @@ async def test_nothing_is_taken_back_from_whoever_stays_with_less(calls: Calls) 
     assert second.terms.every == 2 and len(calls.notices("two")) == 1
 
 
-async def test_who_only_watches_always_has_room(calls: Calls) -> None:
+async def test_who_only_watches_has_room_where_there_is_nobody_to_see(calls: Calls) -> None:
     calls.worker.cost_ms = 60
     await calls.join("one")
     assert (await calls.join("two", **WATCHES)).terms == UNSEEN
     await offer(calls, "two", cameras=0)
     assert not calls.notices("two")
+
+
+@pytest.mark.parametrize("more", [WATCHES, {"fps": 0}, {}], ids=["watches", "speaks", "is seen"])
+async def test_what_a_newcomer_sees_is_asked_about_in_their_size(calls: Calls, more: dict[str, Any]) -> None:
+    await calls.join("one")
+    await calls.join("two", view=wire.ViewSettings(width=320, height=240))
+    calls.worker.cost_ms, calls.worker.more = 0.5, 7.0  # 0.2 of a lane, of 2048 x 2048 pixels 2.9
+    with pytest.raises(SignallingError, match="or a smaller picture of the other one") as refused:
+        await calls.join("two", "Ben", view=LARGE, **more)
+    assert refused.value.code == "no-room"
+    seen = [(v.width, v.height) for v in calls.worker.asked[-1]]
+    assert (2048, 2048) in seen and seen.count((320, 240)) == (not more), "they are seen in the other's size"
+    assert (await calls.join("two", "Ben", **more)).terms == (UNSEEN if more else WHOLE)
+
+
+async def test_two_who_have_the_service_to_themselves_see_each_other_as_large_as_they_like(calls: Calls) -> None:
+    calls.worker.cost_ms = 500
+    await calls.join("one")
+    assert (await calls.join("one", "Ben", view=LARGE)).terms == WHOLE and calls.worker.asked == []
+
+
+async def test_who_watches_and_asks_for_a_larger_picture_is_asked_about_with_what_they_see(calls: Calls) -> None:
+    await calls.join("one")
+    await calls.join("two")
+    ben = await calls.join("two", "Ben", **WATCHES)
+    calls.worker.more = 7.0
+    for view in (LARGE, wire.ViewSettings(mode="quilt:4x4")):
+        calls.worker.cost_ms = 10.0 if view is LARGE else 60.0
+        with pytest.raises(SignallingError) as refused:
+            await ben.configure(wire.Configure(view=view))
+        assert refused.value.code == "no-room" and ben.settings.width == 640 and ben.settings.mode == "window"
+    assert calls.worker.asked[-1][-1].mode == "quilt:4x4"
 
 
 async def test_who_came_without_cameras_and_offers_some_is_asked_about_then(calls: Calls) -> None:
@@ -212,9 +249,6 @@ async def test_who_is_alone_is_seen_though_they_came_without_cameras(calls: Call
     assert mirrored.terms == WHOLE and calls.worker.opened == [f"{mirrored.session}>{mirrored.session}/view"]
 
 
-LARGE = wire.ViewSettings(width=2048, height=2048)
-
-
 @pytest.mark.parametrize(
     "growth", [wire.Configure(speech=wire.SpeechSettings(enabled=True)), wire.Configure(view=LARGE)]
 )
@@ -231,6 +265,13 @@ async def test_who_asks_for_more_is_refused_where_there_is_no_room_and_nothing_i
     calls.worker.cost_ms = 10
     await second.configure(growth)
     assert second.settings != before and calls.worker.asked[-1][0].width == second.settings.width
+
+
+@pytest.mark.parametrize("mode", ["stereo", "anaglyph", "packed", "quilt"])
+async def test_more_views_are_more_though_the_picture_is_no_larger(calls: Calls, mode: str) -> None:
+    settings = (await calls.join("one")).settings
+    flat, deep = (Newcomer(None, msgspec.structs.replace(settings, mode=m), 30) for m in ("window", mode))
+    assert deep.exceeds(flat) and not flat.exceeds(deep)
 
 
 async def test_who_asks_for_no_more_is_not_asked_about(calls: Calls) -> None:
@@ -267,6 +308,26 @@ async def test_whose_one_pair_was_not_offered_is_told_that_nobody_sees_them(call
     assert len(calls.worker.opened) == 1 and owner.shown_cameras == wide.pairs[0][:1]
 
 
+@pytest.mark.parametrize(("said", "sent", "shown"), [(10, 50, 22), (15, 30, 30), (None, 50, 50), (1, 30, 2.3)])
+async def test_whose_cameras_deliver_far_more_than_was_said_is_shown_at_twice_the_rate_that_was_said(
+    calls: Calls, said: float | None, sent: int, shown: float
+) -> None:
+    """`said` and `sent` pictures a second, ten seconds of them, in pairs 10 ms apart; `shown` a second."""
+    owner = await calls.join("one", mirror=True, fps=said)
+    await offer(calls, "one", cameras=1)
+    for n in range(10 * sent):
+        calls.clock.advance(10_000_000 if n % 2 else 2_000_000_000 // sent - 10_000_000)
+        Media.cameras["0"].on_frame(Received(av.VideoFrame(16, 16, "yuv420p"), n, calls.clock.now_ns(), None))
+    assert owner.seen_as is not None
+    if said is not None and said < sent / 2:
+        assert owner.seen_as[1].fps == pytest.approx(2 * said)
+    calls.ledger.close()
+    assert len(calls.records) == pytest.approx(10 * shown, abs=2)
+    if said == 10:
+        late = sorted(r.capture_ns for r in calls.records)[-50:]
+        assert max(np.diff(late)) < 2.1 * np.mean(np.diff(late)), "evenly"
+
+
 async def test_a_worker_that_does_not_answer_says_nothing_against_anybody(calls: Calls) -> None:
     calls.worker.silent, calls.worker.cost_ms = True, 500
     await calls.join("one")
@@ -298,8 +359,8 @@ async def test_of_whom_only_some_pictures_are_agreed_only_those_are_due(calls: C
     clock, period = MockClock(), 33_333_333
     watching = Watching(
         session="ana", stream="ben>ana/view", cameras=("cam0",), rig=None, settings=settings, backdrop="room",
-        every=every, worker=calls.worker, ledger=calls.ledger, clock=clock, video=VideoOut(), ids=count(1),
-        bitrate=lambda: None, tell=lambda *_: None, tell_owner=lambda *_: None, windowed=lambda: None,
+        every=every, most_fps=60.0, worker=calls.worker, ledger=calls.ledger, clock=clock, video=VideoOut(),
+        ids=count(1), bitrate=lambda: None, tell=lambda *_: None, tell_owner=lambda *_: None, windowed=lambda: None,
         packed=lambda _: None,
     )  # fmt: skip
     frame = av.VideoFrame(16, 16, "yuv420p")
@@ -307,10 +368,10 @@ async def test_of_whom_only_some_pictures_are_agreed_only_those_are_due(calls: C
         clock.advance(period)
         watching.picture("cam0", Received(frame, n, clock.now_ns(), None), clock.now_ns(), 0)
         watching.picture("cam7", Received(frame, n, clock.now_ns(), None), clock.now_ns(), 0)  # not one of those
-    assert watching.statistics().sets == due
     assert watching.pace.fps == pytest.approx(30 / every, rel=0.01)
     watching.close()
-    assert watching.closed
+    calls.ledger.close()
+    assert watching.closed and len(calls.records) == due
 
 
 def test_what_a_participant_costs_the_edge_is_its_cpu_time_over_their_stay() -> None:

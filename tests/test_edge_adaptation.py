@@ -44,6 +44,8 @@ from streamsvc.edge import (
     EdgeError,
     VideoOut,
     adaptation,
+    close_all,
+    codecs,
     decoding,
     peerconnection,
     rtp_receiver,
@@ -196,6 +198,17 @@ async def test_an_estimate_is_shared_by_the_videos_of_a_connection_and_repairs_c
     assert other == pytest.approx(2_800_000, rel=0.01) and one == pytest.approx(2_800_000 - 300_000, rel=0.02)
     for sender in senders:
         await sender.stop()
+
+
+async def test_feedback_that_is_no_estimate_does_not_keep_what_comes_beside_it_from_being_heard() -> None:
+    sender = Sender("video", Wire())
+    transport = Connection()._pc._RTCPeerConnection__createDtlsTransport()
+    transport._rtp_router.register_sender(sender, ssrc=sender._ssrc)
+    unknown = RtcpPsfbPacket(fmt=15, ssrc=1, media_ssrc=sender._ssrc, fci=b"LNTF\0\0\0\0")
+    wanted = RtcpPsfbPacket(fmt=RTCP_PSFB_PLI, ssrc=1, media_ssrc=sender._ssrc)
+    await transport._handle_rtcp_data(bytes(unknown) + bytes(wanted))
+    assert sender._stock_force_keyframe
+    await close_all()
 
 
 @pytest.mark.parametrize("error", ["not a picture", 0], ids=["TypeError", "IndexError"])
@@ -448,6 +461,29 @@ def test_keyframes_are_told_apart() -> None:
     assert [is_keyframe("VP8", data) for data in pictures] == [True, False, True, False]
     assert is_keyframe("H264", b"\0\0\0\1\x67abc\0\0\1\x68x") and is_keyframe("H264", b"\0\0\1\x65abc")
     assert not is_keyframe("H264", b"\0\0\1\x41abc") and not is_keyframe("H264", b"") and not is_keyframe("VP8", b"")
+
+
+def test_x264_sends_more_when_its_target_rises_and_less_when_it_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(codecs.time, "monotonic", lambda: now[0])
+    encoder, rng, at = H264Encoder(max_bitrate=20_000_000), np.random.default_rng(0), 0
+
+    def second() -> float:
+        """Noise, which takes all that it may; Mb."""
+        nonlocal at
+        sent = 0
+        for _ in range(30):
+            at, now[0] = at + 3000, now[0] + 1 / 30
+            picture = rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)
+            sent += sum(map(len, encoder.encode(picture, at, False)))
+        return sent * 8 / 1e6
+
+    rates = {}
+    for target in (2.0, 6.0, 1.0):
+        encoder.target_bitrate = round(target * 1e6)
+        rates[target] = [second() for _ in range(6)][-1]
+    for target, rate in rates.items():
+        assert 0.8 * target < rate < 1.2 * target
 
 
 @given(st.integers(100_000, 10_000_000), st.integers(10_000, 20_000_000), st.floats(0, 12_000_000))

@@ -133,6 +133,38 @@ def test_a_slower_camera_thins_the_sets_and_is_not_late() -> None:
     assert len(pairs) >= 55 and sets.statistics().waits <= 1
 
 
+@pytest.mark.parametrize("fps", [30, 10, 7.5, 5])
+def test_cameras_of_any_rate_are_put_together_whatever_rate_they_had_before(fps: float) -> None:
+    sets: FrameSets[tuple[str, int]] = FrameSets(("a", "b"), PERIOD, 100 * MS)
+    slow = round(1e9 / fps)
+    turns = [i * PERIOD for i in range(30)] + [30 * PERIOD + i * slow for i in range(30)]
+    turns += [turns[-1] + i * PERIOD for i in range(1, 60)]
+    phases = {"a": 0, "b": 10 * MS}
+    events = [(at + phase + 5 * MS, name, at + phase) for at in turns for name, phase in phases.items()]
+    free = [(i * slow + slow * n // 3 + 5 * MS, "ab"[n], i * slow + slow * n // 3) for i in range(40) for n in (0, 1)]
+    out = play(FrameSets(("a", "b"), PERIOD, 100 * MS), free)
+    assert sum(len(frames) == 2 for _, _, frames in out) >= 34
+    out = play(sets, events)
+    assert sum(len(frames) == 2 for _, _, frames in out) >= len(turns) - 4
+    assert sets.period_ns == pytest.approx(PERIOD, rel=0.1)
+
+
+@pytest.mark.parametrize("fps", [15, 10, 5])
+def test_a_slower_camera_that_lags_is_in_nearly_every_set_with_the_picture_next_to_its_own(fps: int) -> None:
+    sets: FrameSets[tuple[str, int]] = FrameSets(("a", "b"), PERIOD, 100 * MS)
+    out = play(sets, stream("a", 300) + stream("b", 10 * fps, period=1000 * MS // fps, lag=60 * MS))
+    both = [frames for _, _, frames in out if len(frames) == 2]
+    assert len(both) >= 9.4 * fps and len(out) <= 10 * fps + 10
+    assert sum(abs(frames["a"][1] - frames["b"][1]) <= PERIOD / 2 for frames in both) >= 0.98 * len(both)
+
+
+def test_a_gap_is_no_rate() -> None:
+    sets: FrameSets[tuple[str, int]] = FrameSets(("a",), PERIOD, WAIT)
+    for start in (0, 40, 41, 90, 91, 150, 151):
+        play(sets, stream("a", 1, start=start))
+        assert sets.period_ns == PERIOD
+
+
 def test_a_clock_set_back_starts_afresh_instead_of_stalling() -> None:
     sets: FrameSets[tuple[str, int]] = FrameSets(("a", "b"), PERIOD, WAIT)
     hour = 3_600_000 * MS

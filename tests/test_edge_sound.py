@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from types import SimpleNamespace
@@ -19,11 +20,11 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtcrtpreceiver import RemoteStreamTrack
 
 from streamsvc.budget.clock import MockClock
-from streamsvc.edge import AudioOut, executors
+from streamsvc.edge import AudioOut, decoding, executors
 from streamsvc.edge.codecs import OpusEncoder
+from streamsvc.edge.decoding import MAX_SOUND_BACKLOG, SOUND_AT_ONCE, Decoded, DecodeQueue
 from streamsvc.edge.mono import MonoConverter
 from streamsvc.edge.receive import AudioIn
-from streamsvc.edge.rtp_receiver import MAX_SOUND_BACKLOG, Decoded, DecodeQueue
 from streamsvc.edge.rtpclock import SenderClock, ntp_of
 from streamsvc.edge.send import FRAME_NS, Sound
 from streamsvc.frames import Samples
@@ -122,6 +123,24 @@ async def test_a_hole_of_seconds_is_a_jump_and_not_filled() -> None:
     assert sum(map(len, voice)) <= 3 * 960
 
 
+async def test_timestamps_that_leap_do_not_make_more_silence_than_time_passes() -> None:
+    incoming, _, voice, _ = microphone()
+    converter = MonoConverter()
+
+    def seconds_heard(packets: int, first: int, arrived_s: int) -> float:
+        """Of packets whose timestamps are 2 s apart, that come at once."""
+        before = sum(map(len, voice))
+        for i in range(first, first + packets):
+            sent = decoded(converter, frame(sine(48_000, 960), 48_000, "mono"), 101 * i)
+            incoming.accept(replace(sent, arrived_ns=arrived_s * 1000 * MS))
+        return (sum(map(len, voice)) - before) / 48_000
+
+    assert seconds_heard(50, 0, 1000) < 10 + 50 * 0.02 + 0.01
+    assert seconds_heard(50, 50, 1000) < 50 * 0.02 + 0.01
+    assert 4 < seconds_heard(50, 100, 1004) < 4 + 50 * 0.02 + 0.01
+    incoming.stop()
+
+
 async def test_a_consumer_that_raises_does_not_stop_the_reader() -> None:
     incoming, _, voice, _ = microphone()
     converter = MonoConverter()
@@ -181,7 +200,7 @@ async def test_a_loop_that_comes_round_seldom_still_sends_every_20_ms_once() -> 
     assert len(counting.asked) == len(sounds) and abs(len(sounds) * 20 - 40 * 70) <= 80
 
 
-async def test_sound_that_waits_is_decoded_in_one_call_and_the_oldest_goes_when_it_is_too_much(
+async def test_sound_that_waits_is_decoded_in_few_calls_and_the_oldest_goes_when_it_is_too_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls, run = [], executors.run
@@ -205,9 +224,53 @@ async def test_sound_that_waits_is_decoded_in_one_call_and_the_oldest_goes_when_
         heard.append(item)
     assert queue.dropped == len(packets) - MAX_SOUND_BACKLOG
     assert [d.rtp_timestamp for d in heard] == [p.timestamp for p in packets[queue.dropped :]]
-    assert len(calls) == 1
+    assert len(calls) == MAX_SOUND_BACKLOG / SOUND_AT_ONCE
     voice = np.concatenate([d.sound.voice for d in heard if d.sound is not None])
     assert abs(len(voice) - MAX_SOUND_BACKLOG * 960) < 960 and 0.25 < np.abs(voice[48_000:]).max() < 0.35
+
+
+async def test_whoever_sends_more_sound_than_can_be_heard_does_not_keep_the_others_thread_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [1000 * MS]
+    monkeypatch.setattr(decoding.time, "monotonic_ns", lambda: now[0])
+    (data,) = OpusEncoder().encode(np.zeros(960, np.float32), 0)
+    track = RemoteStreamTrack(kind="audio")
+    queue = DecodeQueue("audio", track, asyncio.Event())
+    taken = []
+    for passed_s in (0, 0, 0, 4, 0, 100, 0):
+        now[0] += passed_s * 1000 * MS
+        dropped = queue.dropped
+        for i in range(MAX_SOUND_BACKLOG):
+            queue.put((OPUS, JitterFrame(data=data, timestamp=i * 960)))
+        taken.append(MAX_SOUND_BACKLOG - (queue.dropped - dropped))
+        for _ in range(taken[-1]):
+            await track._queue.get()
+    assert taken == [500, 500, 0, 500, 0, 500, 500], "10 s and what passes, one and a half times"
+    queue.put(None)
+    assert await track._queue.get() is None
+
+
+async def test_a_decoder_that_fails_in_a_way_of_its_own_does_not_end_the_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (data,) = OpusEncoder().encode(np.zeros(960, np.float32), 0)
+    track = RemoteStreamTrack(kind="audio")
+    queue = DecodeQueue("audio", track, asyncio.Event())
+    decode, failures = queue._decode, [RuntimeError("nobody thought of this")]
+
+    def failing_once(item: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return decode(item)
+
+    monkeypatch.setattr(queue, "_decode", failing_once)
+    for i in range(2):
+        queue.put((OPUS, JitterFrame(data=data, timestamp=i * 960)))
+    queue.put(None)
+    async with asyncio.timeout(20):
+        heard = [await track._queue.get() for _ in range(2)]
+    assert heard[0].rtp_timestamp == 960 and heard[1] is None and queue.errors == 1
 
 
 async def test_an_hour_does_not_drift() -> None:

@@ -59,7 +59,7 @@ def test_a_view_that_is_limited_is_one_view(mode: str, first: bool) -> None:
 def test_the_view_that_nobody_chose_fits_and_is_a_view(pixels: int) -> None:
     view = Grant(until=4e9, pixels=pixels).settings(JOIN, first=True).view
     assert view.width is not None and view.height is not None
-    assert view.width >= 64 and view.height >= 64 and view.width * view.height <= max(pixels, 64 * 86)
+    assert view.width >= 64 and view.height >= 64 and view.width * view.height <= pixels
     msgspec.json.decode(msgspec.json.encode(view), type=ViewSettings)
 
 
@@ -144,3 +144,31 @@ def test_who_comes_with_a_token_that_has_ended_is_told_so_and_nobody_else() -> N
         for token in (sign(Grant(until=9), "x" * 40), ended[:-1], "unsigned"):
             with pytest.raises(SignallingError, match="not accepted"):
                 ask(token)
+
+
+def test_what_was_begun_with_a_token_that_has_ended_since_goes_on_within_its_limits() -> None:
+    book, grant = TokenBook([("alpha", "lab")], [KEY], lambda: 10.0), Grant(until=9, room="lab", cameras=1)
+    ended = sign(grant, KEY)
+    assert book.check_join(ended, "lab", begun=True) == book.check_any(ended, begun=True) == grant
+    for token, room in ((ended, "other"), (None, "lab"), ("beta", "lab"), (sign(grant, "x" * 40), "lab")):
+        with pytest.raises(SignallingError):
+            book.check_join(token, room, begun=True)
+
+
+async def test_who_comes_back_has_the_call_again_though_the_token_has_ended(web: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.txt"
+    file.write_text(f"key={KEY}\nalpha\n")
+    file.chmod(0o600)
+    ended = sign(Grant(until=9, room="lab", cameras=1), KEY)
+    async with serving(web, Settings(server=Server(token_file=file))) as s, s.client() as ana, s.client() as again:
+        joined = await ana.join(msgspec.structs.replace(JOIN, token="alpha"))
+        for resume in (None, "stale"):
+            with pytest.raises(SignallingError, match="has ended"):
+                await again.join(msgspec.structs.replace(JOIN, token=ended, resume=resume))
+        with pytest.raises(SignallingError, match="needs a token"):
+            await again.join(msgspec.structs.replace(JOIN, resume=joined.resume))
+        back = await again.join(msgspec.structs.replace(JOIN, token=ended, resume=joined.resume))
+        assert back.resumed and len(s.hub.joins) == 1
+        s.hub.sending = {"video": 2}
+        with pytest.raises(SignallingError, match="at most 1 cameras"):
+            await again.offer(Offer(sdp="v=0"))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamsvc.edge.statistics import ConnectionStatistics, ReceivedStatistics, SentStatistics
 from streamsvc.edge.traffic import Sums, Traffic
-from streamsvc.session.health import Connections, Loop, Port, watch
+from streamsvc.session.health import Connections, Loop, People, Port, watch
+from streamsvc.session.mixer import VoiceMixer
 from streamsvc.signalling.admission import PortStatistics
 
 RECEIVED = ReceivedStatistics(
@@ -119,3 +123,16 @@ def test_the_port_is_exposed_with_what_clients_were_told() -> None:
     assert found["streamsvc_port_clients", ()] == 2 and found["streamsvc_port_opened_total", ()] == 7
     assert found["streamsvc_port_refused_total", ()] == 3
     assert found["streamsvc_port_errors_total", (("code", "bad-token"),)] == 4
+
+
+def test_those_in_calls_are_exposed_with_whom_is_waited_for_and_what_waits_to_be_heard() -> None:
+    people: list[Any] = []
+    registry = CollectorRegistry()
+    registry.register(People(lambda: people))
+    names = ("streamsvc_participants_away", ()), ("streamsvc_speech_waiting_seconds_max", ())
+    assert [samples(registry)[n] for n in names] == [0, 0]
+    for away, samples_waiting in ((True, 24_000), (False, 12_000)):
+        mixer = VoiceMixer()
+        mixer.speech(np.zeros(samples_waiting, np.float32))
+        people.append(SimpleNamespace(presence=SimpleNamespace(is_away=away), mixer=mixer))
+    assert [samples(registry)[n] for n in names] == [1, 0.5]

@@ -7,13 +7,16 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from streamsvc.budget import MonotonicClock
-from streamsvc.fleet.local import LocalWorker
+from streamsvc.fleet.local import LocalWorker, WorkerError
+from streamsvc.fleet.watchdog import Watchdog
 from streamsvc.frames import link
 
 PROGRAM = """#!{python}
@@ -48,6 +51,12 @@ async def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     made = LocalWorker(link.WorkerSettings(), MonotonicClock(), hang_s=60.0)
     yield made
     await made.stop()
+
+
+def become(source: str) -> None:
+    """Make what is started as a worker another program."""
+    program = Path(sys.executable)
+    program.write_text(f"{program.read_text().splitlines()[0]}\n{source}\n")
 
 
 def view(stream: str) -> link.OpenView:
@@ -119,3 +128,90 @@ async def test_a_closed_speaker_is_not_waited_for_when_the_worker_is_lost(worker
     worker.close("end")
     assert [await asyncio.wait_for(states.get(), 20) for _ in range(3)] == [True, False, True]
     assert worker._listeners == {}
+
+
+MIB = 1 << 20
+
+
+def fill(worker: LocalWorker) -> None:
+    """Send sound until no more is taken."""
+    while worker.send(link.SoundIn(stream="speech", samples=bytes(MIB), end_ns=0)):
+        pass
+
+
+async def test_what_opens_and_closes_streams_is_not_dropped_where_sound_is(worker: LocalWorker) -> None:
+    told: asyncio.Queue[str] = asyncio.Queue()
+    await worker.start()
+    worker.open(link.OpenSpeech(stream="speech"), lambda message: told.put_nowait(message.text))
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGSTOP)
+    fill(worker)
+    worker.close("speech")
+    assert worker.send(link.GiveOut(slots=[30]))
+    worker.open(view("good"), lambda message: told.put_nowait(type(message).__name__))
+    os.kill(worker.pid, signal.SIGCONT)
+    assert [await asyncio.wait_for(told.get(), 20) for _ in range(2)] == ["last words", "Trouble"]
+
+
+async def test_a_worker_that_does_not_read_is_replaced(worker: LocalWorker, caplog: pytest.LogCaptureFixture) -> None:
+    states: asyncio.Queue[bool] = asyncio.Queue()
+    worker.on_state(states.put_nowait)
+    await worker.start()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGSTOP)
+    fill(worker)
+    worker._watchdog = Watchdog(hang_ns=2e8, ready_ns=60e9, now_ns=MonotonicClock().now_ns())
+    assert [await asyncio.wait_for(states.get(), 20) for _ in range(3)] == [True, False, True]
+    assert "does not read" in caplog.text
+
+
+async def test_a_worker_that_cannot_be_started_is_told(worker: LocalWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(WorkerError, match=r"can't be started: .*/nowhere/python"):
+        await asyncio.wait_for(worker.start(), 20)
+
+
+async def test_a_worker_that_ends_its_link_and_stays_is_told(
+    worker: LocalWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamsvc.fleet.local.STOP_S", 0.01)
+    become("import os, time; os.closerange(3, 1024); time.sleep(600)")
+    with pytest.raises(WorkerError, match="hangs"):
+        await asyncio.wait_for(worker.start(), 20)
+
+
+async def test_a_process_that_cannot_be_killed_is_left_behind(
+    worker: LocalWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("streamsvc.fleet.local.KILL_S", 0.0)
+    monkeypatch.setattr(os, "killpg", lambda group, number: None)
+    stuck = SimpleNamespace(pid=1 << 30, returncode=None, wait=asyncio.Event().wait)
+    monkeypatch.setattr(worker, "_process", stuck)
+    await asyncio.wait_for(worker._end_process(0.0), 20)
+    assert "left behind" in caplog.text
+
+
+async def test_supervision_survives_what_nobody_thought_of(
+    worker: LocalWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("streamsvc.fleet.local.BACKOFF_S", (0.0,))
+    states: asyncio.Queue[bool] = asyncio.Queue()
+    worker.on_state(states.put_nowait)
+    await worker.start()
+    assert worker.pid is not None
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", failing_once(asyncio.create_subprocess_exec))
+    os.kill(worker.pid, signal.SIGKILL)
+    assert [await asyncio.wait_for(states.get(), 20) for _ in range(3)] == [True, False, True]
+    assert "no more threads" in caplog.text
+
+
+def failing_once(call: Callable[..., Any]) -> Callable[..., Any]:
+    """`call`, but for the first time."""
+    left = [RuntimeError("no more threads")]
+
+    async def called(*arguments: Any, **named: Any) -> Any:
+        if left:
+            raise left.pop()
+        return await call(*arguments, **named)
+
+    return called

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamsvc.frames import OUTPUT_RATE
 from streamsvc.session.mixer import DUCKED, ORIGINAL_LIMIT, ORIGINAL_PREBUFFER, VoiceMixer
 
 
@@ -39,9 +40,17 @@ def test_an_original_that_runs_ahead_is_skipped_to_stay_current() -> None:
     mixer = VoiceMixer()
     for i in range(50):
         mixer.original(np.full(960, i / 100, np.float32))
-    assert mixer.statistics().original_skipped_ms > 0
-    backlog = mixer.read(ORIGINAL_LIMIT)
-    assert backlog.max() > 0.4
+    backlog = mixer.read(2 * ORIGINAL_LIMIT)
+    assert 0 < np.count_nonzero(backlog) <= ORIGINAL_LIMIT and backlog.max() > 0.4
+
+
+def test_speech_that_waits_to_be_heard_is_counted() -> None:
+    mixer = VoiceMixer()
+    mixer.speech(np.zeros(OUTPUT_RATE, np.float32))
+    mixer.read(OUTPUT_RATE // 4)
+    assert mixer.waiting_s == 0.75
+    mixer.skip()
+    assert mixer.waiting_s == 0
 
 
 def test_a_muted_original_fades_out() -> None:

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from streamsvc.budget.clock import MockClock
 from streamsvc.config import load
-from streamsvc.edge import Connection, VideoOut, live_connections
+from streamsvc.edge import AudioOut, Connection, VideoOut, live_connections
+from streamsvc.edge.codecs import Vp8Encoder
 from streamsvc.frames import link
 from streamsvc.frames.ring import Slots
 from streamsvc.ledger import Ledger
@@ -46,7 +48,7 @@ class Worker:
 
 @pytest.fixture
 async def hub() -> AsyncIterator[CallHub]:
-    ledger, settings = Ledger(), load(None, {}, {"limits.admission": False})
+    ledger, settings = Ledger(), load(None, {}, {"limits.admission": False, "view.max_mbps": 40})
     made = CallHub(settings, worker=Worker(), ledger=ledger, board=LiveBoard(), clock=MockClock())  # type: ignore[arg-type]
     yield made
     await made.close()
@@ -57,6 +59,17 @@ async def joined(hub: CallHub, name: str = "Ana") -> tuple[Participant, list[wir
     said: list[wire.ServerMessage] = []
     participant, _ = await hub.join(wire.Join(room="lab", name=name), said.append)
     return participant, said
+
+
+async def test_the_views_of_a_service_take_as_much_as_it_lets_them(hub: CallHub) -> None:
+    (ana, _), peer = await joined(hub), Connection()
+    await ana.offer(wire.Offer(sdp=await offered(peer)), Grant(until=4e9))
+    assert ana._video is not None and ana._video.max_bitrate == 40_000_000
+    encoder = Vp8Encoder(ana._video.max_bitrate)
+    encoder.target_bitrate = 50_000_000
+    encoder.encode(np.zeros((48, 64, 3), np.uint8), 0, False)
+    assert encoder.target_bitrate == 40_000_000
+    await peer.close()
 
 
 async def offered(peer: Connection) -> str:
@@ -140,6 +153,48 @@ async def test_an_offer_that_is_cut_off_while_the_old_connection_closes_is_taken
     await peer.close()
 
 
+async def test_the_newest_offer_wins_though_an_older_one_is_answered_last(
+    hub: CallHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ana, _), peer, answer = await joined(hub), Connection(), Connection.answer
+    sdp, before = await offered(peer), live_connections()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(self: Connection, *arguments: Any, **more: Any) -> str:
+        begun.set()
+        await go_on.wait()
+        return await answer(self, *arguments, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Connection, "answer", slowly)
+        older = asyncio.create_task(ana.offer(wire.Offer(sdp=sdp), EVERYTHING))
+        await begun.wait()
+    await ana.offer(wire.Offer(sdp=sdp), EVERYTHING)
+    newer = ana._connection
+    go_on.set()
+    with pytest.raises(SignallingError, match="newer offer") as refused:
+        await older
+    assert refused.value.code == "out-of-date"
+    assert ana._connection is newer and live_connections() == before + 1
+    await peer.close()
+
+
+async def test_whose_cameras_are_taken_away_is_seen_no_longer_and_the_other_is_told(hub: CallHub) -> None:
+    (ana, _), (ben, to_ben) = await joined(hub), await joined(hub, "Ben")
+    peers = [Connection() for _ in range(4)]
+    for who, peer in zip((ana, ben), peers, strict=False):
+        await who.offer(wire.Offer(sdp=await offered(peer)), EVERYTHING)
+    seen = ben.watching
+    assert seen is not None and ana.watcher is seen
+    await ana.offer(wire.Offer(sdp=await peers[2].offer([], AudioOut(np.zeros))), EVERYTHING)
+    assert ana.cameras == () and seen.closed and ben.watching is None
+    assert notices(to_ben) == ["no-picture"]
+    await ana.offer(wire.Offer(sdp=await offered(peers[3])), EVERYTHING)
+    assert ben.watching is not None and ana.watcher is ben.watching
+    for peer in peers:
+        await peer.close()
+
+
 # What they are told.
 
 
@@ -171,8 +226,8 @@ async def test_a_view_that_fails_again_is_told_again_and_a_hidden_room_to_both(
 async def test_the_newest_eyes_win_whatever_comes_last(hub: CallHub) -> None:
     ana, _ = await joined(hub)
     for t_us, x in ((2_000, 0.2), (3_000, 0.3), (1_000, 0.1)):
-        ana._on_message("viewpoint", wire.encode(ViewpointMessage(t_us=t_us, eyes=[(x, 0.0, -0.6)])))
-    assert ana._eyes == [(0.3, 0.0, -0.6)]
+        ana._data._on_message("viewpoint", wire.encode(ViewpointMessage(t_us=t_us, eyes=[(x, 0.0, -0.6)])))
+    assert ana._data.eyes == [(0.3, 0.0, -0.6)]
 
 
 @pytest.mark.parametrize(
@@ -190,13 +245,13 @@ async def test_the_newest_eyes_win_whatever_comes_last(hub: CallHub) -> None:
 )
 async def test_reports_that_no_clock_makes_are_told_and_change_nothing(hub: CallHub, report: msgspec.Struct) -> None:
     ana, said = await joined(hub)
-    ana._on_message("ledger", wire.encode(report))
-    assert notices(said) == ["bad-message"] and ana._time._told is None
+    ana._data._on_message("ledger", wire.encode(report))
+    assert notices(said) == ["bad-message"] and ana._data.time._told is None
 
 
 async def test_an_old_page_that_says_its_wall_clock_in_a_ping_is_answered(hub: CallHub) -> None:
     ana, said = await joined(hub)
-    ana._on_message("ledger", '{"type": "ping", "sent_ns": 1, "wall_ns": 2}')
+    ana._data._on_message("ledger", '{"type": "ping", "sent_ns": 1, "wall_ns": 2}')
     assert not notices(said)
 
 

@@ -17,7 +17,7 @@ from streamsvc.peer.eyes import EyeError, eye_at
 from streamsvc.peer.headless import HeadlessPeer
 from streamsvc.peer.options import KEPT, PeerOptions
 from streamsvc.peer.recorder import Recorder, RecorderError
-from streamsvc.peer.sources import Microphone, SourceError, open_cameras, open_microphone
+from streamsvc.peer.sources import Microphone, SourceError, open_cameras, open_microphone, rate_of
 from streamsvc.signalling.channels import Caption
 from streamsvc.signalling.messages import encode
 
@@ -73,6 +73,14 @@ def test_unknown_scenes_and_cameras_are_refused() -> None:
         open_cameras({"cam0": "synthetic:ghost"}, None, (320, 240), 15)
     with pytest.raises(RigError, match="no camera 'door'"):
         open_cameras({"door": "synthetic:body"}, None, (320, 240), 15)
+
+
+def test_only_sources_that_obey_are_told_to_have_a_rate(tmp_path: Path) -> None:
+    film = tmp_path / "film.mkv"
+    film.write_bytes(b"")
+    assert rate_of([], 15) == 0
+    assert rate_of(["synthetic:body", "/dev/video0"], 15) == 15
+    assert rate_of(["synthetic:body", f"{film}#Ana"], 15) is None
 
 
 def test_a_scene_brings_its_rig() -> None:
@@ -198,7 +206,7 @@ class Taker:
 def peer_that_saw(count: int, **more: bool) -> HeadlessPeer:
     """A peer that captured, saw and read `count` times each."""
     peer = HeadlessPeer(PeerOptions(url="http://x", room="r", **more))
-    peer._clock.ping(0, 10**15, 1000)
+    peer._account.clock.ping(0, 10**15, 1000)
     peer._outs = {"cam0": Taker()}  # type: ignore[dict-item]
     frame = av.VideoFrame(16, 16, "yuv420p")
     for k in range(count):

@@ -131,7 +131,7 @@ def test_the_table_is_plain_data_with_defaults_in_range() -> None:
 
 
 def test_the_paper_preset_decides_on_segments() -> None:
-    for name in PRESETS["paper"]:
+    for name in PRESETS["paper"].parameters:
         assert resolve(name, preset="paper")["segments"] == 1
     assert resolve("confidence", {"threshold": 0.5}, preset="paper")["threshold"] == 0.5
 
@@ -152,6 +152,17 @@ def test_bad_names_and_values_say_what_is_accepted(name: str, parameters: dict[s
         resolve(name, parameters)
 
 
+def test_presets_lie_from_fast_to_careful_and_a_policy_tells_its_own() -> None:
+    tables = {p["name"]: p for p in describe()}
+    agreement = {p["name"]: p["parameters"] for p in tables["agreement"]["presets"]}
+    assert list(agreement) == ["fast", "default", "careful"]
+    assert agreement["default"] == resolve("agreement")
+    assert agreement["fast"]["frame_width"] < agreement["default"]["frame_width"]
+    assert agreement["careful"]["hurry"] > agreement["default"]["hurry"]
+    assert [p["name"] for p in tables["greedy"]["presets"]] == ["default", "paper"]
+    assert tables["offline"]["presets"] == []
+
+
 def test_unknown_presets_are_refused() -> None:
-    with pytest.raises(PolicyError, match="default, paper"):
+    with pytest.raises(PolicyError, match="fast, default, careful, paper"):
         resolve("greedy", preset="draft")

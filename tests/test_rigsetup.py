@@ -29,6 +29,8 @@ from streamsvc.config import Limits, Settings
 from streamsvc.config import Server as ServerSettings
 from streamsvc.frames import Camera, parse_rig
 from streamsvc.frames.rigsetup import MAX_PICTURE_BYTES, Answer, Ask, Seen
+from streamsvc.signalling.auth import sign
+from streamsvc.signalling.grants import Grant
 from streamsvc.signalling.rigprocess import RigProcess
 from streamsvc.signalling.rigsetup import SOLVE_TIMEOUT_S
 
@@ -315,6 +317,22 @@ async def test_tokens_and_origins_are_asked_for_as_they_are_for_joining(web: Pat
             status, headers, _ = await begun(s, Authorization=f"Bearer {token}")
             assert status == 201
             assert await told(s, headers["location"], "DELETE", None) == (401, "bad-token")
+
+
+async def test_who_may_not_send_so_many_cameras_sets_up_none(web: Path, tmp_path: Path) -> None:
+    tokens, key = tmp_path / "tokens", "k" * 40
+    tokens.write_text(f"key={key}\n")
+    tokens.chmod(0o600)
+    async with serving(web, Settings(server=ServerSettings(token_file=tokens))) as s:
+        for less in (Grant(until=4e9, watch=True), Grant(until=4e9, cameras=1)):
+            status, _, answer = await begun(s, Authorization=f"Bearer {sign(less, key)}")
+            assert (status, answer["code"]) == (403, "not-allowed") and open_places(s) == 0
+        status, headers, _ = await begun(s, Authorization=f"Bearer {sign(Grant(until=4e9, cameras=2), key)}")
+        assert status == 201
+        ended = f"Bearer {sign(Grant(until=9, cameras=2), key)}"
+        assert (await begun(s, Authorization=ended))[0] == 401
+        assert await told(s, headers["location"], "DELETE", None, Authorization=ended) == (204, "")
+        assert open_places(s) == 0
 
 
 async def test_set_ups_are_counted_and_the_next_one_gets_the_place_of_one_that_ended(web: Path) -> None:

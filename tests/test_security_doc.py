@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamsvc.config import Limits, Recording
-from streamsvc.edge import channels, connection, framesets, jitter, peerconnection, repair, rtp_receiver
+from streamsvc.edge import channels, connection, decoding, framesets, jitter, peerconnection, repair, rtp_receiver
 from streamsvc.edge.sdp import SdpLimits
 from streamsvc.frames import glossary, rigsetup
 from streamsvc.session import presence
@@ -26,7 +26,7 @@ LIMITS: dict[str, list[float]] = {
     "set-ups of rigs": [limits.max_setups, limits.setup_idle_s / 60, setups.MAX_ASKS],
     "a picture of a set-up": [rigsetup.MAX_PICTURE_BYTES >> 20, rigsetup.MAX_SIDE, rigsetup.MAX_SIDE],
     "messages of one": [limits.messages_per_s, limits.message_burst, messages.MAX_MESSAGE_BYTES >> 10],
-    "time to say": [listener.FIRST_REQUEST_S],
+    "time to say": [listener.REQUEST_S],
     "time to join": [limits.join_timeout_s, limits.join_attempts],
     "messages that wait": [limits.outbox],
     "data channels": [channels.MAX_CHANNELS],
@@ -39,9 +39,9 @@ LIMITS: dict[str, list[float]] = {
         round(peerconnection.CONSENT_FAILURES * (peerconnection.CONSENT_INTERVAL_S + 0.5)),
         presence.GRACE_S,
     ],
-    "an encoded picture": [2048, rtp_receiver.MAX_PIXELS / 2048],
+    "an encoded picture": [2048, decoding.MAX_PIXELS / 2048],
     "sources": [rtp_receiver.MAX_SOURCES],
-    "encoded pictures": [rtp_receiver.MAX_BACKLOG, rtp_receiver.MAX_SOUND_BACKLOG, rtp_receiver.MAX_SOUND_BACKLOG / 50],
+    "encoded pictures": [decoding.MAX_BACKLOG, decoding.MAX_SOUND_BACKLOG, decoding.MAX_SOUND_BACKLOG / 50],
     "decoded pictures": [framesets.MAX_PENDING],
     "packets of a video": [behind, repair.MAX_MISSING],
     "a glossary": [glossary.MAX_TERMS, glossary.MAX_TERM, terms.GLOSSARY_TOKENS],

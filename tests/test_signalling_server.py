@@ -22,6 +22,7 @@ import websockets.exceptions
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from fakehub import FakeHub
 from port import fetch, serving
 from websockets.asyncio.client import ClientConnection
 
@@ -29,7 +30,6 @@ from streamsvc.config import ConfigError, Limits, Server, Settings
 from streamsvc.errors import StreamsvcError
 from streamsvc.signalling import listener
 from streamsvc.signalling.client import ConnectionLostError, SignallingClient, signalling_url
-from streamsvc.signalling.fake import FakeHub
 from streamsvc.signalling.listener import ListenError, reserve, run_server
 from streamsvc.signalling.messages import (
     MAX_MESSAGE_BYTES,
@@ -473,14 +473,18 @@ async def test_connections_above_the_limit_are_refused_with_a_reason(web: Path) 
 async def test_who_connects_and_asks_for_nothing_is_cut_off_and_who_does_stays(
     web: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "FIRST_REQUEST_S", 0.2)
+    monkeypatch.setattr(listener, "REQUEST_S", 0.2)
     async with serving(web) as s, s.client() as ana:
         await ana.join(JOIN)
         port = urlsplit(s.url).port
         silent = await asyncio.open_connection("127.0.0.1", port)
         slow = await asyncio.open_connection("127.0.0.1", port)
         slow[1].write(b"GET / HT")
-        for reader, writer in (silent, slow):
+        again = await asyncio.open_connection("127.0.0.1", port)
+        again[1].write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await again[0].readuntil(b'{"ok":true,"v":"1"}')
+        again[1].write(b"GET / HT")
+        for reader, writer in (silent, slow, again):
             async with asyncio.timeout(5):
                 assert await reader.read() == b""
             writer.close()

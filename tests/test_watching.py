@@ -58,8 +58,8 @@ class Stream:
         )  # fmt: skip
         self.watching = Watching(
             session="ana", stream="ben>ana/view", cameras=("left", "right"), rig=None, settings=self.settings,
-            backdrop="room", every=1, worker=self.worker, ledger=self.ledger, clock=self.clock, video=VideoOut(),
-            ids=count(1), bitrate=lambda: None, tell=lambda *_: None, tell_owner=lambda *_: None,
+            backdrop="room", every=1, most_fps=60.0, worker=self.worker, ledger=self.ledger, clock=self.clock,
+            video=VideoOut(), ids=count(1), bitrate=lambda: None, tell=lambda *_: None, tell_owner=lambda *_: None,
             windowed=lambda: None,
             packed=lambda _: None,
         )  # type: ignore[arg-type]  # fmt: skip

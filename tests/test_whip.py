@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakehub import FakeHub
 from port import Service, fetch, serving
 
 from streamsvc.budget import MockClock
@@ -16,8 +17,8 @@ from streamsvc.config import Limits, Settings
 from streamsvc.config import Server as ServerSettings
 from streamsvc.edge.errors import EdgeError
 from streamsvc.signalling.admission import MAX_ADDRESSES, Admission
-from streamsvc.signalling.auth import bearer_token
-from streamsvc.signalling.fake import FakeHub
+from streamsvc.signalling.auth import bearer_token, sign
+from streamsvc.signalling.grants import Grant
 from streamsvc.signalling.messages import MAX_SDP_BYTES, Candidate, Join, SignallingError, SpeechSettings, ViewSettings
 from streamsvc.signalling.sdpfrag import MAX_FRAGMENT_BYTES, parse_fragment, username_fragments
 from streamsvc.signalling.whip import _ice_links
@@ -37,9 +38,11 @@ async def post(
     return await fetch(s.url + path, "POST", body, **{"Content-Type": kind, **headers})
 
 
-async def patch(s: Service, session: str, etag: str | None, body: bytes = TRICKLE, kind: str = FRAGMENT) -> Any:
+async def patch(
+    s: Service, session: str, etag: str | None, body: bytes = TRICKLE, kind: str = FRAGMENT, **headers: str
+) -> Any:
     more = {} if etag is None else {"If-Match": etag}
-    return await fetch(s.url + session, "PATCH", body, **{"Content-Type": kind, **more})
+    return await fetch(s.url + session, "PATCH", body, **{"Content-Type": kind, **more, **headers})
 
 
 async def opened(s: Service, path: str = "/whip/lab", **headers: str) -> tuple[str, str]:
@@ -330,6 +333,19 @@ async def test_every_request_needs_a_token_of_the_room(
         await opened(s, "/whip/other", Authorization="bearer beta-token")
         assert (await fetch(s.url + session, "DELETE", **alpha))[0] == 200
     assert "-token" not in caplog.text and session.rpartition("/")[2] not in caplog.text
+
+
+async def test_a_call_is_ended_with_a_token_that_has_ended_since_but_none_is_begun(web: Path, tmp_path: Path) -> None:
+    tokens, key = tmp_path / "tokens", "k" * 40
+    tokens.write_text(f"key={key}\nalpha\n")
+    async with serving(web, Settings(server=ServerSettings(token_file=tokens))) as s:
+        session, etag = await opened(s, Authorization="Bearer alpha")
+        ended = {"Authorization": f"Bearer {sign(Grant(until=9, room='lab'), key)}"}
+        elsewhere = {"Authorization": f"Bearer {sign(Grant(until=9, room='other'), key)}"}
+        assert refused(await post(s, "/whep/lab", **ended)) == (401, "bad-token")
+        assert refused(await fetch(s.url + session, "DELETE", **elsewhere)) == (401, "bad-token")
+        assert (await patch(s, session, etag, **ended))[0] == 204
+        assert (await fetch(s.url + session, "DELETE", **ended))[0] == 200 and nobody(s)
 
 
 def test_only_bearer_carries_a_token() -> None:

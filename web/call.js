@@ -136,13 +136,16 @@ export class Call {
     }
   }
 
-  // Put another track (or null, to stop sending) behind camera `index`.
-  replaceCamera(index, track) {
-    return this.#cameras[index]?.transceiver.sender.replaceTrack(track);
+  get sends() {
+    return [this.#cameras.length, this.#microphone !== null];
   }
 
-  replaceMicrophone(track) {
-    return this.#microphone?.replaceTrack(track);
+  // Send these instead, given as to offer(); say whether that was possible: there must have been as many in the offer.
+  replace(cameras, microphone) {
+    if (cameras.length > this.#cameras.length || (microphone && !this.#microphone)) return false;
+    cameras.forEach(({ track }, i) => this.#cameras[i].transceiver.sender.replaceTrack(track));
+    if (microphone) this.#microphone.replaceTrack(microphone);
+    return true;
   }
 
   // Send on a data channel; say whether it left.

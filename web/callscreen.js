@@ -19,7 +19,7 @@ import { Toast } from "./toast.js";
 import { Toolbar } from "./toolbar.js";
 import { ViewpointControl } from "./viewpoint.js";
 import { WarpedView } from "./warp.js";
-import { explain } from "./words.js";
+import { explain, sentence } from "./words.js";
 
 const HINT_MS = 6000;
 const FRAME_MS = 1000 / 60;
@@ -55,7 +55,8 @@ export class CallScreen {
   #recording;
   #budget;
 
-  constructor(root, media, leave) {
+  // `leave` ends the call, `setUp` does and goes to the set-up of the cameras.
+  constructor(root, media, leave, setUp) {
     this.#root = root;
     this.#media = media;
     const find = (selector) => root.querySelector(selector);
@@ -95,10 +96,12 @@ export class CallScreen {
     navigator.xr?.addEventListener("devicechange", () => this.#offerHeadset());
     this.#toolbar = new Toolbar(root, media, {
       leave,
+      setUp,
       home: () => this.#follower.centre() || this.#viewpoint?.home(),
       commits: () => this.commits,
       correct: (on) => (this.#captions.corrected = on),
       camera: (on) => media.stopCameras(on),
+      add: (kind) => this.#add(kind),
       notice: (code, message) => this.#notice(code, message),
       opened: (panel) => {
         this.#budget.show(panel === "budget");
@@ -122,7 +125,7 @@ export class CallScreen {
       this.#notice("device-gone", `${detail} went away. It comes back by itself when you plug it in again.`);
     });
     media.addEventListener("back", () => this.#notice("device-back", "The device is back."));
-    media.addEventListener("change", () => this.#resend());
+    media.addEventListener("change", () => this.#resend().catch((problem) => this.#refused(problem)));
   }
 
   // What the hook shows.
@@ -156,6 +159,7 @@ export class CallScreen {
     this.#session = session;
     this.#wish = wish;
     this.#shownBefore = 0;
+    this.#controls.begin();
     this.#notices = [];
     this.#names = null;
     this.#captions.clear();
@@ -175,7 +179,7 @@ export class CallScreen {
       this.#shownAs(settings.view);
     });
     on("recording", (message) => this.#recording.take(message));
-    on("notice", ({ code, message }) => this.#notice(code, message));
+    on("notice", ({ code, message }) => this.#notice(code, sentence(message)));
     on("caption", (message) => this.#captions.take(message));
     on("packed", (message) => this.#warped.told(message));
     on("live", (message) => {
@@ -214,6 +218,7 @@ export class CallScreen {
       this.#toast.begin();
       if (!this.#root.querySelector("#overlay").hidden) this.#notice("reconnected", "Connected again.");
       this.#overlay(null);
+      this.#resend().catch((problem) => this.#refused(problem));
     } else if (state === "reconnecting") {
       this.#endConnection();
       const wait = pause >= 1 ? `in ${Math.round(pause)} s` : "now";
@@ -234,7 +239,8 @@ export class CallScreen {
 
   #peers(peers, screen) {
     const others = this.#wish.mirror ? "mirror" : peers.length ? `with ${peers.join(", ")}` : "waiting for someone";
-    this.#root.querySelector("[data-call=peers]").textContent = others;
+    const told = this.#root.querySelector("[data-call=peers]");
+    if (told.textContent !== others) told.textContent = others; // it is read out when it changes
     this.#window = screen;
     this.#viewpoint.setScreen(screen);
     const alone = !peers.length && !this.#wish.mirror;
@@ -294,6 +300,7 @@ export class CallScreen {
   #channelOpen(label) {
     if (label === "viewpoint") this.#viewpoint.announce();
     if (label !== "ledger") return;
+    this.#endConnection();
     const send = (message) => this.#session?.send("ledger", message) ?? false;
     this.#clock = new ClockSync(send);
     this.#clock.start();
@@ -334,10 +341,26 @@ export class CallScreen {
     }
   }
 
-  #resend() {
-    this.#media.cameras().forEach(({ track }, i) => this.#session?.replaceCamera(i, track));
-    const voice = this.#media.voice();
-    if (voice) this.#session?.replaceMicrophone(voice);
+  // Who came to listen and adds a microphone wants to be understood.
+  async #add(kind) {
+    const session = this.#session;
+    await this.#media.add(kind);
+    if (kind === "microphone" && this.#media.microphone && this.#wish.speech.enabled === false) {
+      session?.configure({ speech: { enabled: true } });
+    }
+  }
+
+  async #resend() {
+    await this.#session?.update();
+    if (this.#session) this.#showPicture(this.#pictured);
+  }
+
+  // The service doesn't take what was added.
+  #refused(problem) {
+    if (!this.#session) return;
+    const { title, text } = explain(problem.code, problem.message);
+    this.#notice(problem.code, `${title}. ${text}`);
+    this.#media.keep(...this.#session.sends);
   }
 
   #notice(code, message) {

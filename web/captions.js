@@ -54,13 +54,15 @@ export class Captions {
     if (message.type === "tentative") {
       this.tentative.set(message.speaker, message.text);
     } else if (message.type === "commit") {
+      const before = this.commits.at(-1)?.speaker;
       this.#speakers.add(message.speaker);
       this.tentative.delete(message.speaker);
       const commit = { ...message };
       this.#date(commit);
       this.commits.push(commit);
       this.#spans.set(commit, this.#write(message));
-      this.#spoken.append(element("p", { textContent: message.text }));
+      const named = this.#speakers.size > 1 && message.speaker !== before;
+      this.#spoken.append(element("p", { textContent: named ? `${message.speaker}: ${message.text}` : message.text }));
       if (this.#spoken.childElementCount > SPOKEN_LINES) this.#spoken.firstChild.remove();
     } else if (message.type === "revision") {
       this.#revise(message);

@@ -10,7 +10,6 @@ const QUICK_MS = 120;
 const STEADY_MS = 1000;
 
 export const ns = (ms) => Math.round(ms * 1e6);
-export const wallMs = (monoMs) => performance.timeOrigin + monoMs;
 
 export class ClockEstimator {
   #samples = [];

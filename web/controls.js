@@ -1,15 +1,18 @@
 // The settings panel: policy, its parameters as sliders made from the declared table, language, what others see behind
 // me, budget, picture.
 //
-// `joined.policies` is [{name, meaning, parameters: [{name, default, minimum, maximum, meaning, integer}]}]. Every change
-// is sent 150 ms after the last touch, as one `configure`.
+// `joined.policies` is [{name, meaning, parameters: [{name, default, minimum, maximum, meaning, integer}], presets: [{name,
+// meaning, parameters}]}]. Every change is sent 150 ms after the last touch, as one `configure`.
 
 import { element, fillSelect } from "./dom.js";
+import { GlossaryField } from "./glossary.js";
 import { LANGUAGES } from "./languages.js";
+import { Presets } from "./presets.js";
 import { Warp } from "./warp.js";
 import { sentence } from "./words.js";
 
 const SETTLE_MS = 150;
+const NONE = [];
 const MODES = [
   ["window", "One view"],
   ...(Warp.possible ? [["packed", "One view that follows at once"], ["cutout", "The person alone, over my own backdrop"]] : []),
@@ -33,6 +36,8 @@ export class Controls {
   #pending = {};
   #timer = null;
   #modes = MODES;
+  #glossary;
+  #presets;
 
   // `configure` takes {speech?, view?, appearance?}.
   constructor(root, configure) {
@@ -43,7 +48,11 @@ export class Controls {
     fillSelect(ui.source, [["auto", "Detect the language"], ...LANGUAGES], "auto");
     ui.source.onchange = () => this.#change("speech", { source: ui.source.value });
     ui.voice.onchange = () => this.#change("speech", { voice: ui.voice.value });
-    ui.glossary.onchange = () => this.#change("speech", { glossary: terms(ui.glossary.value) });
+    this.#glossary = new GlossaryField(ui.glossary, ui.misspelt, (glossary) => this.#change("speech", { glossary }));
+    this.#presets = new Presets(ui.presets, (parameters) => {
+      this.#makeSliders(ui.policy.value, parameters);
+      this.#change("speech", { parameters });
+    });
     ui.policy.onchange = () => {
       this.#makeSliders(ui.policy.value, {});
       this.#change("speech", { policy: ui.policy.value, parameters: { ...this.#parameters } });
@@ -68,6 +77,11 @@ export class Controls {
       if (ui.mode.value !== HEADSET[0]) this.#change("view", { mode: ui.mode.value });
     };
     ui.rung.onchange = () => this.#change("view", { rung: ui.rung.value });
+  }
+
+  // Another call begins.
+  begin() {
+    this.#glossary.begin();
   }
 
   // Offer the headset as a mode, or no longer.
@@ -107,7 +121,7 @@ export class Controls {
     if (speech.enabled != null) ui.enabled.checked = speech.enabled;
     if (speech.source != null) ui.source.value = speech.source;
     if (speech.voice != null) ui.voice.value = speech.voice;
-    if (speech.glossary && ui.glossary !== document.activeElement) ui.glossary.value = speech.glossary.join(", ");
+    if (speech.glossary) this.#glossary.show(speech.glossary);
     if (speech.policy != null) ui.policy.value = speech.policy;
     if (!busy) this.#makeSliders(ui.policy.value, speech.parameters ?? this.#parameters);
     if (view.budget_ms != null && !busy) {
@@ -152,6 +166,7 @@ export class Controls {
       : "This service does not translate now: the original voice passes through.";
     const declared = policy?.parameters ?? [];
     this.#parameters = Object.fromEntries(declared.map((p) => [p.name, values[p.name] ?? p.default]));
+    this.#presets.show(policy?.presets ?? NONE, this.#parameters);
     // rebuilding a slider that has the focus would take it away
     const shown = [...this.#ui.parameters.querySelectorAll("input")];
     if (shown.length === declared.length && shown.every((s, i) => s.name === declared[i].name && s.dataset.policy === name)) {
@@ -177,6 +192,7 @@ export class Controls {
     slider.oninput = () => {
       this.#parameters[name] = Number(slider.value);
       this.#set(slider, this.#parameters[name]);
+      this.#presets.show(this.#policies.find((p) => p.name === policy)?.presets ?? NONE, this.#parameters);
       this.#change("speech", { parameters: { ...this.#parameters } });
     };
     return row;
@@ -197,11 +213,6 @@ export class Controls {
       this.#configure(pending);
     }, SETTLE_MS);
   }
-}
-
-// "Siobhan Kowalczyk, Drogheda" -> ["Siobhan Kowalczyk", "Drogheda"]
-function terms(text) {
-  return text.split(/[,;\n]/).map((term) => term.trim()).filter(Boolean);
 }
 
 // Kokoro's voices are called like af_bella: American, female.

@@ -1,16 +1,17 @@
 // Which microphone and which cameras a call sends, in its settings. What is chosen lives in LocalMedia; this file shows it.
 //
-// One that ended by itself is shown as ended, so that choosing it opens it anew.
+// One that ended by itself is shown as ended, so that choosing it opens it anew; what is missing can be added. Another camera
+// in the place of one that a rig was made with is warned about.
 
-import { listDevices } from "./devices.js";
+import { devicesBlocked, listDevices } from "./devices.js";
 import { element, fillSelect } from "./dom.js";
 import { deviceProblem, explain } from "./words.js";
 
 const ADVICE = {
-  "permission-denied": "Allow it at the icon in the address bar, then choose it again in the settings.",
+  "permission-denied": "Allow it at the icon in the address bar, then try again.",
   "device-busy": "Close other calls and camera programs, then choose it again in the settings, or another one.",
 };
-const CHOOSE = "Plug it in, or choose another one in the settings.";
+const CHOOSE = "Plug one in, or choose another one in the settings.";
 
 // What to say in a call of a device that doesn't open: {code, message}.
 export function toldInCall(error) {
@@ -20,19 +21,24 @@ export function toldInCall(error) {
 
 export class DeviceChoice {
   #panel;
+  #ui;
   #microphone;
   #cameras;
   #media;
   #notice;
   #busy = false;
+  #rigged = []; // the ids of the cameras with which the call began, in the order of the rig
 
-  // `notice` takes (code, message).
-  constructor(panel, media, notice) {
+  // `actions`: notice(code, message), add(kind) -> promise, setUp().
+  constructor(panel, media, { notice, add, setUp }) {
     this.#panel = panel;
-    this.#microphone = panel.querySelector("[data-device=microphone]");
-    this.#cameras = panel.querySelector("[data-device=cameras]");
+    this.#ui = Object.fromEntries([...panel.querySelectorAll("[data-device]")].map((e) => [e.dataset.device, e]));
+    this.#microphone = this.#ui.microphone;
+    this.#cameras = this.#ui.cameras;
     this.#media = media;
     this.#notice = notice;
+    for (const button of panel.querySelectorAll("[data-add]")) button.onclick = () => add(button.dataset.add);
+    this.#ui.setup.onclick = setUp;
     media.addEventListener("change", () => this.draw());
     media.addEventListener("ended", ({ detail }) => {
       notice("device-ended", `${detail} stopped. Choose it again in the settings, or another one.`);
@@ -40,19 +46,27 @@ export class DeviceChoice {
     navigator.mediaDevices?.addEventListener?.("devicechange", () => this.draw());
   }
 
+  begin() {
+    this.#rigged = this.#media.slots.map((slot) => slot.deviceId);
+  }
+
   // Show what is chosen, if the panel is open.
   async draw() {
     if (this.#panel.hidden) return;
     const found = await listDevices().catch(() => ({ cameras: [], microphones: [] }));
     if (this.#busy) return;
-    const { viewer, microphone, slots, stopped } = this.#media;
-    this.#microphone.closest("label").hidden = viewer || !microphone;
+    const { microphone, slots, stopped, rig } = this.#media;
+    this.#microphone.closest("label").hidden = !microphone;
+    this.#ui.deaf.hidden = devicesBlocked() || Boolean(microphone);
+    this.#ui.blind.hidden = devicesBlocked() || slots.length > 0;
+    this.#ui.blocked.hidden = !devicesBlocked();
     if (microphone) {
       const over = microphone.track.readyState === "ended";
       this.#fill(this.#microphone, found.microphones, microphone, over, (device) => this.#media.chooseMicrophone(device));
     }
     const sent = this.#media.cameras();
     this.#cameras.hidden = !sent.length;
+    this.#ui.moved.hidden = !rig || sent.every((_, i) => [undefined, slots[i].deviceId].includes(this.#rigged[i]));
     while (this.#cameras.children.length > sent.length) this.#cameras.lastChild.remove();
     sent.forEach(({ name, track }, i) => {
       const field = this.#cameras.children[i] ?? this.#cameras.appendChild(newField());

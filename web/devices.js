@@ -57,7 +57,7 @@ async function ask(wanted) {
     const stream = await navigator.mediaDevices.getUserMedia(wanted);
     stream.getTracks().forEach((t) => t.stop());
   } catch (error) {
-    throw deviceProblem(error, { video: true, audio: true, ...wanted });
+    throw deviceProblem(error, wanted);
   }
 }
 
@@ -91,11 +91,15 @@ export class LocalMedia extends EventTarget {
   stopped = false;
   rig = null;
   size = { width: 640, height: 480 };
-  #choice = null; // the last choice of a microphone
+  #choice = null; // of a microphone, while it is being opened
+  #adding = null; // what add() waits for
+  #revived = Promise.resolve();
 
   constructor() {
     super();
-    navigator.mediaDevices?.addEventListener?.("devicechange", () => this.#revive());
+    navigator.mediaDevices?.addEventListener?.("devicechange", () => {
+      this.#revived = this.#revived.then(() => this.#revive());
+    });
   }
 
   // What a call sends: [{name, track}] in rig order; names are the rig's, or cam0, cam1, ... Cameras that the rig
@@ -222,6 +226,28 @@ export class LocalMedia extends EventTarget {
     if (first) throw first;
   }
 
+  // In mid-call: open a "microphone" or a "camera", whichever opens first; who only watched doesn't any longer. Throws a Problem.
+  async add(kind) {
+    const adding = (this.#adding = Symbol());
+    await ask(kind === "microphone" ? { audio: true } : { video: true }); // names are told only after it
+    const { cameras, microphones } = await listDevices();
+    if (this.#adding !== adding) return;
+    this.viewer = false;
+    if (kind === "camera") return this.openFound({ cameras, microphones: [] }, 1);
+    if (!microphones.length) throw new Problem("no-microphone");
+    await this.#openMicrophone(microphones);
+  }
+
+  // Close the cameras after the first `count`, and the microphone unless it is `heard`.
+  keep(count, heard) {
+    this.slots.splice(count).forEach((slot) => slot.track?.stop());
+    if (!heard) {
+      this.microphone?.track?.stop();
+      this.microphone = null;
+    }
+    this.#changed();
+  }
+
   async chooseMicrophone(device) {
     if (this.viewer) return;
     const choice = (this.#choice = Symbol());
@@ -229,13 +255,15 @@ export class LocalMedia extends EventTarget {
     try {
       if (device) track = await getTrack({ audio: { ...SOUND, deviceId: { exact: device.deviceId } } });
     } catch (problem) {
-      if (this.#choice === choice) throw problem;
-      return;
+      if (this.#choice !== choice) return;
+      this.#choice = null;
+      throw problem;
     }
     if (this.#choice !== choice) {
       track?.stop();
       return;
     }
+    this.#choice = null;
     this.microphone?.track?.stop();
     this.microphone = device && { deviceId: device.deviceId, label: device.label, track };
     if (track) {
@@ -272,7 +300,7 @@ export class LocalMedia extends EventTarget {
   release() {
     for (const device of [...this.slots, this.microphone]) device?.track?.stop();
     this.slots = [];
-    this.microphone = this.#choice = null;
+    this.microphone = this.#choice = this.#adding = null;
     this.stopped = this.muted = false;
     this.#changed();
   }
@@ -288,7 +316,14 @@ export class LocalMedia extends EventTarget {
   // wanted now. Throws a Problem.
   async #fill(slot) {
     const attempt = (slot.attempt = Symbol());
-    const wanted = () => slot.attempt === attempt && this.slots.includes(slot) && !this.stopped;
+    try {
+      await this.#open(slot, () => slot.attempt === attempt && this.slots.includes(slot) && !this.stopped);
+    } finally {
+      if (slot.attempt === attempt) slot.attempt = null;
+    }
+  }
+
+  async #open(slot, wanted) {
     if (!wanted()) return;
     const { width, height } = this.rig?.cameras[this.slots.indexOf(slot)] ?? this.size;
     let track;
@@ -319,16 +354,16 @@ export class LocalMedia extends EventTarget {
     this.dispatchEvent(new CustomEvent(unplugged ? "gone" : "ended", { detail: label }));
   }
 
-  // Something was plugged in: open again what had gone.
+  // Something was plugged in: open again what had gone, unless somebody is choosing another one.
   async #revive() {
     const present = new Set((await listDevices().catch(() => ({ cameras: [] }))).cameras.map((d) => d.deviceId));
     let back = false;
     for (const slot of [...this.slots]) {
-      if (slot.track || !present.has(slot.deviceId)) continue;
+      if (slot.track || slot.attempt || !present.has(slot.deviceId)) continue;
       await this.#fill(slot).catch(() => {});
       back ||= Boolean(slot.track);
     }
-    if (this.microphone?.track?.readyState === "ended") {
+    if (this.microphone?.track?.readyState === "ended" && !this.#choice) {
       back = await this.chooseMicrophone(this.microphone).then(() => true, () => back);
     }
     if (back) this.dispatchEvent(new Event("back"));

@@ -19,7 +19,9 @@ export class JoinScreen {
   #chooser;
   #media;
   #enter;
+  #setUp;
   #test;
+  #columns; // all that may be filled in
   #busy = false;
 
   // `enter` takes what `join` says and rejects with a Problem; `setUp` takes the token and shows the set-up of a rig.
@@ -28,6 +30,7 @@ export class JoinScreen {
     this.#enter = enter;
     this.#form = root.querySelector("#form");
     this.#problem = root.querySelector("#problem");
+    this.#columns = this.#form.parentElement;
     this.#chooser = new Chooser(root.querySelector("#devices"), media, (problem) => this.tell(problem));
     this.#test = new ConnectionTest(
       { button: root.querySelector("#test"), told: root.querySelector("#test-told") },
@@ -40,10 +43,8 @@ export class JoinScreen {
       this.#submit();
     };
     this.#fields.viewer.onchange = () => this.#chooseViewer();
-    root.querySelector("[data-ui=setup]").onclick = () => {
-      this.away();
-      setUp(this.#fields.token.value);
-    };
+    this.#setUp = setUp;
+    root.querySelector("[data-ui=setup]").onclick = () => this.setUp();
     this.#part("again").onclick = () => this.#retry();
     this.#draw();
   }
@@ -57,6 +58,12 @@ export class JoinScreen {
       return;
     }
     if (!this.#fields.viewer.checked) this.#chooser.begin();
+  }
+
+  // Go to the set-up of a rig.
+  setUp() {
+    this.away();
+    this.#setUp(this.#fields.token.value);
   }
 
   // The call has begun; the devices stay open, for it.
@@ -73,6 +80,7 @@ export class JoinScreen {
     this.#draw();
     this.tell(problem ?? null);
     if (!problem && devicesBlocked()) this.begin();
+    this.#takeFocus();
   }
 
   // Back from a set-up, with the rig that it made ({rig, devices, name}) or none, or a problem.
@@ -148,13 +156,21 @@ export class JoinScreen {
       this.tell(problem);
     } finally {
       this.#setBusy(false);
+      this.#takeFocus();
     }
+  }
+
+  // What had the focus has gone or was locked.
+  #takeFocus() {
+    const { activeElement, body } = document;
+    if (activeElement !== body && !activeElement.closest("[hidden]")) return;
+    this.#form.querySelector("[type=submit]").focus({ preventScroll: true }); // in vain where another screen is shown
   }
 
   async #join() {
     const fields = this.#fields;
     const { viewer } = this.#media;
-    const rig = viewer ? null : this.#media.rig;
+    const { rig } = this.#media; // also of who only watches, and may add cameras later
     const wish = {
       room: fields.room.value.trim(),
       name: fields.name.value.trim(),
@@ -168,7 +184,12 @@ export class JoinScreen {
     remember("source", fields.source.value);
     this.#test.stop();
     this.tell(null);
-    await this.#enter(wish);
+    this.#columns.inert = true;
+    try {
+      await this.#enter(wish);
+    } finally {
+      this.#columns.inert = false;
+    }
     if (wish.token) remember("token", wish.token, "sessionStorage");
   }
 

@@ -12,7 +12,15 @@ import { Problem } from "./words.js";
 const media = new LocalMedia();
 let session = null;
 
-const call = new CallScreen(document.getElementById("call"), media, () => session?.leave());
+const call = new CallScreen(
+  document.getElementById("call"),
+  media,
+  () => session?.leave(),
+  () => {
+    session?.leave();
+    join.setUp();
+  },
+);
 const join = new JoinScreen(document.getElementById("join"), media, enter, (token) => {
   show("setup");
   setup.open(token);
@@ -31,6 +39,7 @@ exposeHook({
 
 async function enter(wish) {
   if (typeof RTCPeerConnection === "undefined") throw new Problem("no-webrtc");
+  await session?.left();
   session = new Session(media);
   call.attach(session, wish);
   session.addEventListener("state", ({ detail }) => {

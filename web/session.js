@@ -1,6 +1,7 @@
 // A call that survives its connections: joins, and when the line breaks takes the call up again by itself, with growing
 // pauses. The service keeps the session for a while, with all its state, for whoever shows the key that `joined` brought:
-// a lost socket alone is replaced unseen, lost media are agreed on anew.
+// a lost socket alone is replaced unseen, lost media are agreed on anew. A join says what the service has accepted before;
+// what was changed since is said after it, so that a change which is refused costs nothing but itself.
 //
 // States: idle -> joining -> in-call -> reconnecting -> in-call ...; `ended` after leave() or a refusal that waiting
 // can't mend. Events (CustomEvent, the payload in `detail`): state, joined, peers, notice, configured, recording, caption, live,
@@ -22,17 +23,19 @@ const ATTEMPTS = [
 // The service says how things are twice a second; after such a silence nothing else will come either.
 const SILENCE_MS = 2500;
 const LISTEN_MS = 500;
+const GOODBYE_MS = 2000; // for each step of a goodbye
 // Refusals that pass: the service may not have noticed yet that the old connection is gone. It took this page's calls
 // before, so what looks like a refused origin is something on the way.
 const PASSING = new Set([
   "unreachable", "timeout", "media-failed", "room-full", "name-taken", "service-full", "no-room", "too-many-rooms", "internal",
-  "origin-refused",
+  "origin-refused", "out-of-date",
 ]);
+const CUT = new Set(["unreachable", "timeout", "media-failed"]); // the line is to blame, not what was asked for
 const PARTS = ["speech", "view", "appearance"];
 
 export class Session extends EventTarget {
   state = "idle";
-  #wish; // {room, name, token, mirror, rig, speech, view, appearance}: what join says, kept up to date for the next join
+  #wish; // {room, name, token, mirror, rig, speech, view, appearance}: what join says, the last three as they were accepted
   #media;
   #signalling = null;
   #call = null;
@@ -41,9 +44,10 @@ export class Session extends EventTarget {
   #iceServers = [];
   #heard = null;
   #mending = false;
-  #untold = 0; // changes of settings that the service has not answered
+  #untold = []; // changes of settings that the service has not answered, the oldest first
   #unanswered = null; // the last record action that the service has not answered
   #wakeUp = null;
+  #goodbye = null;
   #over = new AbortController();
 
   // `media` has cameras() -> [{name, track}] and voice() -> track or null.
@@ -63,7 +67,7 @@ export class Session extends EventTarget {
       await this.#enterRoom();
       await this.#negotiate();
     } catch (problem) {
-      this.#drop();
+      this.#dropCall();
       this.#enter("idle");
       throw problem;
     }
@@ -71,8 +75,7 @@ export class Session extends EventTarget {
   }
 
   configure(change) {
-    for (const part of PARTS) if (change[part]) Object.assign(this.#wish[part], change[part]);
-    this.#untold += 1;
+    this.#untold.push(change);
     this.#signalling?.send("configure", change);
   }
 
@@ -88,25 +91,61 @@ export class Session extends EventTarget {
     return this.#call?.send(label, message) ?? false;
   }
 
+  // What the service takes: how many cameras, and whether there is a microphone.
+  get sends() {
+    return this.#call?.sends ?? [0, false];
+  }
+
   // What the browser counted of the connection (an RTCStatsReport, in time), or null without one.
   stats() {
     return this.#call?.stats() ?? null;
   }
 
-  replaceCamera(index, track) {
-    return this.#call?.replaceCamera(index, track);
-  }
-
-  replaceMicrophone(track) {
-    return this.#call?.replaceMicrophone(track);
+  // Send what `media` has now: on the connection that there is, or where a device has come that it doesn't carry on another,
+  // which takes its place. Throws the Problem of a service that refuses that; then all is as before.
+  async update() {
+    if (this.state !== "in-call" || this.#mending) return; // who comes back offers what there is then
+    if (this.#call.replace(this.#media.cameras(), this.#media.voice())) return;
+    this.#mending = true;
+    let cut = null;
+    try {
+      await this.#negotiate(ATTEMPTS.at(-1).patience);
+    } catch (problem) {
+      if (!CUT.has(problem.code)) throw problem;
+      cut = problem;
+    } finally {
+      this.#mending = false;
+    }
+    if (cut) await this.#lost(cut);
+    return this.update();
   }
 
   leave() {
     if (this.state === "ended") return;
-    this.#signalling?.send("leave");
-    this.#drop();
+    this.#dropCall();
     this.#enter("ended");
     this.#wakeUp?.();
+  }
+
+  // Resolve when the service knows that this call is over, or can't be told now: then the next one who asks tries again.
+  // Until it knows it keeps the place, and the name in the room, for whoever might come back.
+  left() {
+    this.#goodbye ??= this.#sayGoodbye().catch(() => (this.#goodbye = null));
+    return this.#goodbye;
+  }
+
+  async #sayGoodbye() {
+    if (await this.#signalling?.leave(GOODBYE_MS)) return;
+    this.#signalling?.close(true);
+    if (!this.#key) return;
+    const signalling = new Signalling();
+    try {
+      await signalling.open(socketUrl(location), GOODBYE_MS);
+      await signalling.request("join", { ...this.#wish, resume: this.#key }, GOODBYE_MS);
+      await signalling.leave(GOODBYE_MS);
+    } finally {
+      signalling.close();
+    }
   }
 
   // Join on a new socket; say whether the session goes on that was there before.
@@ -120,18 +159,13 @@ export class Session extends EventTarget {
     signalling.onmessage = (message) => this.#take(message);
     this.#signalling?.close(true);
     this.#signalling = signalling;
-    const untold = this.#untold;
     const wish = this.#key ? { ...this.#wish, resume: this.#key } : this.#wish;
-    const joined = await signalling.request("join", wish, "joined", patience);
+    const joined = await signalling.request("join", wish, patience);
     this.#key = joined.resume;
     this.#iceServers = joined.ice_servers;
     this.#inForce = joined.settings;
-    this.#untold -= untold;
     this.#emit("joined", joined);
-    if (joined.resumed && untold) {
-      const { speech, view, appearance } = this.#wish;
-      this.configure({ speech, view, appearance });
-    }
+    for (const change of this.#untold) signalling.send("configure", change);
     this.#recordAgain(joined.resumed);
     signalling.onclose = (problem) => this.#lost(problem);
     return joined.resumed;
@@ -152,8 +186,6 @@ export class Session extends EventTarget {
   async #negotiate(patience) {
     const signalling = this.#signalling;
     const call = new Call(this.#iceServers, patience);
-    this.#call = call;
-    this.#heard = null;
     call.onview = (track) => this.#emit("view", track);
     call.onvoice = (track) => this.#emit("voice", track);
     call.onchannel = (label) => this.#emit("channel", label);
@@ -162,8 +194,16 @@ export class Session extends EventTarget {
       this.#heard = performance.now();
       this.#emit(label === "captions" ? "caption" : message.type, message);
     };
-    const offer = await call.offer(this.#media.cameras(), this.#media.voice());
-    const answer = await signalling.request("offer", offer, "answer", patience);
+    let answer;
+    try {
+      const offer = await call.offer(this.#media.cameras(), this.#media.voice());
+      answer = await signalling.request("offer", offer, patience);
+    } catch (problem) {
+      call.close();
+      throw problem;
+    }
+    this.#dropCall();
+    this.#call = call;
     const broken = new Promise((_, reject) => (signalling.onclose = reject));
     await Promise.race([call.accept(answer.sdp), broken]);
     signalling.onclose = (problem) => this.#lost(problem);
@@ -190,15 +230,23 @@ export class Session extends EventTarget {
     if (message.re === "candidate") return; // one of a kind that the service doesn't know is no loss
     this.#emit("notice", message);
     if (message.re === "record") this.#unanswered = null;
-    if (message.re === "configure") this.#configured({ settings: this.#inForce });
+    if (message.re !== "configure") return;
+    this.#untold.shift();
+    this.#emit("configured", { settings: this.#inForce });
   }
 
-  // The next join asks for what is in force now: one setting that was refused would have all of it refused. What was
-  // changed since is not in force yet.
+  // A service that was started anew may not have all of what is in force: join without it, and say it then.
+  #tellLater() {
+    this.#untold.unshift(...PARTS.map((part) => ({ [part]: this.#wish[part] })));
+    for (const part of PARTS) this.#wish[part] = {};
+  }
+
+  // The next join asks for what was changed as it is in force now.
   #configured(message) {
     this.#inForce = message.settings;
-    this.#untold = Math.max(this.#untold - 1, 0);
-    for (const part of this.#untold ? [] : PARTS) {
+    const change = this.#untold.shift() ?? {};
+    for (const part of PARTS) {
+      Object.assign(this.#wish[part], change[part]);
       for (const name of Object.keys(this.#wish[part])) {
         if (name in message.settings[part]) this.#wish[part][name] = message.settings[part][name];
       }
@@ -248,7 +296,8 @@ export class Session extends EventTarget {
         this.#signalling?.close(true);
         if (this.state === "ended") return;
         problem = error;
-        if (!PASSING.has(problem.code)) return this.#enter("ended", { problem });
+        if (problem.code === "bad-settings") this.#tellLater();
+        else if (!PASSING.has(problem.code)) return this.#enter("ended", { problem });
       }
     }
   }
@@ -276,7 +325,10 @@ export class Session extends EventTarget {
 
   #enter(state, detail = {}) {
     this.state = state;
-    if (state === "ended" || state === "idle") this.#over.abort();
+    if (state === "ended" || state === "idle") {
+      this.#over.abort();
+      this.left();
+    }
     this.#emit("state", { state, ...detail });
   }
 

@@ -1,11 +1,13 @@
-// The WebSocket: tagged JSON messages, `v: 1`. One request may wait for its reply at a time; an `error` about it (its
-// `re` names the request, or nothing) is its answer. Everything else is handed to `onmessage`, the end of the connection to `onclose`.
+// The WebSocket: tagged JSON messages, `v: 1`. One request may wait for its reply at a time; an `error` about it is its
+// answer. Everything else is handed to `onmessage`, the end of the connection to `onclose`. An `error` that the service
+// could not assign (a message that it could not read) is about the oldest that has no answer: answers keep the order.
 
 import { Problem } from "./words.js";
 
 const OPEN_MS = 8000;
 const REPLY_MS = 20_000;
 const BACK = 4000;
+const REPLIES = { join: "joined", offer: "answer", configure: "configured" }; // what is always answered, and with what
 
 export const socketUrl = (location) => `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}/ws`;
 
@@ -13,7 +15,9 @@ export class Signalling {
   onmessage = () => {};
   onclose = () => {};
   #socket = null;
-  #waiting = null;
+  #waiting = null; // {type, resolve, reject} of the request
+  #due = []; // types of the messages that have no answer yet
+  #heard = null; // takes whether the service closed the socket, after a goodbye
 
   get isOpen() {
     return this.#socket?.readyState === WebSocket.OPEN;
@@ -38,6 +42,7 @@ export class Signalling {
       socket.onmessage = (event) => this.#receive(event.data);
       socket.onclose = (event) => {
         clearTimeout(timer);
+        this.#heard?.(event.wasClean);
         const problem = new Problem("unreachable", event.reason);
         this.#waiting?.reject(problem);
         this.#waiting = null;
@@ -55,22 +60,32 @@ export class Signalling {
     } catch {
       return;
     }
+    const about = this.#answered(message);
+    const refused = message.type === "error";
     const waiting = this.#waiting;
-    const refused = message.type === "error" && [waiting?.type, null, undefined].includes(message.re);
-    if (waiting && (message.type === waiting.reply || refused)) {
+    if (waiting && waiting.type === about) {
       this.#waiting = null;
       if (refused) waiting.reject(new Problem(message.code, message.message));
       else waiting.resolve(message);
-    } else this.onmessage(message);
+    } else this.onmessage(refused ? { ...message, re: about } : message);
+  }
+
+  // The type of the message of ours that this one answers, if it is an answer.
+  #answered({ type, re }) {
+    const about = type === "error" ? (re ?? this.#due[0]) : Object.keys(REPLIES).find((asked) => REPLIES[asked] === type);
+    this.#due.splice(0, this.#due.indexOf(about) + 1);
+    return about;
   }
 
   send(type, fields = {}) {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ type, v: 1, ...fields }));
+    if (!this.isOpen) return;
+    if (type in REPLIES) this.#due.push(type);
+    this.#socket.send(JSON.stringify({ type, v: 1, ...fields }));
   }
 
   // Send and resolve with the reply; throws the Problem that the service answered, "timeout", or "unreachable" where the
   // socket is not open or closes.
-  request(type, fields, reply, patience = REPLY_MS) {
+  request(type, fields, patience = REPLY_MS) {
     if (!this.isOpen) return Promise.reject(new Problem("unreachable"));
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -81,8 +96,21 @@ export class Signalling {
         clearTimeout(timer);
         settle(value);
       };
-      this.#waiting = { type, reply, resolve: done(resolve), reject: done(reject) };
+      this.#waiting = { type, resolve: done(resolve), reject: done(reject) };
       this.send(type, fields);
+    });
+  }
+
+  // Say that the call is over and resolve with whether the service has heard it, which it shows by closing.
+  leave(patience) {
+    if (!this.isOpen) return Promise.resolve(false);
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, patience, false);
+      this.#heard = (clean) => {
+        clearTimeout(timer);
+        resolve(clean);
+      };
+      this.send("leave");
     });
   }
 

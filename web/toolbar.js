@@ -1,6 +1,7 @@
 // The row of buttons under the call, the panels that they and the meter open, and the volume.
 
 import { DeviceChoice, toldInCall } from "./devicechoice.js";
+import { devicesBlocked } from "./devices.js";
 import { fillSelect } from "./dom.js";
 import { FORMATS, saveTranscript } from "./transcript.js";
 
@@ -13,8 +14,8 @@ export class Toolbar {
   #buttons;
   #devices;
 
-  // `actions`: leave(), home(), commits() -> those of the transcript, correct(on), camera(stopped) -> promise,
-  // notice(code, message), opened(panel or null).
+  // `actions`: leave(), setUp(), home(), commits() -> those of the transcript, correct(on), camera(stopped) -> promise,
+  // add("camera" or "microphone") -> promise, notice(code, message), opened(panel or null).
   constructor(root, media, actions) {
     this.#root = root;
     this.#media = media;
@@ -23,8 +24,8 @@ export class Toolbar {
     const buttons = this.#buttons;
     buttons.leave.onclick = actions.leave;
     buttons.home.onclick = actions.home;
-    buttons.mute.onclick = () => media.mute(!media.muted);
-    buttons.camera.onclick = () => this.#toggleCamera();
+    buttons.mute.onclick = () => (media.microphone ? media.mute(!media.muted) : this.#add("microphone"));
+    buttons.camera.onclick = () => (media.slots.length ? this.#toggleCamera() : this.#add("camera"));
     buttons.full.onclick = () => this.#toggleFull();
     const formats = root.querySelector("#save-format");
     fillSelect(formats, FORMATS, FORMATS[0][0]);
@@ -44,7 +45,11 @@ export class Toolbar {
         buttons[name].focus();
       };
     }
-    this.#devices = new DeviceChoice(this.#panel("settings"), media, actions.notice);
+    this.#devices = new DeviceChoice(this.#panel("settings"), media, {
+      notice: actions.notice,
+      add: (kind) => this.#add(kind),
+      setUp: actions.setUp,
+    });
     const volume = root.querySelector("#volume");
     const setVolume = () => {
       root.querySelector("#voice").volume = Number(volume.value);
@@ -57,6 +62,7 @@ export class Toolbar {
   }
 
   begin() {
+    this.#devices.begin();
     this.#open(null);
     this.#draw();
   }
@@ -81,27 +87,35 @@ export class Toolbar {
 
   #draw() {
     const { mute, camera, full } = this.#buttons;
-    const { muted, stopped, viewer, slots, microphone } = this.#media;
+    const { muted, stopped, slots, microphone } = this.#media;
     const set = (button, on, text) => {
       button.classList.toggle("off", on); // its name says what it does; that it is pressed would say the opposite
       button.querySelector("span").textContent = text;
     };
-    mute.hidden = viewer || !microphone;
-    camera.hidden = viewer || !slots.length;
-    set(mute, muted, muted ? "Unmute" : "Mute");
-    set(camera, stopped, stopped ? "Start camera" : "Stop camera");
+    mute.hidden = devicesBlocked();
+    camera.hidden = devicesBlocked();
+    set(mute, muted || !microphone, !microphone ? "Add microphone" : muted ? "Unmute" : "Mute");
+    set(camera, stopped || !slots.length, !slots.length ? "Add camera" : stopped ? "Start camera" : "Stop camera");
     full.querySelector("span").textContent = document.fullscreenElement ? "Window" : "Full screen";
   }
 
-  async #toggleCamera() {
-    this.#buttons.camera.disabled = true;
+  #toggleCamera() {
+    return this.#busy(this.#buttons.camera, () => this.#actions.camera(!this.#media.stopped));
+  }
+
+  #add(kind) {
+    return this.#busy(this.#buttons[kind === "camera" ? "camera" : "mute"], () => this.#actions.add(kind));
+  }
+
+  async #busy(button, action) {
+    button.disabled = true;
     try {
-      await this.#actions.camera(!this.#media.stopped);
+      await action();
     } catch (error) {
       const { code, message } = toldInCall(error);
       this.#actions.notice(code, message);
     } finally {
-      this.#buttons.camera.disabled = false;
+      button.disabled = false;
     }
   }
 

@@ -31,7 +31,10 @@ export function transcriptFile(commits, format) {
     return `${JSON.stringify({ v: 1, captions }, null, 1)}\n`;
   }
   if (format === "srt") {
-    const blocks = cues(said).map((c, i) => `${i + 1}\n${clock(c.start_ms, ",")} --> ${clock(c.end_ms, ",")}\n${c.text}\n`);
+    // SubRip knows no speakers
+    const several = new Set(said.map((c) => c.speaker)).size > 1;
+    const named = (c) => (several ? `${c.speaker}: ${c.text}` : c.text);
+    const blocks = cues(said).map((c, i) => `${i + 1}\n${clock(c.start_ms, ",")} --> ${clock(c.end_ms, ",")}\n${named(c)}\n`);
     return blocks.join("\n");
   }
   if (format === "vtt") {

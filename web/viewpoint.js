@@ -3,12 +3,13 @@
 // Mouse: the eye stands where the pointer is over the picture. Touch: drag moves, two fingers pinch. Keys: arrows move,
 // + and - change the distance, R goes home. The eye glides to its goal with a 40 ms time constant, so that a pointer
 // that enters elsewhere doesn't make the picture jump. While the viewer's own eyes are followed the others rest; then a
-// viewpoint has both eyes.
+// viewpoint has both eyes. The channel loses messages, so an eye at rest says where it is every now and then.
 
 import { HOME, clampPose, eyeOf, moved, poseOf, windowFrame } from "./eye.js";
 
 const MIN_INTERVAL_MS = 1000 / 60;
 const GLIDE_MS = 40;
+const AGAIN_MS = 1500;
 const KEY_STEP = 0.08;
 const NEAR = 1e-3;
 const KEYS = {
@@ -32,6 +33,7 @@ export class ViewpointControl {
   #pose = { ...HOME };
   #goal = { ...HOME };
   #running = null;
+  #again = null; // the timer of an eye at rest
   #lastTick = 0;
   #lastSent = -Infinity;
   #between = null; // from one eye to the other, half-heights of the window, while eyes are followed
@@ -103,6 +105,7 @@ export class ViewpointControl {
 
   stop() {
     this.#listening.abort();
+    clearTimeout(this.#again);
     this.#pace.cancelAnimationFrame(this.#running);
   }
 
@@ -121,6 +124,7 @@ export class ViewpointControl {
 
   #wake() {
     if (this.#running !== null) return;
+    clearTimeout(this.#again);
     this.#lastTick = performance.now();
     this.#next();
   }
@@ -149,6 +153,7 @@ export class ViewpointControl {
       this.sent += 1;
     }
     if (moving) this.#next();
+    else this.#again = setTimeout(() => this.#wake(), AGAIN_MS);
   }
 
   #down(event) {
@@ -186,7 +191,7 @@ export class ViewpointControl {
 
   #key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest?.("input, select, textarea, dialog, .panel")) return;
+    if (event.target !== document.body && event.target !== this.#stage) return;
     if (event.key === "r" || event.key === "R") this.home();
     else if (KEYS[event.key]) this.#nudge(KEYS[event.key]);
     else return;

@@ -13,12 +13,12 @@ const WORDS = {
   // the service said no
   "not-allowed": {
     title: "This token does not allow that",
-    text: "Join with fewer cameras, or only to watch (tick “Viewer only”), or ask whoever gave you the token for another.",
+    text: "Send fewer cameras, or join only to watch (tick “Viewer only”).",
   },
   "bad-token": {
     field: "token",
     title: "This service asks for an access token",
-    text: "The token is missing or wrong. Enter the token that whoever runs the service gave you, then join again.",
+    text: "Enter the token that you were given, then join again.",
   },
   "bad-room": {
     field: "room",
@@ -61,6 +61,38 @@ const WORDS = {
     title: "The rig file was not accepted",
     text: "Choose another rig.json, or join without one: your first camera then passes through as it is.",
   },
+  "bad-settings": {
+    title: "A setting was not accepted",
+    text: "What was in force before still is: choose something else.",
+  },
+  "not-recorded": {
+    title: "This call is not recorded",
+    text: "Press “Record” again when that has changed.",
+  },
+  internal: {
+    title: "The service made a mistake",
+    text: "Try again; if it happens again, whoever runs the service finds the cause in its log.",
+  },
+  unfit: {
+    title: "The service is not set up for calls",
+    text: "Whoever runs it finds the cause with “streamsvc doctor”.",
+  },
+  gone: {
+    title: "This call has ended",
+    text: "Join again.",
+  },
+  "join-timeout": {
+    title: "The service gave up waiting for you",
+    text: "Join again.",
+  },
+  "too-many-messages": {
+    title: "This page said too much at once",
+    text: "Wait a few seconds, then try again.",
+  },
+  slow: {
+    title: "What this page sent came too slowly",
+    text: "Try again on a faster network, or with smaller pictures.",
+  },
   // the network said no
   unreachable: {
     title: "The service does not answer",
@@ -95,29 +127,25 @@ const WORDS = {
     title: "The browser was not allowed to use your camera or microphone",
     text:
       "Click the camera icon in the address bar, allow access, and press “Try again”. Or join as a viewer: you can " +
-      "watch and listen without any device.",
+      "watch and listen without any device, and add one in the call.",
   },
   "no-camera": {
     title: "No camera found",
-    text: "Plug one in, and press “Try again”; or join with your voice only, or as a viewer.",
+    text: "Plug one in, and press “Try again”; or join with your voice only, or as a viewer, and add one in the call.",
   },
   "no-microphone": {
     title: "No microphone found",
-    text: "Plug one in, and press “Try again”; or join with your picture only, or as a viewer.",
+    text: "Plug one in, and press “Try again”; or join with your picture only, or as a viewer, and add one in the call.",
   },
   "no-devices": {
     title: "No camera and no microphone found",
-    text: "Plug one in, and press “Try again”; or join as a viewer: you can watch and listen without any device.",
+    text: "Plug one in, and press “Try again”; or join as a viewer: you can watch and listen without any device, and add one in the call.",
   },
   "device-busy": {
     title: "A device is in use by another program",
     text:
       "Close other calls and camera programs and press “Try again”. Several cameras on one USB hub can also exceed " +
       "what the hub carries: move one to another port.",
-  },
-  "device-gone": {
-    title: "A device went away",
-    text: "It was unplugged or switched off. It comes back by itself when you plug it in again.",
   },
   // the eyes can't be followed
   "tracking-missing": {
@@ -155,11 +183,29 @@ const WORDS = {
   },
 };
 
+// Codes that mean the same to whoever reads them.
+const ALIKE = Object.entries({
+  "bad-message": [
+    "not-json", "too-large", "bad-input", "unexpected", "out-of-order", "already-joined", "bad-sdp", "bad-candidate", "bad-cameras",
+    "bad-state", "bad-content-type", "bad-method",
+  ],
+  "bad-settings": ["bad-mode", "bad-backdrop"],
+  "not-recorded": ["not-recording", "not-ready", "recording-full"],
+  "origin-refused": ["foreign-origin"],
+  timeout: ["out-of-date"],
+  "too-many-messages": ["busy"],
+  unfit: ["bad-ice-server", "unsupported-aiortc"],
+}).flatMap(([code, same]) => same.map((other) => [other, code]));
+const SAME = new Map(ALIKE);
+
 // Where the service's own sentence says more than ours.
-const TELLING = new Set(["bad-rig", "no-room", "bad-message", "wrong-kind"]);
+const TELLING = new Set([
+  "bad-token", "not-allowed", "bad-rig", "no-room", "bad-message", "wrong-kind", "bad-settings", "not-recorded", "unfit",
+]);
 
 // Return {code, title, text, field?} for a code; the service's own sentence is kept, because it knows the details.
-export function explain(code, message = "") {
+export function explain(told, message = "") {
+  const code = SAME.get(told) ?? told;
   const known = WORDS[code];
   if (!known) return { code, title: "That did not work", text: message || `The service answered “${code}”.` };
   const details = TELLING.has(code) && message ? `${sentence(message)} ` : "";
@@ -167,6 +213,7 @@ export function explain(code, message = "") {
 }
 
 export function sentence(message) {
+  if (!message) return "";
   const text = message[0].toUpperCase() + message.slice(1);
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }

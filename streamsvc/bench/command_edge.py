@@ -24,6 +24,8 @@ def _edge(arguments: argparse.Namespace) -> int:
         arguments.repeats,
         chromium=arguments.chromium,
         processing_ms=arguments.processing,
+        grain=arguments.grain,
+        max_bitrate=None if arguments.mbps is None else round(arguments.mbps * 1e6),
     )
     figures = asyncio.run(run_edge(options, tell))
     write_json(arguments.json, figures)
@@ -88,6 +90,14 @@ def _add_edge_flags(p: argparse.ArgumentParser) -> None:
         metavar="MS",
         help="how long after its capture a picture is sent (%(default)g)",
     )
+    p.add_argument(
+        "--grain",
+        type=within(0, 60),
+        default=0.0,
+        metavar="GREY",
+        help="noise of the camera (%(default)g)",
+    )
+    p.add_argument("--mbps", type=within(0.1, 100), help="the most that ours may send, Mb/s (what the size needs)")
     p.add_argument("--repeats", type=count, default=2, metavar="N", help="runs of each side, in turn (%(default)s)")
     p.add_argument("--out", type=Path, default=Path("out/bench-edge"), help="figures and plot (%(default)s)")
 

@@ -29,7 +29,9 @@ SIZES = ((320, 240), (640, 480), (1280, 720))
 @dataclass(frozen=True, slots=True)
 class EdgeBench:
     """What to run: each of `sizes` for `seconds` after `warm_up_s`, `repeats` times on either side in turn. `chromium`
-    receives in place of either side's own receiver; `processing_ms` is what a picture takes before it is sent."""
+    receives in place of either side's own receiver; `processing_ms` is what a picture takes before it is sent,
+    `grain` how noisy it is (grey levels), `max_bitrate` the most that ours may send (bits a second; None: as its size
+    needs)."""
 
     out: Path
     sizes: tuple[tuple[int, int], ...] = SIZES
@@ -40,6 +42,8 @@ class EdgeBench:
     warm_up_s: float = 3.0
     chromium: bool = False
     processing_ms: float = 0.0
+    grain: float = 0.0
+    max_bitrate: int | None = None
 
 
 async def run_edge(options: EdgeBench, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -59,7 +63,7 @@ async def run_edge(options: EdgeBench, tell: Callable[[str], None]) -> dict[str,
     drawing: Drawing | None = None
     for number, (size, side) in enumerate(plan, 1):
         if number == 1 or size != plan[number - 2][0]:
-            drawing = Drawing(size)
+            drawing = Drawing(size, options.grain)
         assert drawing is not None
         film = Film(
             size=size,
@@ -68,6 +72,8 @@ async def run_edge(options: EdgeBench, tell: Callable[[str], None]) -> dict[str,
             seconds=options.seconds,
             warm_up_s=options.warm_up_s,
             processing_ms=options.processing_ms,
+            grain=options.grain,
+            max_bitrate=options.max_bitrate,
             chromium=options.chromium,
         )
         runs.append(await run_film(film, side, drawing))
@@ -94,7 +100,8 @@ def _own_conditions(options: EdgeBench, before: tuple[float, float, float]) -> d
     before_text, after = (" / ".join(f"{x:.2f}" for x in load) for load in (before, os.getloadavg()))
     return {
         "load average": f"{before_text} before, {after} after (1, 5, 15 min)",
-        "video": f"{options.codec}, {options.fps:g} fps, a rendered person with a clock card, YUV before it is due",
+        "video": f"{options.codec}, {options.fps:g} fps, a rendered person with a clock card, YUV before it is due, "
+        f"noise of {options.grain:g} grey levels",
         "runs": f"{options.repeats} of {options.seconds:g} s a side, ours and stock in turn, each after a warm-up of "
         f"{options.warm_up_s:g} s",
         "network": "two processes of one host",

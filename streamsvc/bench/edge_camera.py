@@ -27,13 +27,14 @@ _BLOCK_PIXELS = 6.0
 
 
 class Drawing:
-    """The scene as one camera of `size` (width, height) sees it. Making one takes seconds; raises SceneError.
+    """The scene as one camera of `size` (width, height) sees it, with noise of `grain` grey levels (standard deviation)
+    in its luma, other noise at every instant. Making one takes seconds; raises SceneError.
 
     `box` is where the card is, (x0, y0, x1, y1) pixels with a margin; `step` is how many pixels may be left out of it,
     across and down: of every `step` one is enough to read the card.
     """
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    def __init__(self, size: tuple[int, int], grain: float = 0.0) -> None:
         scene = open_scene("card")
         assert isinstance(scene, ClockCard)
         self._scene, self._camera = scene, scene.rig(2, *size).cameras[0]
@@ -43,13 +44,22 @@ class Drawing:
         high = np.minimum(np.ceil(frame.max(0) + 2 * block), size).astype(int).tolist()
         self.box: tuple[int, int, int, int] = (*low, *high)
         self.step = max(1, int(block / _BLOCK_PIXELS))
+        # Twice as high as a picture: every instant has a part of it.
+        noise = np.random.default_rng(1).normal(0, grain, (2 * size[1], size[0])) if grain else None
+        self._noise = None if noise is None else noise.clip(-127, 127).astype(np.int8)
         self.at(0)  # renders the film
 
     def at(self, instant_ns: int) -> Pixels:
         """Return the picture of an instant as planes Y, U and V (4:2:0, BT.601 limited): (height * 3 / 2, width)
         uint8."""
         rgb = self._scene.render(self._camera, instant_ns / 1e9).rgb
-        return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420), np.uint8)
+        planes = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420), np.uint8)
+        if self._noise is not None:
+            height = self._camera.height
+            # At random, or an encoder would see it move.
+            at = int(np.random.default_rng(instant_ns).integers(height))
+            cv2.add(planes[:height], self._noise[at : at + height], dst=planes[:height], dtype=cv2.CV_8U)
+        return planes
 
 
 class Filming:

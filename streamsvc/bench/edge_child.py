@@ -48,6 +48,7 @@ SEEN_FILE = "seen.npz"
 HEARD_FILE = "heard.npy"
 Luma = NDArray[np.uint8]
 Sound = NDArray[np.float32]
+Say = Callable[[int], Sound]
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -55,7 +56,8 @@ class Job(msgspec.Struct, frozen=True):
     is a file of (n,) float32 mono at 48 kHz that is said meanwhile, from when the pictures count; a consumer works for
     `consumer_ms` on every picture before it takes the next one. The sender gets a picture `processing_ms` after it was
     captured, as it would from who works on it. `box` is where in the picture the card is, and of every `step` pixels
-    one is enough (see `Drawing`); `page` says that the receiver is a page."""
+    one is enough (see `Drawing`, for `grain` too); `page` says that the receiver is a page. `max_bitrate` (bits a
+    second) is the most that ours may send; stock has a cap of its own."""
 
     role: Literal["send", "receive"]
     width: int
@@ -71,6 +73,8 @@ class Job(msgspec.Struct, frozen=True):
     voice: str | None = None
     consumer_ms: float = 0.0
     processing_ms: float = 0.0
+    grain: float = 0.0
+    max_bitrate: int | None = None
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -122,10 +126,10 @@ class Seen(msgspec.Struct, frozen=True):
 class Sender(Protocol):
     """Sends the newest picture; what isn't sent when the next one comes is replaced by it."""
 
-    async def offer(self, codec: str, voice: Callable[[int], Sound] | None) -> str:
+    async def offer(self, codec: str, voice: Say | None, max_bitrate: int | None) -> str:
         """Return an SDP offer with candidates; `voice(n)` returns the next (n,) float32 samples, mono at 48 kHz."""
 
-    async def answer(self, offer: str, codec: str, voice: Callable[[int], Sound] | None) -> str:
+    async def answer(self, offer: str, codec: str, voice: Say | None, max_bitrate: int | None) -> str:
         """Return an SDP answer with candidates to who only receives."""
 
     async def connect(self, answer: str | None) -> None:
@@ -266,14 +270,14 @@ async def _hear(lines: Lines, kind: type[M]) -> M:
 
 async def _send(job: Job, sender: Sender, lines: Lines) -> None:
     loop = asyncio.get_running_loop()
-    drawing = await asyncio.to_thread(Drawing, (job.width, job.height))
+    drawing = await asyncio.to_thread(Drawing, (job.width, job.height), job.grain)
     voice = None if job.voice is None else Speaker(np.load(job.voice))
     read = None if voice is None else voice.read
     answer: str | None = None
     if job.page:
-        _say(Answer(await sender.answer((await _hear(lines, Offer)).sdp, job.codec, read)))
+        _say(Answer(await sender.answer((await _hear(lines, Offer)).sdp, job.codec, read, job.max_bitrate)))
     else:
-        _say(Offer(await sender.offer(job.codec, read)))
+        _say(Offer(await sender.offer(job.codec, read, job.max_bitrate)))
         answer = (await _hear(lines, Answer)).sdp
     async with asyncio.timeout(CONNECT_S):
         await sender.connect(answer)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 
 import av
 
 from streamsvc import config
 from streamsvc.bench import edge_child
-from streamsvc.bench.edge_child import Rate, Recorder, Sound
+from streamsvc.bench.edge_child import Rate, Recorder, Say
 from streamsvc.edge import AudioIn, AudioOut, Connection, EdgeError, Hardware, VideoIn, VideoOut, profile_for
 from streamsvc.edge.hardware_probe import find
 
@@ -28,23 +27,23 @@ class OurSender:
         if state != "connecting" and not self._over.done():
             self._over.set_result(state)
 
-    async def offer(self, codec: str, voice: Callable[[int], Sound] | None) -> str:
+    async def offer(self, codec: str, voice: Say | None, max_bitrate: int | None) -> str:
         """Return an offer of one video, and a voice if there is one; raises EdgeError when the encoder that the
         environment names doesn't work."""
-        await self._film(codec)
+        await self._film(codec, max_bitrate)
         audio = None if voice is None else AudioOut(voice)
         return await self._connection.offer([self._video], audio, receive_video=False, receive_audio=False)
 
-    async def answer(self, offer: str, codec: str, voice: Callable[[int], Sound] | None) -> str:
+    async def answer(self, offer: str, codec: str, voice: Say | None, max_bitrate: int | None) -> str:
         """Return an answer that sends; raises as `offer` does."""
-        await self._film(codec)
+        await self._film(codec, max_bitrate)
         return await self._connection.answer(offer, video=self._video, audio=None if voice is None else AudioOut(voice))
 
-    async def _film(self, codec: str) -> None:
+    async def _film(self, codec: str, max_bitrate: int | None) -> None:
         hardware = Hardware()
         if codec == "H264" and (wanted := config.load(None, os.environ, {}).view.encoder) != "software":
             hardware.use((await find(wanted)).found)
-        self._video = VideoOut(codec=codec, hardware=hardware)
+        self._video = VideoOut(codec=codec, hardware=hardware, max_bitrate=max_bitrate)
 
     async def connect(self, answer: str | None) -> None:
         """Take the answer; raises EdgeError when no connection comes up."""
@@ -64,7 +63,8 @@ class OurSender:
         if not figures.sent:
             raise EdgeError("bad-state", f"the connection is {figures.state}")
         sent = next(s for s in figures.sent if s.kind == "video")
-        return Rate(sent.bytes, sent.target_bitrate, profile_for(*self._size).max_bitrate, sent.encoder)
+        profile = profile_for(*self._size).raised(self._video.max_bitrate)
+        return Rate(sent.bytes, sent.target_bitrate, profile.max_bitrate, sent.encoder)
 
     async def close(self) -> None:
         """End the connection."""

@@ -61,8 +61,8 @@ class BenchError(StreamsvcError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Film:
-    """What is filmed: `seconds` after `warm_up_s`, led through `network` (None: straight); `voice`, `consumer_ms` and
-    `processing_ms` as in `Job`. `chromium` receives in place of the side's own receiver."""
+    """What is filmed: `seconds` after `warm_up_s`, led through `network` (None: straight); `voice` and what follows
+    it as in `Job`. `chromium` receives in place of the side's own receiver."""
 
     size: tuple[int, int]
     codec: Literal["VP8", "H264"]
@@ -73,6 +73,8 @@ class Film:
     voice: Path | None = None
     consumer_ms: float = 0.0
     processing_ms: float = 0.0
+    grain: float = 0.0
+    max_bitrate: int | None = None
     chromium: bool = False
 
 
@@ -159,6 +161,8 @@ async def run_film(film: Film, side: str, drawing: Drawing, seed: int = 1) -> Ru
                 voice,
                 film.consumer_ms,
                 film.processing_ms,
+                film.grain,
+                film.max_bitrate,
             )
 
         viewer = CHROMIUM if film.chromium else side

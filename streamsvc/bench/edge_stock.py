@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
 from fractions import Fraction
 
 import av
@@ -26,7 +25,7 @@ from aiortc.contrib.media import MediaBlackhole
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from streamsvc.bench import edge_child
-from streamsvc.bench.edge_child import Rate, Recorder, Sound
+from streamsvc.bench.edge_child import Rate, Recorder, Say
 from streamsvc.errors import StreamsvcError
 
 RATE, SAMPLES = 48_000, 960
@@ -71,7 +70,7 @@ class NewestPicture(VideoStreamTrack):
 class PacedVoice(AudioStreamTrack):
     """Sends what `voice` returns, 20 ms at a time, by the clock as aiortc's own tracks do."""
 
-    def __init__(self, voice: Callable[[int], Sound]) -> None:
+    def __init__(self, voice: Say) -> None:
         super().__init__()
         self._voice = voice
         self._sent = 0
@@ -105,14 +104,14 @@ class StockSender:
         if state not in ("new", "connecting") and not self._over.done():
             self._over.set_result(state)
 
-    async def offer(self, codec: str, voice: Callable[[int], Sound] | None) -> str:
+    async def offer(self, codec: str, voice: Say | None, max_bitrate: int | None) -> str:
         """Return an offer of one video, and a voice if there is one; raises StockError when our edge is in this
         process."""
         self._film(codec, voice)
         await self._connection.setLocalDescription(await self._connection.createOffer())
         return str(self._connection.localDescription.sdp)
 
-    async def answer(self, offer: str, codec: str, voice: Callable[[int], Sound] | None) -> str:
+    async def answer(self, offer: str, codec: str, voice: Say | None, max_bitrate: int | None) -> str:
         """Return an answer that sends; raises as `offer` does."""
         self._film(codec, voice, "sendrecv")
         self._connection.on("track", self._sink.addTrack)
@@ -121,7 +120,7 @@ class StockSender:
         await self._connection.setLocalDescription(await self._connection.createAnswer())
         return str(self._connection.localDescription.sdp)
 
-    def _film(self, codec: str, voice: Callable[[int], Sound] | None, direction: str = "sendonly") -> None:
+    def _film(self, codec: str, voice: Say | None, direction: str = "sendonly") -> None:
         _require_stock()
         self._codec = codec
         transceiver = self._connection.addTransceiver(self._track, direction)

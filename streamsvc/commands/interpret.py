@@ -52,7 +52,12 @@ def add_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument("wav", type=Path, metavar="IN.wav", help="any sound file that FFmpeg reads")
     p.add_argument("--policy", default="agreement", help="speak policy (%(default)s)")
     p.add_argument("--set", action="append", metavar="K=V", help="parameter of the policy; repeatable")
-    p.add_argument("--preset", default="default", choices=("default", "paper"), help="what parameters start from")
+    p.add_argument(
+        "--preset",
+        default="default",
+        metavar="NAME",
+        help="where parameters start: fast, default, careful or paper",
+    )
     p.add_argument("--source", default="auto", help="spoken language (%(default)s)")
     p.add_argument("--target", default="en", help="heard language (%(default)s)")
     p.add_argument("--glossary", type=Path, metavar="F", help="names and terms to spell like this, one a line")

@@ -23,6 +23,7 @@ def _settings(arguments: argparse.Namespace) -> config.Settings:
         "recording.folder": arguments.record,
         "view.device": arguments.device,
         "view.encoder": arguments.encoder,
+        "view.max_mbps": arguments.max_mbps,
         "speech.enabled": False if arguments.no_speech else None,
         "limits.admission": False if arguments.no_admission else None,
         "log.level": arguments.log_level,
@@ -75,6 +76,7 @@ def add_flags(p: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="of H.264: auto (hardware where it works), software, or FFmpeg's name of hardware, such as h264_nvenc",
     )
+    p.add_argument("--max-mbps", type=float, metavar="MBPS", help="most that a view may take (what its size needs)")
     p.add_argument("--no-speech", action="store_true", help="do not translate; voices pass through")
     p.add_argument("--no-admission", action="store_true", help="take everybody, even where calls then suffer")
     p.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="least severe message told")

@@ -1,4 +1,4 @@
-"""What we rely on inside aiortc, in one list, checked loudly before the first connection.
+"""What we rely on inside aiortc and its aioice, in one list, checked loudly before the first connection.
 
 The layer subclasses aiortc's classes and touches some of their private attributes (name-mangled, hence the
 spelling). Nothing global is replaced and nothing is forked: a subclassed peer connection makes our senders, receivers
@@ -14,6 +14,7 @@ from importlib import metadata
 from types import SimpleNamespace
 from typing import Any
 
+from aioice import Connection as IceConnection
 from aiortc.rtcconfiguration import RTCConfiguration
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport, RtpRouter
 from aiortc.rtcpeerconnection import RTCPeerConnection
@@ -41,6 +42,7 @@ CLASS_ATTRIBUTES: dict[type, tuple[str, ...]] = {
     RTCRtpSender: ("_retransmit", "_run_rtp", "_run_rtcp", "_send_rtcp", "_handle_rtcp_packet"),
     RTCDtlsTransport: ("_handle_rtp_data", "_handle_rtcp_data", "_recv_next", "_send_rtp"),
     RTCCertificate: ("_create_ssl_context",),
+    IceConnection: ("build_request", "data_received", "query_consent"),
     RtpRouter: ("route_rtp",),
 }
 
@@ -55,6 +57,7 @@ INSTANCE_ATTRIBUTES: dict[type, set[str]] = {
         "_offerDirection",
     },
     RtpRouter: {"mid_table", "senders", "ssrc_table", "payload_type_table"},
+    IceConnection: {"_closed", "_nominated", "_protocols", "_query_consent_task", "_queue"},
 }
 
 
@@ -103,6 +106,7 @@ def require_aiortc() -> None:
         RTCRtpReceiver: receiver,
         RTCRtpTransceiver: RTCRtpTransceiver(kind="video", sender=sender, receiver=receiver),
         RtpRouter: RtpRouter(),
+        IceConnection: IceConnection(ice_controlling=True),
         RTCPeerConnection: RTCPeerConnection(RTCConfiguration(iceServers=[])),
     }
     absent = missing_attributes(samples)

@@ -40,6 +40,9 @@ _REBUILD_S = 4.0
 _RETUNE_LIMIT = 2.0
 """The buffer of an encoder that retunes stays what it was, so beyond this change it is opened anew."""
 
+_FALLEN = 0.35
+"""The same for x264, of the rate that its buffer was made for."""
+
 _OWED_PICTURES = 3
 """After so many pictures in a row at which a hardware encoder owes us one, it has failed."""
 
@@ -57,14 +60,15 @@ class EncodedPicture:
 
 class VideoEncoder:
     """What VP8 and H.264 have in common: the picture's profile and the target bitrate. `last` is what was encoded
-    last; `fallbacks` is how often x264 had to take over from hardware."""
+    last; `fallbacks` is how often x264 had to take over from hardware. `max_bitrate` as in `VideoOut`."""
 
     codec_name: str
     last: EncodedPicture | None = None
     fallbacks = 0
 
-    def __init__(self) -> None:
+    def __init__(self, max_bitrate: int | None = None) -> None:
         self._codec: Any = None
+        self._max_bitrate = max_bitrate
         self._size = (0, 0)
         self._profile: Profile | None = None
         self._target: int | None = None
@@ -91,7 +95,7 @@ class VideoEncoder:
         size = (frame.width, frame.height)
         if size != self._size:
             self._close()
-            self._size, self._profile = size, profile_for(*size)
+            self._size, self._profile = size, profile_for(*size).raised(self._max_bitrate)
         if self._codec is None or self._stale():
             self._codec = self._open(*size)
             force_keyframe = True
@@ -127,8 +131,8 @@ class Vp8Encoder(VideoEncoder):
 
     codec_name = "VP8"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, max_bitrate: int | None = None) -> None:
+        super().__init__(max_bitrate)
         self._picture_id = random.randrange(1 << 15)
         self._opened = 0.0
 
@@ -171,8 +175,8 @@ class H264Encoder(VideoEncoder):
 
     codec_name = "H264"
 
-    def __init__(self, hardware: Hardware | None = None) -> None:
-        super().__init__()
+    def __init__(self, hardware: Hardware | None = None, max_bitrate: int | None = None) -> None:
+        super().__init__(max_bitrate)
         self._hardware = hardware or Hardware()
         self._found: Found | None = None
         self._opened, self._opened_rate = 0.0, 0
@@ -188,14 +192,16 @@ class H264Encoder(VideoEncoder):
 
     def _stale(self) -> bool:
         rate = self.target_bitrate
-        ratio = rate / self._codec.bit_rate
+        ratio, change = rate / self._codec.bit_rate, rate / self._opened_rate
+        age_s = time.monotonic() - self._opened
         if self._found is None:
+            if change < _FALLEN:
+                return True
             if abs(ratio - 1) > 0.1:
                 self._codec.bit_rate = rate
             return False
-        if not worth_a_keyframe(ratio, time.monotonic() - self._opened):
+        if not worth_a_keyframe(ratio, age_s):
             return False
-        change = rate / self._opened_rate
         if not (self._found.candidate.retunes and 1 / _RETUNE_LIMIT < change < _RETUNE_LIMIT):
             return True
         self._codec.bit_rate, self._opened = rate, time.monotonic()
@@ -250,15 +256,20 @@ class H264Encoder(VideoEncoder):
 
     def _open_software(self, width: int, height: int) -> Any:
         codec = self._context("libx264", width, height)
-        rate = self.target_bitrate
+        rate, self._opened = self.target_bitrate, time.monotonic()
+        self._opened_rate = rate
+        # Opened at a constant bitrate, x264 follows every change up to the rate that it was opened with.
+        codec.bit_rate = profile_for(width, height).raised(self._max_bitrate).max_bitrate
         codec.options = {
             "preset": "superfast",
             "tune": "zerolatency",
             "level": "31" if width * height <= 1280 * 720 else "52",
-            "maxrate": str(rate),
+            "maxrate": str(codec.bit_rate),
             "bufsize": str(rate // 3),
         }
         codec.profile = "Baseline"
+        codec.open()
+        codec.bit_rate = rate
         return codec
 
     def _payloads(self, data: bytes) -> list[bytes]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -21,19 +21,16 @@ from aiortc import (
     RTCConfiguration,
     RTCIceServer,
     RTCIceTransportPolicy,
-    RTCRtpSender,
     RTCSessionDescription,
 )
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 from aiortc.rtcicetransport import connection_kwargs
-from aiortc.rtcrtptransceiver import RTCRtpTransceiver
-from aiortc.sdp import MediaDescription, SessionDescription
 
+from streamsvc.edge import sections
 from streamsvc.edge.adaptation import require_aiortc
 from streamsvc.edge.channels import Channels, ChannelSpec
 from streamsvc.edge.codecs import VideoEncoder
 from streamsvc.edge.errors import EdgeError
-from streamsvc.edge.extensions import agreed_extras
 from streamsvc.edge.peerconnection import PeerConnection
 from streamsvc.edge.receive import AudioIn, VideoIn
 from streamsvc.edge.rtp_receiver import Receiver
@@ -145,14 +142,10 @@ class Connection:
         if allow is not None:
             allow(sending(text))
         await self._apply(self._pc.setRemoteDescription(RTCSessionDescription(text, "offer")))
-        for transceiver, media in self._sections(text):
-            if transceiver.kind == "video":
-                known = {extension.uri for extension in transceiver._headerExtensions}
-                extras = agreed_extras(media.rtp.headerExtensions)
-                transceiver._headerExtensions += [extra for extra in extras if extra.uri not in known]
+        sections.agree_extensions(self._pc.getTransceivers(), text)
         for track in (video, audio):
             if track is not None:
-                self._attach(track)
+                sections.attach(self._pc.getTransceivers(), track)
         self._add_tracks()
         await self._apply(self._pc.setLocalDescription())
         self._watch()
@@ -178,7 +171,7 @@ class Connection:
             track = videos[i] if i < len(videos) else None
             receive = receive_video and i == 0
             direction = "recvonly" if track is None else "sendrecv" if receive else "sendonly"
-            self._prefer(self._pc.addTransceiver(track or "video", direction), track)
+            sections.prefer(self._pc.addTransceiver(track or "video", direction), track)
         if voice and not audio_first:
             self._add_voice(audio, receive_audio)
         for spec in channels:
@@ -223,8 +216,7 @@ class Connection:
     @property
     def mids(self) -> tuple[str, ...]:
         """The mids of the video sections on which we send, in the order of `offer`'s videos."""
-        sending = [t for t in self._pc.getTransceivers() if t.kind == "video" and t.sender.track is not None]
-        return tuple(t.mid for t in sending if t.mid is not None)
+        return tuple(t.mid for t in sections.sending(self._pc.getTransceivers(), "video") if t.mid is not None)
 
     @property
     def picture_bitrate(self) -> int | None:
@@ -235,57 +227,24 @@ class Connection:
     @property
     def picture_codec(self) -> str | None:
         """What was agreed for the picture that we send, "VP8" or "H264"; None where we send none."""
-        sending = (t for t in self._pc.getTransceivers() if t.kind == "video" and t.sender.track is not None)
-        return next((str(c.name) for t in sending for c in t._codecs), None)
+        sent = sections.sending(self._pc.getTransceivers(), "video")
+        return next((str(c.name) for t in sent for c in t._codecs), None)
 
     @property
     def sends(self) -> frozenset[str]:
         """The kinds of track ("video", "audio") that we send because the other side takes them."""
-        return frozenset(t.kind for t in self._pc.getTransceivers() if t.sender.track is not None)
+        return frozenset(k for k in ("video", "audio") if sections.sending(self._pc.getTransceivers(), k))
 
     @property
     def channels(self) -> bool:
         """Whether data channels were agreed on; they may not be open yet."""
         return self._pc.sctp is not None
 
-    def _sections(self, text: str) -> Iterator[tuple[RTCRtpTransceiver, MediaDescription]]:
-        """Yield our transceivers with the sections of the other side's description that they answer."""
-        media = {m.rtp.muxId: m for m in SessionDescription.parse(text).media}
-        for transceiver in self._pc.getTransceivers():
-            if transceiver.mid in media:
-                yield transceiver, media[transceiver.mid]
-
     def _transport_mid(self) -> str | None:
         for transceiver in self._pc.getTransceivers():
             if not transceiver._bundled:
                 return str(transceiver.mid)
         return None if self._pc.sctp is None else str(self._pc.sctp.mid)
-
-    def _attach(self, track: VideoOut | AudioOut) -> None:
-        ours = [t for t in self._pc.getTransceivers() if t.kind == track.kind]
-        if any(t.sender.track is track for t in ours):
-            return
-        for transceiver in ours:
-            # _offerDirection is seen from our side: "send" in it means that they want to receive.
-            if "send" in (transceiver._offerDirection or "") and transceiver.sender.track is None:
-                transceiver.sender.replaceTrack(track)
-                transceiver.direction = "sendrecv"
-                self._prefer(transceiver, track, agreed=True)
-                return
-
-    def _prefer(
-        self, transceiver: RTCRtpTransceiver, track: VideoOut | AudioOut | None, *, agreed: bool = False
-    ) -> None:
-        """Put the track's codec first (VP8 without one); the other stays available."""
-        if transceiver.kind != "video":
-            return
-        first = f"video/{track.codec if isinstance(track, VideoOut) else 'VP8'}"
-        codecs = RTCRtpSender.getCapabilities("video").codecs
-        transceiver.setCodecPreferences(sorted(codecs, key=lambda c: c.mimeType != first))
-        if agreed:
-            rank = {c.payloadType: (c.mimeType != first, i) for i, c in enumerate(transceiver._codecs)}
-            bases = sorted((c for c in transceiver._codecs if c.name != "rtx"), key=lambda c: rank[c.payloadType])
-            transceiver._codecs = [*bases, *(c for c in transceiver._codecs if c.name == "rtx")]
 
     def _add_tracks(self) -> None:
         for transceiver in self._pc.getTransceivers():
@@ -364,9 +323,7 @@ class Connection:
         if not self._closing.done():
             logger.warning("a connection did not close within %g s and was cut", timeout)
             self._closing.cancel()
-            for transport in self._pc.ice_transports:
-                for protocol in transport._connection._protocols:
-                    protocol.transport.abort()
+            self._pc.cut()
             self._gone()
 
     def _gone(self) -> None:
@@ -376,18 +333,20 @@ class Connection:
     async def _close(self) -> None:
         if self._watchdog is not None:
             self._watchdog.cancel()
-        _ended.add(self.statistics())
-        self._counted = True
-        for sender in self._pc.getSenders():
-            if sender.track is not None:
-                sender.track.stop()
         try:
+            _ended.add(self.statistics())
+            self._counted = True
+            for sender in self._pc.getSenders():
+                if sender.track is not None:
+                    sender.track.stop()
             await self._pc.close()
         except Exception:
             logger.exception("closing failed")
-        for track in (*self.videos.values(), self.audio_in):
-            if track is not None:
-                track.stop()
+            self._pc.cut()
+        finally:
+            for track in (*self.videos.values(), self.audio_in):
+                if track is not None:
+                    track.stop()
 
     def statistics(self) -> ConnectionStatistics:
         """Return what the connection did so far."""

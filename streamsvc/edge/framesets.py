@@ -52,9 +52,25 @@ class _Camera(Generic[T]):
     present: bool = True
     last_capture_ns: int | None = None
     period_ns: float = 0.0
+    odd_step_ns: int = 0
     in_time: int = 0
     patience: int = 1
     sets_since_return: int = 0
+
+    def learn(self, step_ns: int) -> None:
+        """Follow the period with the time between two pictures. One far from it is a gap; two alike are another
+        rate."""
+        if self.period_ns / 4 < step_ns < self.period_ns * 4:
+            self._set_period(self.period_ns + _SMOOTHING * (step_ns - self.period_ns))
+            self.odd_step_ns = 0
+        elif self.odd_step_ns / 2 < step_ns < self.odd_step_ns * 2:
+            self._set_period(step_ns)
+            self.odd_step_ns = 0
+        else:
+            self.odd_step_ns = step_ns
+
+    def _set_period(self, period_ns: float) -> None:
+        self.period_ns = min(max(period_ns, _MIN_PERIOD_NS), _MAX_PERIOD_NS)
 
 
 class FrameSets(Generic[T]):
@@ -99,9 +115,7 @@ class FrameSets(Generic[T]):
             if step <= 0:
                 self._late += 1
                 return
-            if state.period_ns / 4 < step < state.period_ns * 4:
-                smoothed = state.period_ns + _SMOOTHING * (step - state.period_ns)
-                state.period_ns = min(max(smoothed, _MIN_PERIOD_NS), _MAX_PERIOD_NS)
+            state.learn(step)
             if step > 4 * state.period_ns:
                 state.in_time = 0
         state.last_capture_ns = capture_ns
@@ -189,12 +203,14 @@ class FrameSets(Generic[T]):
     def _owing(self, capture_ns: int) -> list[_Camera[T]]:
         """Return the present cameras that have no picture for this instant though one is due."""
         tolerance = self.tolerance_ns
+        # Of a faster camera only the picture next to the one that is due waits for it.
+        nearest = min(c.period_ns for c in self._cameras.values() if c.present) / 2
         owing = []
         for state in self._cameras.values():
             if not state.present or any(abs(c - capture_ns) <= tolerance for c, _, _ in state.pending):
                 continue
             last = state.last_capture_ns
-            if last is None or last + state.period_ns <= capture_ns + tolerance:
+            if last is None or last + state.period_ns <= capture_ns + nearest:
                 owing.append(state)
         return owing
 
@@ -216,9 +232,11 @@ class FrameSets(Generic[T]):
         if not present:
             return None
         tolerance = self.tolerance_ns
-        for anchor in reversed(self._cameras[present[0]].pending):
-            chosen = {present[0]: anchor}
-            for name in present[1:]:
+        # Of a faster camera each picture of the slowest one has several within the tolerance, of which one is nearest.
+        slowest = max(present, key=lambda name: self._cameras[name].period_ns)
+        for anchor in reversed(self._cameras[slowest].pending):
+            chosen = {slowest: anchor}
+            for name in (n for n in present if n != slowest):
                 near = [p for p in self._cameras[name].pending if abs(p[0] - anchor[0]) <= tolerance]
                 if not near:
                     break

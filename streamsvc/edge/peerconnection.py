@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import aioice.stun
@@ -37,6 +37,9 @@ CONSENT_INTERVAL_S = 0.4
 CONSENT_FAILURES = 3
 """Each failed check lasts the interval (0.8 to 1.2 of it) and 0.5 s of waiting, so loss shows within 3 s."""
 
+CUT_S = 180.0
+"""What a part that hangs has to end; a relay is given up by aioice when its server hasn't answered for 64 s, twice."""
+
 CIPHERS = ":".join(
     f"ECDHE-{key}-{cipher}"
     for key in ("ECDSA", "RSA")
@@ -54,6 +57,9 @@ class Certificate(RTCCertificate):
         context.set_cipher_list(CIPHERS)
         return context
 
+
+MAX_UNREAD = 8192
+"""Datagrams that wait to be read, 12 MB: what comes at 20 Mb/s while a loop is held up for seconds."""
 
 MAX_LEARNED = 64
 """Unannounced SSRCs whose way is remembered: two for each of eight cameras and a voice, several times over."""
@@ -116,10 +122,11 @@ class PeerConnection(RTCPeerConnection):
         transport: Any = super()._RTCPeerConnection__createDtlsTransport()  # type: ignore[misc]
         transport._rtp_router = MidRouter()
         transport._rtp_header_extensions_map = ExtensionsMap()
-        transport._handle_rtp_data = self._surviving(self._heard(transport._handle_rtp_data))
-        transport._handle_rtcp_data = self._surviving(self._heard(transport._handle_rtcp_data))
+        transport._handle_rtp_data = self._heard(transport._handle_rtp_data)
+        transport._handle_rtcp_data = self._heard(transport._handle_rtcp_data)
         transport._recv_next = self._surviving(transport._recv_next)
         ice = transport.transport._connection
+        ice.data_received = bounded(ice.data_received, ice._queue)
         ice.query_consent = lambda: query_consent(ice, lambda: self.heard_s, self._on_lost)
         adapted: RTCDtlsTransport = transport
         return adapted
@@ -130,6 +137,23 @@ class PeerConnection(RTCPeerConnection):
         except InvalidStateError as error:
             # It runs as a task that nobody awaits.
             logger.debug("the peer was lost while it connected: %s", error)
+
+    def cut(self) -> None:
+        """End what `close` would, where that hangs or failed: the sockets at once, and every part by itself, so that
+        one that hangs keeps no other from ending."""
+        parts: list[Coroutine[Any, Any, None]] = []
+        for ice in self.ice_transports:
+            for protocol in ice._connection._protocols:
+                if hasattr(protocol.transport, "abort"):  # that of a relay has none, and is closed with the others
+                    protocol.transport.abort()
+            parts.append(ice._connection.close())
+        for transceiver in self.getTransceivers():
+            parts += [transceiver.receiver.stop(), transceiver.sender.stop(), transceiver.receiver.transport.stop()]
+        if self.sctp is not None:
+            parts += [self.sctp.stop(), self.sctp.transport.stop()]
+        self._cutting = asyncio.ensure_future(
+            asyncio.gather(*(asyncio.wait_for(part, CUT_S) for part in parts), return_exceptions=True)
+        )
 
     def _heard(self, handle: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         async def heard(*args: Any, **kwargs: Any) -> None:
@@ -156,6 +180,17 @@ class PeerConnection(RTCPeerConnection):
                 await asyncio.sleep(0)
 
         return surviving
+
+
+def bounded(take: Callable[[bytes, int], None], queue: asyncio.Queue[Any]) -> Callable[[bytes, int], None]:
+    """Return `take`, which puts into `queue`, for as long as that holds less than `MAX_UNREAD`: until a connection is
+    up nobody reads, and anybody may send."""
+
+    def received(data: bytes, component: int) -> None:
+        if queue.qsize() < MAX_UNREAD:
+            take(data, component)
+
+    return received
 
 
 async def query_consent(ice: Any, heard_s: Callable[[], float], on_lost: Callable[[], None]) -> None:

@@ -6,7 +6,7 @@ without that delivers nothing on a narrow link. The caps are what the size needs
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,12 @@ class Profile:
     def clamp(self, bitrate: int) -> int:
         """Return `bitrate` inside this profile's bounds."""
         return max(self.min_bitrate, min(bitrate, self.max_bitrate))
+
+    def raised(self, max_bitrate: int | None) -> Profile:
+        """Return this profile with another upper bound, never under where it starts; None leaves it."""
+        if max_bitrate is None:
+            return self
+        return replace(self, max_bitrate=max(max_bitrate, self.start_bitrate))
 
 
 PROFILES = (

@@ -21,8 +21,9 @@ import numpy as np
 from aiortc.mediastreams import MediaStreamError
 
 from streamsvc.edge import colour, executors
+from streamsvc.edge.decoding import Decoded
 from streamsvc.edge.mailbox import Mailbox, MailboxStatistics
-from streamsvc.edge.rtp_receiver import Decoded, Receiver
+from streamsvc.edge.rtp_receiver import Receiver
 from streamsvc.edge.rtpclock import SECOND_NS
 from streamsvc.frames import OUTPUT_RATE, SPEECH_RATE, Pixels, Samples
 
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 MAX_FILL_NS = 2 * SECOND_NS
 """The longest loss that is filled with silence; a longer one is a discontinuity, and time jumps."""
+FILL_BURST_NS = 10 * SECOND_NS
+"""So much is filled at once, and then as much as time passes: a sender whose timestamps leap gets no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ class AudioIn:
         self.on_voice: Callable[[Samples, int | None, int], None] | None = None
         self.blocks = 0
         self._expected: int | None = None
+        self._filled_until_ns = 0
         self._ended = False
         self._task = asyncio.ensure_future(self._read(receiver.track))
 
@@ -152,7 +156,9 @@ class AudioIn:
         self._expected = decoded.rtp_timestamp + ticks
         speech, voice = decoded.sound
         sender_ns = self.receiver.sender_clock.to_unix_ns(decoded.rtp_timestamp & 0xFFFFFFFF)
-        if 0 < missing_ns <= MAX_FILL_NS:
+        filled_until_ns = max(self._filled_until_ns, decoded.arrived_ns) + missing_ns
+        if 0 < missing_ns <= MAX_FILL_NS and filled_until_ns - decoded.arrived_ns <= FILL_BURST_NS:
+            self._filled_until_ns = filled_until_ns
             speech = np.concatenate([np.zeros(missing_ns * SPEECH_RATE // SECOND_NS, np.float32), speech])
             voice = np.concatenate([np.zeros(missing_ns * OUTPUT_RATE // SECOND_NS, np.float32), voice])
             sender_ns = None if sender_ns is None else sender_ns - missing_ns

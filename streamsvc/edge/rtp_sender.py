@@ -49,14 +49,14 @@ HISTORY_PACKETS = 1024
 
 
 def make_encoder(
-    codec: RTCRtpCodecParameters, hardware: Hardware | None = None
+    codec: RTCRtpCodecParameters, hardware: Hardware | None = None, max_bitrate: int | None = None
 ) -> VideoEncoder | OpusEncoder | NarrowbandEncoder:
-    """Return our encoder for an agreed codec; H.264 is encoded by `hardware` where that has an encoder."""
+    """Return our encoder for an agreed codec; see `VideoOut` for the rest."""
     name = codec.mimeType.lower()
     if name == "video/vp8":
-        return Vp8Encoder()
+        return Vp8Encoder(max_bitrate)
     if name == "video/h264":
-        return H264Encoder(hardware)
+        return H264Encoder(hardware, max_bitrate)
     return OpusEncoder() if name == "audio/opus" else NarrowbandEncoder(codec)
 
 
@@ -124,7 +124,8 @@ class Sender(RTCRtpSender):
         loop."""
         if self._stock_encoder is None:
             track = self._stock_track
-            self._stock_encoder = make_encoder(codec, track.hardware if isinstance(track, VideoOut) else None)
+            more = (track.hardware, track.max_bitrate) if isinstance(track, VideoOut) else ()
+            self._stock_encoder = make_encoder(codec, *more)
         encoder = self._stock_encoder
         started = time.monotonic_ns()
         if isinstance(item := items[0], Picture):
@@ -239,7 +240,10 @@ class Sender(RTCRtpSender):
         if not (isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP):
             await super()._handle_rtcp_packet(packet)
             return
-        estimate, streams = unpack_remb_fci(packet.fci)
+        try:
+            estimate, streams = unpack_remb_fci(packet.fci)
+        except ValueError:  # other feedback of this kind, such as Chromium's loss notification
+            return
         if self._ssrc in streams and isinstance(self.encoder, VideoEncoder):
             now = time.monotonic_ns()
             sent, again = self._rate.bits_per_second(now), self._again_rate.bits_per_second(now)

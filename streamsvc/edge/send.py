@@ -60,18 +60,19 @@ class VideoOut(MediaStreamTrack):
     """A video track that sends the newest picture that was put.
 
     `codec` ("VP8" or "H264") is what is preferred when the call is agreed; VP8 is what every browser has. H.264 is
-    encoded by `hardware` where that has an encoder.
+    encoded by `hardware` where that has an encoder. `max_bitrate` is the most that pictures may take on the wire, in
+    bits per second; None: what their size needs (`profile_for`).
     `on_encoded(picture, capture_ns)` is called on the loop with everything that is sent, must only store or schedule,
     and returns whether the next one has to be a keyframe.
     """
 
     kind = "video"
 
-    def __init__(self, *, codec: str = "VP8", hardware: Hardware | None = None) -> None:
+    def __init__(self, *, codec: str = "VP8", hardware: Hardware | None = None, max_bitrate: int | None = None) -> None:
         super().__init__()
         if codec not in ("VP8", "H264"):
             raise EdgeError("bad-picture", f"the codec {codec!r} is not known; VP8 and H264 are")
-        self.codec, self.hardware = codec, hardware
+        self.codec, self.hardware, self.max_bitrate = codec, hardware, max_bitrate
         self.on_encoded: Callable[[EncodedPicture, int], bool] | None = None
         self._mailbox: Mailbox[Picture] = Mailbox()
         self._ready = asyncio.Event()

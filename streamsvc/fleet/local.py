@@ -3,8 +3,9 @@ than a pause.
 
 The edge side of `frames.link`. Invariants: a stream that is open stays open across replacements (its `Open...` message,
 with the settings of later `Configure...` messages folded in, is replayed); nothing here blocks the loop; slots of a
-dead worker's ring are never reused, because a new worker gets a new ring; a listener that raises is logged, and keeps
-neither the others nor the supervision from going on.
+dead worker's ring are never reused, because a new worker gets a new ring; of what waits for a worker that doesn't read
+only pictures, sound and questions are dropped, which come anew; a listener that raises is logged, and keeps neither the
+others nor the supervision from going on.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import msgspec
 
 from streamsvc.budget import Clock
 from streamsvc.errors import StreamsvcError
+from streamsvc.fleet.watchdog import Watchdog
 from streamsvc.frames import link
 from streamsvc.frames.ring import Ring, Slots
 
@@ -35,8 +37,13 @@ READY_TIMEOUT_S = 180.0
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 STEADY_S = 30.0
 STOP_S = 1.0
+KILL_S = 2.0
+"""What a kill may take; a process whose driver holds it doesn't end at all."""
+LOOK_S = 0.1
 ANSWER_TIMEOUT_S = 0.6
+RENEWED = (link.SetIn, link.SoundIn, link.AskCosts)
 SEND_LIMIT = 8 * 1024 * 1024
+"""Bytes that wait for a worker that doesn't read: then nothing of `RENEWED` is sent, and soon it is replaced."""
 # glibc gives each thread a heap of its own by default; in a worker they grow apart for many minutes.
 MALLOC_ARENAS = "2"
 
@@ -70,7 +77,7 @@ class LocalWorker:
         self._writer: asyncio.StreamWriter | None = None
         self._runner: asyncio.Task[None] | None = None
         self._beat: link.Beat | None = None
-        self._beat_ns = 0
+        self._watchdog = self._new_watchdog()
         self._restarts = 0
         self._asked: dict[int, asyncio.Future[link.Costs]] = {}
         self._asked_id = 0
@@ -92,7 +99,8 @@ class LocalWorker:
         return None if self._process is None else self._process.pid
 
     async def start(self) -> link.Ready:
-        """Start the first worker and wait until it is warm; raises WorkerError when it ends or takes over 3 minutes."""
+        """Start the first worker and wait until it is warm; raises WorkerError when that isn't possible, when it ends,
+        and when it takes over 3 minutes."""
         self._runner = asyncio.create_task(self._run(), name="worker-supervisor")
         up = asyncio.create_task(self._up.wait())
         done, _ = await asyncio.wait({up, self._runner}, return_when=asyncio.FIRST_COMPLETED)
@@ -170,7 +178,7 @@ class LocalWorker:
 
     def _send(self, message: link.Message) -> bool:
         writer = self._writer
-        if writer is None or writer.is_closing() or writer.transport.get_write_buffer_size() > SEND_LIMIT:
+        if writer is None or writer.is_closing() or (isinstance(message, RENEWED) and not _reads(writer)):
             return False
         writer.write(link.encode(message))
         return True
@@ -188,7 +196,9 @@ class LocalWorker:
             except WorkerError:
                 if self.ready is None:
                     raise
-            except (OSError, ValueError, msgspec.MsgspecError):
+            except Exception as error:
+                if self.ready is None:
+                    raise WorkerError(f"the worker can't be started: {error}") from error
                 log.exception("the link to the worker broke")
             finally:
                 was_up = self.up
@@ -211,7 +221,7 @@ class LocalWorker:
         ours, theirs = socket.socketpair()
         fds = (theirs.fileno(), self.ring.fd)
         try:
-            self._process = await asyncio.create_subprocess_exec(
+            process = self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "streamsvc.worker",
@@ -222,26 +232,28 @@ class LocalWorker:
                 env={"MALLOC_ARENA_MAX": MALLOC_ARENAS, **os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
                 start_new_session=True,
             )
+            reader, writer = await asyncio.open_connection(sock=ours)
+        except BaseException:
+            ours.close()
+            raise
         finally:
             theirs.close()
             self.ring.close()
-        reader, writer = await asyncio.open_connection(sock=ours)
-        watchdog = asyncio.create_task(self._watch(), name="worker-watchdog")
+        self._watchdog = self._new_watchdog()
+        watching = asyncio.create_task(self._watch(writer), name="worker-watchdog")
         try:
             with contextlib.suppress(ConnectionError):  # how the stream of a worker that was killed ends
                 await self._read(reader, writer)
         finally:
-            watchdog.cancel()
+            watching.cancel()
             writer.close()
         if not self.up:
-            code = await self._process.wait()
-            raise WorkerError(
-                self._unable or f"the worker process ended with status {code} before it was ready; its log says why"
-            )
+            code = await _status(process, STOP_S)
+            ended = "is not ready and hangs" if code is None else f"ended with status {code} before it was ready"
+            raise WorkerError(self._unable or f"the worker process {ended}; its log says why")
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         unframer = link.Unframer()
-        self._beat_ns = self._clock.now_ns()
         while data := await reader.read(1 << 18):
             for body in unframer.feed(data):
                 self._handle(link.decode_from_worker(body), writer)
@@ -257,12 +269,14 @@ class LocalWorker:
             case link.Unable(reason=reason):
                 self._unable = reason
             case link.Beat():
-                self._beat, self._beat_ns = message, self._clock.now_ns()
+                self._beat = message
+                self._watchdog.heard(self._clock.now_ns(), message.overdue_ns)
             case link.SpeechOver(stream=stream):
                 if stream not in self._opens:
                     self._listeners.pop(stream, None)
             case link.Ready():
-                self.ready, self._writer, self._beat_ns = message, writer, self._clock.now_ns()
+                self.ready, self._writer = message, writer
+                self._watchdog.heard(self._clock.now_ns())
                 for open_message in self._opens.values():
                     self._send(open_message)
                 self._up.set()
@@ -274,31 +288,41 @@ class LocalWorker:
                 elif isinstance(message, link.ViewOut):
                     self._send(link.GiveOut(slots=[message.slot]))
 
-    async def _watch(self) -> None:
-        limit = self._hang_s * 1e9
+    def _new_watchdog(self) -> Watchdog:
+        return Watchdog(hang_ns=self._hang_s * 1e9, ready_ns=READY_TIMEOUT_S * 1e9, now_ns=self._clock.now_ns())
+
+    async def _watch(self, writer: asyncio.StreamWriter) -> None:
         while True:
-            await asyncio.sleep(0.1)
-            silent = self._clock.now_ns() - self._beat_ns
-            hung = self._beat is not None and self.up and self._beat.overdue_ns > limit
-            if hung or silent > (limit if self.up else READY_TIMEOUT_S * 1e9):
-                log.error("the worker hangs (%s); it is replaced", "in a slice" if hung else "no heartbeat")
-                await self._end_process(0.0)
+            await asyncio.sleep(LOOK_S)
+            hangs = self._watchdog.look(self._clock.now_ns(), reads=_reads(writer))
+            if hangs is not None:
+                log.error("the worker hangs (%s); it is replaced", hangs)
+                writer.transport.abort()
                 return
 
     async def _end_process(self, grace_s: float) -> None:
         process, self._beat = self._process, None
         if process is None or process.returncode is not None:
             return
-        if self._writer is not None:
-            self._writer.close()
-        if grace_s:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), grace_s)
-        if process.returncode is None:
-            # The worker leads its own process group, so its voice processes go with it.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+        if grace_s and await _status(process, grace_s) is not None:
+            return
+        # The worker leads its own process group, so its voice processes go with it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        if await _status(process, KILL_S) is None:
+            log.error("the worker %d can't be killed and is left behind", process.pid)
+
+
+async def _status(process: asyncio.subprocess.Process, within_s: float) -> int | None:
+    """Return the exit status, None when the process hasn't ended within so many seconds."""
+    with contextlib.suppress(TimeoutError):
+        return await asyncio.wait_for(process.wait(), within_s)
+    return None
+
+
+def _reads(writer: asyncio.StreamWriter) -> bool:
+    """Whether the other end keeps up with what is written."""
+    return writer.transport.get_write_buffer_size() <= SEND_LIMIT
 
 
 def _tell(listener: Callable[[T], None], what: T) -> None:

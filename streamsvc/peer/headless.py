@@ -11,7 +11,6 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import repeat
 from typing import Any
@@ -30,14 +29,14 @@ from streamsvc.edge import (
     Received,
     VideoIn,
     VideoOut,
-    capture_ns_of,
 )
 from streamsvc.frames import Pixels, Rig, Samples, Screen
-from streamsvc.frames.clockmap import ClockEstimator, ClockMap
+from streamsvc.frames.clockmap import ClockMap
+from streamsvc.peer.account import Account
 from streamsvc.peer.eyes import Eye, eye_at
-from streamsvc.peer.options import KEPT, PeerFigures, PeerOptions, tls_of
+from streamsvc.peer.options import PeerFigures, PeerOptions, tls_of
 from streamsvc.peer.recorder import Recorder
-from streamsvc.peer.sources import CameraGroup, open_cameras, open_microphone
+from streamsvc.peer.sources import CameraGroup, open_cameras, open_microphone, rate_of
 from streamsvc.signalling import channels
 from streamsvc.signalling import messages as wire
 from streamsvc.signalling.client import ConnectionLostError, SignallingClient
@@ -80,15 +79,8 @@ class HeadlessPeer:
         self._following = False
         self._recorder = None if options.save is None else Recorder(options.save)
         self._outs: dict[str, VideoOut] = {}
-        self._clock = ClockEstimator()
-        kept = None if options.keep_all else KEPT
-        self._captures: deque[int] = deque(maxlen=kept)
-        self._views: deque[tuple[int, int]] = deque(maxlen=kept)
-        self._captions: deque[channels.Caption] = deque(maxlen=kept)
-        self._notices: deque[str] = deque(maxlen=kept)
+        self._account = Account(keep_all=options.keep_all)
         self._video_bytes = 0
-        self._captured = self._viewed = self._captioned = 0
-        self._unreported: list[tuple[int, int]] = []
         self.screen: Screen | None = None
         self._stop = threading.Event()
         self._lost, self._up = asyncio.Event(), asyncio.Event()
@@ -109,17 +101,7 @@ class HeadlessPeer:
     @property
     def figures(self) -> PeerFigures:
         """What happened so far."""
-        best = self._clock.map
-        return PeerFigures(
-            captures=[] if best is None else [best.to_ours(t) for t in self._captures],
-            views=list(self._views),
-            captions=list(self._captions),
-            clock_error_ns=None if best is None else best.error_ns,
-            notices=list(self._notices),
-            captured=self._captured,
-            viewed=self._viewed,
-            captioned=self._captioned,
-        )
+        return self._account.figures
 
     @property
     def video_bytes(self) -> int:
@@ -128,7 +110,7 @@ class HeadlessPeer:
 
     def clock(self) -> ClockMap | None:
         """This host's monotonic clock on the server's, as far as it is known."""
-        return self._clock.map
+        return self._account.clock.map
 
     async def run(self, duration_s: float | None = None, stop: asyncio.Event | None = None) -> PeerFigures:
         """Take part until `duration_s` is over, `stop` is set, or the call is lost for good; return what happened.
@@ -183,7 +165,7 @@ class HeadlessPeer:
         give_up = loop.time() + RECONNECT_S
         if end is not None:
             give_up = min(give_up, end)
-        self._notices.append("lost: the call was lost and is taken up again")
+        self._account.noticed("lost", "the call was lost and is taken up again")
         for patience, pause in _attempts():
             if stop.is_set() or loop.time() >= give_up:
                 return False
@@ -222,7 +204,7 @@ class HeadlessPeer:
                     mirror=options.mirror,
                     resume=self._key,
                     rig=None if self._rig is None else self._rig.to_json(),
-                    fps=options.fps if options.cameras else 0,
+                    fps=rate_of(options.cameras.values(), options.fps),
                     speech=options.speech,
                     view=options.view,
                     appearance=options.appearance,
@@ -274,8 +256,7 @@ class HeadlessPeer:
 
     def _picture(self, camera: str, pixels: Pixels, capture_ns: int) -> None:
         if camera == next(iter(self._outs)):
-            self._captured += 1
-            self._captures.append(capture_ns)
+            self._account.captured(capture_ns)
             if self._options.witness is not None:
                 self._options.witness.captured(capture_ns)
         self._outs[camera].put(pixels, capture_ns)
@@ -291,19 +272,13 @@ class HeadlessPeer:
         incoming.on_frame = self._on_view
 
     def _on_view(self, received: Received) -> None:
-        best = self._clock.map
         now = time.monotonic_ns()
         self.latest_frame = received.frame
         if self._options.witness is not None:
             self._options.witness.picture(received, now)
         if self._recorder is not None:
             self._recorder.picture(received.frame, now)
-        if best is None:
-            return
-        displayed = best.to_ours(now)
-        self._viewed += 1
-        self._views.append((capture_ns_of(received.rtp_timestamp, displayed), displayed))
-        self._unreported.append((received.rtp_timestamp, displayed))
+        self._account.viewed(received.rtp_timestamp, now)
 
     def _on_audio(self, incoming: AudioIn) -> None:
         incoming.on_voice = self._on_sound
@@ -318,8 +293,7 @@ class HeadlessPeer:
         if label == "captions":
             message = channels.decode_captions(text)
             if isinstance(message, channels.Caption):
-                self._captioned += 1
-                self._captions.append(message)
+                self._account.captioned(message)
                 if self._options.witness is not None:
                     self._options.witness.caption(message, time.monotonic_ns())
                 if self._recorder is not None:
@@ -332,7 +306,7 @@ class HeadlessPeer:
             report = channels.decode_ledger_down(text)
             if isinstance(report, channels.Pong):
                 # Seen from here the other side's clock is "ours": all reports are on the server's.
-                self._clock.ping(report.sent_ns, report.server_ns, time.monotonic_ns())
+                self._account.clock.ping(report.sent_ns, report.server_ns, time.monotonic_ns())
             elif isinstance(report, channels.Frames) and self._options.witness is not None:
                 self._options.witness.frames(report.frames)
         elif label == "viewpoint":
@@ -351,7 +325,7 @@ class HeadlessPeer:
                             with contextlib.suppress(SignallingError):  # the question was taken back
                                 self.recording = await client.record(answer)
                     case wire.Notice() | wire.Error():
-                        self._notices.append(f"{message.code}: {message.message}")
+                        self._account.noticed(message.code, message.message)
                         log.warning("%s: %s", message.code, message.message)
         self._lost.set()
 
@@ -361,7 +335,7 @@ class HeadlessPeer:
             if self._options.witness is not None and not self._following:
                 self._following = self._send("ledger", channels.Follow(frames=True))
             self._send("ledger", channels.Ping(sent_ns=time.monotonic_ns()))
-            best = self._clock.map
+            best = self._account.clock.map
             if best is not None:
                 wall_to_here = time.monotonic_ns() - time.time_ns()
                 offset = best.offset_ns + wall_to_here
@@ -372,10 +346,8 @@ class HeadlessPeer:
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(REPORT_S)
-            best = self._clock.map
-            while self._unreported and best is not None:
-                batch, self._unreported = self._unreported[:64], self._unreported[64:]
-                self._send("ledger", channels.Shown(frames=batch, error_ns=best.error_ns))
+            for shown in self._account.reports():
+                self._send("ledger", shown)
 
     async def _look(self) -> None:
         start = time.monotonic()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -149,6 +149,15 @@ def _open(file: Path, options: dict[str, str] | None = None) -> av.container.Inp
         return av.open(source, format=fmt, options=options or {})
     except (av.FFmpegError, OSError) as e:
         raise SourceError(f"{source} can't be opened: {e.strerror or e}") from None
+
+
+def rate_of(cameras: Iterable[str], fps: float) -> float | None:
+    """Return the instants a second that sources deliver which are asked for `fps`: none for no sources, and None where
+    one is a file, which has a rate of its own."""
+    sources = list(cameras)
+    if any(not s.startswith(SYNTHETIC) and _file_of(s)[0].is_file() for s in sources):
+        return None
+    return fps if sources else 0
 
 
 def open_cameras(

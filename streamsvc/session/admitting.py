@@ -1,10 +1,11 @@
 """Whether there is room for one more beside the calls of others, and on what terms. On the event loop.
 
 Asks the worker what everybody's streams cost and what the newcomer's would, and lets `budget.admission` plan and
-replay, a few milliseconds at a time, so that calls go on meanwhile. Who has the service to themselves, or with the
-other one of their room, is not asked about: there is nobody to protect, and the planner thins their pictures evenly
-where the machine is too small. Everybody else is taken whole, with less, or refused, and told why. Whoever came without
-cameras, or asks for more later, is asked about then.
+replay, a few milliseconds at a time, so that calls go on meanwhile. A newcomer costs what the other one of their room
+sees of them, and what they see of the other one, each in the size and mode of who looks. Who has the service to
+themselves, or with the other one of their room, is not asked about: there is nobody to protect, and the planner thins
+their pictures evenly where the machine is too small. Everybody else is taken whole, with less, or refused, and told
+why. Whoever came without cameras, or asks for more later, is asked about then.
 """
 
 from __future__ import annotations
@@ -16,18 +17,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import msgspec
+
 from streamsvc.budget import Clock, Slices, worker_deadline_ns
 from streamsvc.budget.admission import Admission, Offer, admitting
 from streamsvc.budget.deadline import START_NS
 from streamsvc.budget.scenario import RungLoad, SessionLoad, SpeechLoad, ViewLoad
 from streamsvc.frames import Rig, link
 from streamsvc.frames.backdrop import parse_backdrop
-from streamsvc.session.settings import CallSettings, picture_size
+from streamsvc.frames.outputmode import parse_mode
+from streamsvc.session.settings import CallSettings
 from streamsvc.session.worker_link import WorkerLink
 from streamsvc.signalling.messages import SignallingError
 
 USUAL_FPS = 30.0
 """Of cameras that nobody said more of."""
+
+RATE_SLACK = 2.0
+"""Cameras may deliver so many times what was said of them: they keep to it badly, and may be changed in a call. More is
+no mistake."""
 
 USUAL_DELAY_NS = 8_000_000
 """From capture to the worker."""
@@ -86,20 +94,25 @@ class Newcomer:
     settings: CallSettings
     fps: float | None
 
-    def view(self, terms: Terms) -> link.OpenView:
-        """Return the stream of them that others would see, in the size in which they see others."""
-        s, rig = self.settings, terms.rig(self.rig)
+    def view(self, terms: Terms, eyes: CallSettings) -> link.OpenView:
+        """Return the stream of them that somebody with the settings `eyes` would see."""
+        rig = terms.rig(self.rig)
         return link.OpenView(
             stream="",
             rig=None if rig is None else rig.to_json(),
-            width=s.width,
-            height=s.height,
-            mode=s.mode,
-            backdrop=s.backdrop,
+            width=eyes.width,
+            height=eyes.height,
+            mode=eyes.mode,
+            backdrop=self.settings.backdrop,
         )
 
+    @property
+    def most_fps(self) -> float:
+        """Instants a second of their cameras that are shown at most."""
+        return RATE_SLACK * max(self.fps or USUAL_FPS, 1.0)
+
     def exceeds(self, other: Newcomer) -> bool:
-        """Whether they ask more of the worker than `other`: speech, a larger picture, or the room hidden."""
+        """Whether they ask more of the worker than `other`: speech, more or larger views, or the room hidden."""
         mine, before = self.settings, other.settings
         return (
             mine.speech > before.speech
@@ -107,9 +120,9 @@ class Newcomer:
             or parse_backdrop(mine.backdrop).hides > parse_backdrop(before.backdrop).hides
         )
 
-    def pace(self, terms: Terms) -> Pace:
-        """Return what is to be expected before anything was measured."""
-        budget = round(self.settings.budget_ms * 1e6)
+    def pace(self, terms: Terms, eyes: CallSettings) -> Pace:
+        """Return what is to be expected of that stream before anything was measured."""
+        budget = round(eyes.budget_ms * 1e6)
         return Pace(
             (USUAL_FPS if self.fps is None else self.fps) / terms.every,
             USUAL_DELAY_NS,
@@ -152,29 +165,38 @@ class Admissions:
     def __init__(self, worker: WorkerLink) -> None:
         self._worker = worker
 
-    async def terms(self, newcomer: Newcomer, ways: Sequence[Terms], there: Sequence[Guest], beside: float) -> Terms:
+    async def terms(
+        self, newcomer: Newcomer, ways: Sequence[Terms], there: Sequence[Guest], partner: Guest | None, beside: float
+    ) -> Terms:
         """Return the first of `ways` on which nobody who is there is harmed, where somebody takes `beside` cores
-        outside of the worker; raises SignallingError("no-room") where there is none. Where the worker doesn't answer,
-        nothing is known against them."""
-        if newcomer.fps == 0 and not newcomer.settings.speech:
+        outside of the worker; `partner` is who of `there` is in the newcomer's room. Raises SignallingError("no-room")
+        where there is none. Where the worker doesn't answer, nothing is known against them."""
+        watched = partner if partner is not None and partner.terms.seen else None
+        if newcomer.fps == 0 and not newcomer.settings.speech and watched is None:
             return ways[0]
-        rigs = {t.one_pair: newcomer.view(t) for t in ways if t.seen}
-        unseen = [g for g in there if g.seen_as is None and g.terms.seen]
-        costs = await self._worker.costs([*rigs.values(), *(g.newcomer.view(g.terms) for g in unseen)])
+        # Whose partner isn't there yet is taken to look at others as they look at them.
+        eyes = newcomer.settings if partner is None else partner.newcomer.settings
+        seen_by = {id(g): newcomer.settings if g is watched else g.newcomer.settings for g in there}
+        rigs = {t.one_pair: newcomer.view(t, eyes) for t in ways if t.seen}
+        anew = [g for g in there if g.terms.seen and (g is watched or g.seen_as is None)]
+        views = [g.newcomer.view(g.terms, seen_by[id(g)]) for g in anew]
+        costs = await self._worker.costs([*rigs.values(), *views])
         if costs is None:
             return ways[0]
         ladders = iter(costs.views)
         shown = {one_pair: next(ladders) for one_pair in rigs}
-        waiting = {id(g): next(ladders) for g in unseen}
+        told = {id(g): next(ladders) for g in anew}
+        running = {id(g): _load_of(g, costs, told.get(id(g)), seen_by[id(g)]) for g in there}
         speaks = newcomer.settings.speech
-        offers = [
-            Offer(load(speaks, costs, shown[t.one_pair] if t.seen else None, newcomer.pace(t)), t.given_up)
-            for t in ways
-        ]
-        running = [_load_of(g, costs, waiting.get(id(g))) for g in there]
+        loads = [load(speaks, costs, shown[t.one_pair] if t.seen else None, newcomer.pace(t, eyes)) for t in ways]
+        if watched is not None and not rigs:  # whoever isn't seen takes what they see
+            before = running[id(watched)]
+            running[id(watched)] = msgspec.structs.replace(before, view=None)
+            loads = [msgspec.structs.replace(own, view=before.view) for own in loads]
+        offers = [Offer(own, t.given_up) for own, t in zip(loads, ways, strict=True)]
         answer = await in_slices(
             admitting(
-                running,
+                list(running.values()),
                 offers,
                 lanes=costs.lanes,
                 together=costs.together,
@@ -185,7 +207,7 @@ class Admissions:
             )
         )
         if answer.offer is None:
-            raise SignallingError("no-room", _refusal(answer))
+            raise SignallingError("no-room", _refusal(answer, watches=watched is not None))
         return ways[offers.index(answer.offer)]
 
 
@@ -248,21 +270,23 @@ def load(speaks: bool, costs: link.Costs, ladder: Sequence[link.RungCost] | None
     return SessionLoad(view=view, speech=speech)
 
 
-def _load_of(guest: Guest, costs: link.Costs, unseen: Sequence[link.RungCost] | None) -> SessionLoad:
-    speaks = guest.newcomer.settings.speech
-    if guest.seen_as is None:
-        return load(speaks, costs, unseen, guest.newcomer.pace(guest.terms))
-    stream, pace = guest.seen_as
-    return load(speaks, costs, costs.streams.get(stream), pace)
+def _load_of(
+    guest: Guest, costs: link.Costs, ladder: Sequence[link.RungCost] | None, eyes: CallSettings
+) -> SessionLoad:
+    """Return what somebody who is there asks of the worker: their view as it runs, or of `ladder`, seen by `eyes`."""
+    stream, pace = guest.seen_as or ("", guest.newcomer.pace(guest.terms, eyes))
+    return load(guest.newcomer.settings.speech, costs, costs.streams.get(stream) if ladder is None else ladder, pace)
 
 
-def _refusal(answer: Admission) -> str:
-    return f"this machine is busy with other calls ({answer.reasons[-1]}); what fits: {answer.fits}"
+def _refusal(answer: Admission, *, watches: bool) -> str:
+    less = ", or a smaller picture of the other one" if watches else ""
+    return f"this machine is busy with other calls ({answer.reasons[-1]}); what fits: {answer.fits}{less}"
 
 
 def _pixels(settings: CallSettings) -> int:
-    width, height = picture_size(settings)
-    return width * height
+    mode = parse_mode(settings.mode)
+    width, height = mode.view_size(settings.width, settings.height)
+    return mode.views * width * height
 
 
 def told(terms: Terms) -> str:

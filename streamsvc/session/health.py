@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from streamsvc.edge import all_traffic, live_connections
 from streamsvc.edge.traffic import Traffic
+from streamsvc.session.participant import Participant
 from streamsvc.signalling.admission import PortStatistics
 
 LOOK_S = 0.05
@@ -79,6 +80,27 @@ class Port(Collector):
         for code, count in sorted(found.errors.items()):
             errors.add_metric([code], count)
         yield errors
+
+
+class People(Collector):
+    """How those are who are in calls, read when it is asked for."""
+
+    def __init__(self, read: Callable[[], Iterable[Participant]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield whom the service waits for, and how far the voices are behind that speak for others."""
+        people = tuple(self._read())
+        yield GaugeMetricFamily(
+            "streamsvc_participants_away",
+            "Participants whose connection was lost and who may come back",
+            value=sum(p.presence.is_away for p in people),
+        )
+        yield GaugeMetricFamily(
+            "streamsvc_speech_waiting_seconds_max",
+            "The most translated speech that waits to be heard by one participant",
+            value=max((p.mixer.waiting_s for p in people), default=0.0),
+        )
 
 
 class Loop:

@@ -25,7 +25,7 @@ from streamsvc.ledger.live import LiveBoard
 from streamsvc.session.admitting import Admissions, EdgeCost, Newcomer, Terms, offered, told
 from streamsvc.session.participant import Participant
 from streamsvc.session.recording import Recordings
-from streamsvc.session.settings import CallSettings, can_hide_room, changed
+from streamsvc.session.settings import CallSettings, can_hide_room, changed, described
 from streamsvc.session.worker_link import WorkerLink
 from streamsvc.signalling import messages as wire
 from streamsvc.signalling import turn
@@ -56,6 +56,10 @@ class CallHub:
     def participants(self) -> Sequence[Participant]:
         """Everybody who is in a call."""
         return tuple(self._participants.values())
+
+    def waits_for(self, message: wire.Join) -> bool:
+        """Whether a client shows the key to somebody of the room that they ask for."""
+        return self._known(message) is not None
 
     async def join(self, message: wire.Join, send: Send, resumable: bool = True) -> tuple[Participant, wire.Joined]:
         """Admit a client, or give one who comes back their session; raises RigError or SignallingError and then leaves
@@ -96,6 +100,7 @@ class CallHub:
             board=self._board,
             clock=self._clock,
             hardware=self.hardware,
+            max_bitrate=round(self._settings.view.max_mbps * 1e6) or None,
             ice_servers=lambda: [IceServer(s.urls, s.username, s.credential) for s in self._ice_servers(session)],
             send=send,
             resumable=resumable,
@@ -135,7 +140,8 @@ class CallHub:
         there = [p for p in self.participants if p is not of]
         if self._admissions is None or all(self._is_in(p, room) for p in there):
             return ways[0]
-        return await self._admissions.terms(newcomer, ways, there, self._edge.each)
+        partner = next((p for p in there if self._is_in(p, room)), None)
+        return await self._admissions.terms(newcomer, ways, there, partner, self._edge.each)
 
     def _is_in(self, participant: Participant, room: str) -> bool:
         found = self.rooms.room_of(participant.session)
@@ -188,7 +194,7 @@ class CallHub:
             ice_servers=[msgspec.to_builtins(s) for s in self._ice_servers(participant.session)],
             policies=self._policies,
             rungs=self._rungs,
-            settings=participant.describe(),
+            settings=described(participant.settings),
             voices=self._voices,
             backdrops=can_hide_room(self._worker.ready, participant.rig),
             records=self._recordings.possible,
@@ -296,6 +302,10 @@ class CallHub:
             text = "there is room for one pair of your cameras, and none of that pair was offered: nobody sees you"
             owner.notice("no-picture", text)
         shows = bool(owner.shown_cameras) and owner.terms.seen
+        if viewer.watching is not None and not shows:
+            viewer.stop_watching()
+            text = f"{owner.name} is not seen any more; you hear and read them"
+            viewer.send(wire.Notice(code="no-picture", message=text))
         if viewer.sees and shows and (viewer.watching is None or owner.watcher is not viewer.watching):
             viewer.watch(owner, lambda: self._tell_window(viewer_session))
         self._tell_peers(room, viewer_session)

@@ -8,7 +8,6 @@ before it (re)starts, so that packets with jitter are not heard as holes; gain c
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,14 +18,6 @@ ATTACK_S, RELEASE_S = 0.05, 0.5
 ORIGINAL_LIMIT = OUTPUT_RATE * 120 // 1000
 ORIGINAL_TARGET = OUTPUT_RATE * 40 // 1000
 ORIGINAL_PREBUFFER = OUTPUT_RATE * 30 // 1000
-
-
-@dataclass(frozen=True, slots=True)
-class MixerStatistics:
-    """Milliseconds of speech that wait to be heard, and of original that were skipped to stay current."""
-
-    speech_backlog_ms: float
-    original_skipped_ms: float
 
 
 class Fifo:
@@ -64,7 +55,6 @@ class VoiceMixer:
         self._gain = original_gain
         self._original, self._speech = Fifo(), Fifo()
         self._gathering = True
-        self._skipped = 0
 
     def set_original_gain(self, gain: float) -> None:
         """Change the level of the undisturbed original; the change is ramped."""
@@ -74,7 +64,7 @@ class VoiceMixer:
         """Take the speaker's own voice, (n,) float32 at 48 kHz."""
         self._original.push(samples)
         if self._original.length > ORIGINAL_LIMIT:
-            self._skipped += len(self._original.pull(self._original.length - ORIGINAL_TARGET))
+            self._original.pull(self._original.length - ORIGINAL_TARGET)
 
     def speech(self, samples: Samples) -> None:
         """Take synthesised speech, (n,) float32 at 48 kHz."""
@@ -106,7 +96,7 @@ class VoiceMixer:
         self._gathering = len(original) < count
         return original
 
-    def statistics(self) -> MixerStatistics:
-        """Return the backlog and what was skipped."""
-        scale = 1000 / OUTPUT_RATE
-        return MixerStatistics(self._speech.length * scale, self._skipped * scale)
+    @property
+    def waiting_s(self) -> float:
+        """Seconds of speech that wait to be heard."""
+        return self._speech.length / OUTPUT_RATE

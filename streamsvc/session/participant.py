@@ -9,23 +9,21 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
 
 from streamsvc.budget import Clock
 from streamsvc.edge import AudioIn, AudioOut, Connection, Hardware, IceServer, Received, VideoIn, VideoOut
-from streamsvc.frames import SPEECH_RATE, ClockMap, Rig, Samples
+from streamsvc.frames import SPEECH_RATE, Rig, Samples
 from streamsvc.frames.backdrop import BackdropError
 from streamsvc.ledger import Ledger
 from streamsvc.ledger.live import LiveBoard
 from streamsvc.session.admitting import Newcomer, Pace, Terms, offered, told
-from streamsvc.session.clocks import SenderTime
-from streamsvc.session.following import Following
+from streamsvc.session.cameras import check_cameras, in_order, next_camera
+from streamsvc.session.datachannels import DataChannels
 from streamsvc.session.mixer import VoiceMixer
 from streamsvc.session.presence import Presence
-from streamsvc.session.settings import CallSettings, can_hide_room, changed, picture_size
+from streamsvc.session.settings import CallSettings, can_hide_room, changed, described, picture_size
 from streamsvc.session.speaking import Speaking
 from streamsvc.session.taps import ViewTap
 from streamsvc.session.watching import Watching
@@ -37,10 +35,6 @@ from streamsvc.signalling.hub import Send
 from streamsvc.signalling.messages import SignallingError
 
 log = logging.getLogger(__name__)
-
-LIVE_S = 0.5
-MAX_UNHEARD = 500
-"""Captions that wait for a participant whose connection was lost."""
 
 MAX_NOTICES = 100
 """Different things that one participant is told; what they provoke themselves must not fill memory."""
@@ -66,6 +60,7 @@ class Participant:
         board: LiveBoard,
         clock: Clock,
         hardware: Hardware,
+        max_bitrate: int | None,
         ice_servers: Callable[[], Sequence[IceServer]],
         send: Send,
         resumable: bool,
@@ -84,26 +79,29 @@ class Participant:
         self._set_ids = itertools.count(1)
         self.on_left: Callable[[], None] | None = None
         self._worker, self._ledger, self._board, self._clock = worker, ledger, board, clock
-        self._hardware, self._ice_servers = hardware, ice_servers
+        self._hardware, self._max_bitrate, self._ice_servers = hardware, max_bitrate, ice_servers
         self.presence = Presence(send, resumable=resumable, away=self._on_away, gone=self._end)
         self._tell_away = away
         self._closing: asyncio.Future[None] | None = None
-        self._unheard: deque[channels.CaptionsDown] = deque(maxlen=MAX_UNHEARD)
         self._changed_media, self._gone, self._record = changed_media, gone, record
         self._consider = consider
         self._view_tap: ViewTap | None = None
         self._connection: Connection | None = None
         self._video: VideoOut | None = None
         self._codec: str | None = None
-        self._time = SenderTime()
-        self._following = Following(session, board)
+        self._data = DataChannels(
+            session,
+            board,
+            clock,
+            watching=lambda: self.watching,
+            budget_ms=lambda: self.settings.budget_ms,
+            refused=self.notice,
+        )
         board.remember(session)
-        self._eyes: list[channels.Eye] | None = None
-        self._looked_us: int | None = None
         self._cameras: dict[str, VideoIn] = {}
-        self._live_task: asyncio.Task[None] | None = None
         self._told: set[tuple[str, str]] = set()
         self._left = self._unseen = False
+        self._offers = 0
         self.speaking = Speaking(
             session=session,
             name=name,
@@ -117,37 +115,41 @@ class Participant:
     # What signalling asks.
 
     async def offer(self, message: wire.Offer, grant: Grant) -> wire.Answer:
-        """Negotiate media; a later offer replaces the connection. Raises EdgeError or SignallingError."""
-        self._check_cameras(message.cameras)
+        """Negotiate media; a later offer replaces the connection, also one that is answered sooner. Raises EdgeError or
+        SignallingError."""
+        self._offers += 1
+        number = self._offers
+        check_cameras(message.cameras, self.rig)
         connection = Connection(ice_servers=self._ice_servers())
         connection.on_state = partial(self._on_state, connection)
         if self._codec is None:  # and never another: a recording can't go from one to the other
             self._codec = "H264" if self._hardware.prefers(*picture_size(self.settings)) else "VP8"
-        video, audio = VideoOut(codec=self._codec, hardware=self._hardware), AudioOut(self.mixer.read)
+        video = VideoOut(codec=self._codec, hardware=self._hardware, max_bitrate=self._max_bitrate)
+        audio = AudioOut(self.mixer.read)
         names = {c.mid: c.name for c in message.cameras}
         cameras: dict[str, VideoIn] = {}
 
         def on_video(mid: str, incoming: VideoIn) -> None:
-            name = names.get(mid) or self._next_camera(cameras, names)
+            name = names.get(mid) or next_camera(self.rig, {*cameras, *names.values()})
             cameras[name] = incoming
             incoming.on_frame = partial(self._on_frame, name)
 
         connection.on_video = on_video
         connection.on_audio = self._on_audio
-        connection.on_message = self._on_message
         try:
             answer = await connection.answer(message.sdp, video=video, audio=audio, allow=grant.sending)
             if cameras and self._fps == 0:
                 await self._be_seen()
+            if self._left:
+                raise SignallingError("gone", "the participant left while the call was being negotiated")
+            if number != self._offers:
+                raise SignallingError("out-of-date", "a newer offer came while this one was being negotiated")
         except BaseException:
             await connection.close()
             raise
-        if self._left:
-            await connection.close()
-            raise SignallingError("gone", "the participant left while the call was being negotiated")
         old, self._connection, self._video, self._cameras = self._connection, connection, video, cameras
         video.on_encoded = self._view_tap  # that of now: a recording may have begun meanwhile
-        self._time, self._looked_us = SenderTime(), None
+        self._data.use(connection)
         if connection.state != "connecting":
             self._on_state(connection, connection.state)
         try:
@@ -171,8 +173,6 @@ class Participant:
             return
         self.stop_watching()
         self.watcher = None  # whoever watched the old cameras is connected anew
-        if self._live_task is None:
-            self._live_task = asyncio.create_task(self._tell_live(), name=f"live {self.session}")
         self._changed_media()
 
     async def candidate(self, message: wire.Candidate) -> None:
@@ -196,7 +196,7 @@ class Participant:
             self.watching.configure(self.settings)
         if self.watcher is not None:
             self.watcher.show_before(self.settings.backdrop)
-        return wire.Configured(settings=self.describe())
+        return wire.Configured(settings=described(self.settings))
 
     async def record(self, message: wire.Record) -> None:
         """Ask for a recording, answer, or stop it; raises SignallingError."""
@@ -210,8 +210,7 @@ class Participant:
         self.presence.end()
         self.stop_watching()
         self.speaking.close()
-        if self._live_task is not None:
-            self._live_task.cancel()
+        self._data.close()
         self._gone()
         self._board.forget(self.session)
         try:
@@ -237,8 +236,7 @@ class Participant:
     @property
     def cameras(self) -> tuple[str, ...]:
         """The cameras that were offered, in rig order."""
-        order = [c.name for c in self.rig.cameras] if self.rig is not None else []
-        return tuple(sorted(self._cameras, key=lambda n: (order.index(n) if n in order else len(order), n)))
+        return in_order(self.rig, self._cameras)
 
     @property
     def shown_cameras(self) -> tuple[str, ...]:
@@ -302,6 +300,7 @@ class Participant:
             settings=self.settings,
             backdrop=owner.settings.backdrop,
             every=owner.terms.every,
+            most_fps=owner.newcomer.most_fps,
             worker=self._worker,
             ledger=self._ledger,
             clock=self._clock,
@@ -311,9 +310,9 @@ class Participant:
             tell=tell,
             tell_owner=lambda code, text: owner.send(wire.Notice(code=code, message=text)),
             windowed=windowed,
-            packed=self._tell_packed,
+            packed=self._data.packed,
         )
-        self.watching.eyes = self._eyes
+        self.watching.eyes = self._data.eyes
         owner.watcher = self.watching
 
     def stop_watching(self) -> None:
@@ -346,63 +345,14 @@ class Participant:
             self.send(wire.Notice(code=code, message=text))
 
     def caption(self, message: channels.CaptionsDown) -> None:
-        """Show a caption of whom this participant hears; committed words wait while there is no way to them."""
-        lasting = not isinstance(message, channels.Tentative)
-        if (lasting or not self._unheard) and self._tell_unheard() and self._tell_caption(message):
-            return
-        if lasting and self._connection is not None:
-            self._unheard.append(message)
-
-    def _tell_caption(self, message: channels.CaptionsDown) -> bool:
-        return self._connection is not None and self._connection.send("captions", wire.encode(message))
-
-    def _tell_unheard(self) -> bool:
-        """Tell what waited; whether nothing waits any more."""
-        while self._unheard and self._tell_caption(self._unheard[0]):
-            self._unheard.popleft()
-        return not self._unheard
-
-    def _tell_packed(self, message: channels.PackedView) -> None:
-        if self._connection is not None:
-            self._connection.send("viewpoint", wire.encode(message))
-
-    def describe(self) -> dict[str, Any]:
-        """Return the settings in force, for the wire."""
-        s = self.settings
-        return {
-            "speech": {
-                "enabled": s.speech,
-                "policy": s.policy,
-                "parameters": s.parameters,
-                "source": s.source,
-                "target": s.target,
-                "glossary": s.glossary,
-                "voice": s.voice,
-            },
-            "view": {"width": s.width, "height": s.height, "budget_ms": s.budget_ms, "rung": s.rung, "mode": s.mode},
-            "appearance": {"backdrop": s.backdrop},
-        }
+        """Show a caption of whom this participant hears; see `DataChannels`."""
+        self._data.caption(message)
 
     # What comes from the connection.
 
-    def _check_cameras(self, cameras: Sequence[wire.CameraTrack]) -> None:
-        names = [c.name for c in cameras]
-        if len(set(names)) != len(names) or len({c.mid for c in cameras}) != len(cameras):
-            raise SignallingError("bad-cameras", "two entries of 'cameras' have one name or one mid")
-        if self.rig is not None:
-            known = [c.name for c in self.rig.cameras]
-            if unknown := [n for n in names if n not in known]:
-                text = f"the rig has no camera {unknown[0]!r}; it has {', '.join(known)}"
-                raise SignallingError("bad-cameras", text)
-
-    def _next_camera(self, taken: dict[str, VideoIn], named: dict[str, str]) -> str:
-        order = [c.name for c in self.rig.cameras] if self.rig is not None else []
-        spare = [*order, *(f"cam{i}" for i in range(len(taken) + len(named) + 1))]
-        return next(n for n in spare if n not in taken and n not in named.values())
-
     def _on_frame(self, camera: str, received: Received) -> None:
         if self.watcher is not None:
-            capture_ns, error_ns = self._time.capture(received.sender_ns, received.arrived_ns)
+            capture_ns, error_ns = self._data.time.capture(received.sender_ns, received.arrived_ns)
             self.watcher.picture(camera, received, capture_ns, error_ns)
 
     def _on_audio(self, incoming: AudioIn) -> None:
@@ -410,46 +360,13 @@ class Participant:
         incoming.on_voice = self._on_voice
 
     def _on_voice(self, samples: Samples, sender_ns: int | None, arrived_ns: int) -> None:
-        start_ns, _ = self._time.capture(sender_ns, arrived_ns)
+        start_ns, _ = self._data.time.capture(sender_ns, arrived_ns)
         self.speaking.original(samples, start_ns)
 
     def _on_speech(self, samples: Samples, sender_ns: int | None, arrived_ns: int) -> None:
-        start_ns, _ = self._time.capture(sender_ns, arrived_ns)
+        start_ns, _ = self._data.time.capture(sender_ns, arrived_ns)
         end_ns = arrived_ns if sender_ns is None else start_ns + len(samples) * 1_000_000_000 // SPEECH_RATE
         self.speaking.sound(samples, end_ns)
-
-    def _on_message(self, label: str, text: str) -> None:
-        try:
-            if label == "viewpoint":
-                self._on_viewpoint(channels.decode_viewpoint(text))
-            elif label == "ledger":
-                self._on_report(channels.decode_ledger_up(text))
-        except SignallingError as e:
-            self.notice(e.code, f"data channel {label}: {e}")
-
-    def _on_viewpoint(self, message: channels.ViewpointMessage) -> None:
-        if self._looked_us is not None and message.t_us < self._looked_us:
-            return  # overtaken on the way
-        self._looked_us, self._eyes = message.t_us, message.eyes
-        if self.watching is not None:
-            self.watching.eyes = self._eyes
-
-    def _on_report(self, message: channels.LedgerUp) -> None:
-        match message:
-            case channels.Ping():
-                pong = channels.Pong(sent_ns=message.sent_ns, server_ns=self._clock.now_ns())
-                if self._connection is not None:
-                    self._connection.send("ledger", wire.encode(pong))
-            case channels.Clocks():
-                self._time.told(ClockMap(message.offset_ns, message.error_ns))
-            case channels.Shown():
-                now = self._clock.now_ns()
-                for rtp_timestamp, displayed_ns in message.frames:
-                    # Nobody has seen a picture in the future; a wrong clock must not improve the figures.
-                    if self.watching is not None and displayed_ns <= now + message.error_ns + 50_000_000:
-                        self.watching.shown(rtp_timestamp, displayed_ns, message.error_ns)
-            case channels.Follow():
-                self._following.ask(message)
 
     def _on_state(self, connection: Connection, state: str) -> None:
         if connection is not self._connection or self._left:
@@ -474,23 +391,3 @@ class Participant:
 
     def _end(self) -> None:
         asyncio.get_running_loop().create_task(self.leave(), name=f"leave {self.session}")
-
-    async def _tell_live(self) -> None:
-        while True:
-            await asyncio.sleep(LIVE_S)
-            figures = self._board.figures(self.session, self._clock.now_ns())
-            if self._connection is None:
-                continue
-            live = channels.Live(
-                latency_ms=figures.latency_p50_ms,
-                goodput=figures.goodput,
-                fps=figures.fps,
-                rung=figures.rung,
-                budget_ms=self.settings.budget_ms,
-                cameras=figures.cameras,
-                speech_lag_ms=figures.speech_lag_ms,
-                dropped=figures.dropped,
-            )
-            self._tell_unheard()
-            for message in (live, *self._following.news()):
-                self._connection.send("ledger", wire.encode(message))

@@ -107,6 +107,24 @@ def changed(
     return result
 
 
+def described(settings: CallSettings) -> dict[str, Any]:
+    """Return the settings for the wire."""
+    s = settings
+    return {
+        "speech": {
+            "enabled": s.speech,
+            "policy": s.policy,
+            "parameters": s.parameters,
+            "source": s.source,
+            "target": s.target,
+            "glossary": s.glossary,
+            "voice": s.voice,
+        },
+        "view": {"width": s.width, "height": s.height, "budget_ms": s.budget_ms, "rung": s.rung, "mode": s.mode},
+        "appearance": {"backdrop": s.backdrop},
+    }
+
+
 def can_hide_room(ready: Ready | None, rig: Rig | None) -> bool:
     """Return whether the worker can tell from the room whoever stands before the cameras of `rig`."""
     return ready is not None and ready.backdrops and rig is not None and bool(rig.pairs)

@@ -1,7 +1,7 @@
 """What one viewer sees of one owner: frame sets of the owner's cameras to the worker, views back to the viewer.
 
-Runs on the event loop; only colour conversion leaves it, for the codec threads. Invariants: every set that the aligner
-completes has one record in the ledger; at most one set is being converted, and a newer one replaces the one
+Runs on the event loop; only colour conversion leaves it, for the codec threads. Invariants: every set that is due
+has one record in the ledger; at most one set is being converted, and a newer one replaces the one
 that waits; views leave in capture order; no picture is queued anywhere else.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from streamsvc.session.admitting import Pace
 from streamsvc.session.settings import CallSettings, picture_size
 from streamsvc.session.worker_link import WorkerLink
 from streamsvc.signalling import channels
+from streamsvc.signalling.protocol import TokenBucket
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +48,9 @@ class _Pending:
     pictures: dict[str, Received]
 
 
-@dataclass(frozen=True, slots=True)
-class WatchStatistics:
-    """Counts since the start: sets that the aligner completed, that went to the worker, and views sent on."""
-
-    sets: int
-    submitted: int
-    views: int
-
-
 class Watching:
-    """One view stream; of the instants that the cameras capture one in `every` is due. `ids` number the sets: those of
+    """One view stream; of the instants that the cameras capture one in `every` is due, of at most `most_fps` a second,
+    thinned evenly: what comes above the rate agreed is as if it had not been captured. `ids` number the sets: those of
     an earlier stream of the same name, which may still be under way, must not come again. `bitrate` tells what views
     are encoded at, bits per second, None where that isn't known yet."""
 
@@ -70,6 +64,7 @@ class Watching:
         settings: CallSettings,
         backdrop: str,
         every: int,
+        most_fps: float,
         worker: WorkerLink,
         ledger: Ledger,
         clock: Clock,
@@ -86,13 +81,15 @@ class Watching:
         self.eyes: list[tuple[float, float, float]] | None = None
         self._session, self._cameras, self._rig = session, tuple(cameras), rig
         self._settings, self._worker, self._ledger, self._clock = settings, worker, ledger, clock
-        self._backdrop, self._every = backdrop, every
+        self._backdrop, self._every, self._most_fps = backdrop, every, most_fps
+        # A second's worth at once, so that neither jitter nor a network that stalls costs anybody pictures.
+        self._within = TokenBucket(per_s=most_fps, burst=math.ceil(most_fps) + 1, now_ns=clock.now_ns())
         self._video, self._windowed, self._packed = video, windowed, packed
         self._tell, self._tell_owner = tell, tell_owner
         self._sets: FrameSets[Received] = FrameSets(cameras, FIRST_PERIOD_NS, self._budget_ns // WAIT_SHARE)
         self._after = AfterWorker()
         self._ids, self._bitrate = ids, bitrate
-        self._recorded = self._instants = 0
+        self._instants = 0
         self._delay_ns = 0.0
         self._waiting: _Pending | None = None
         self._task: asyncio.Task[None] | None = None
@@ -100,7 +97,6 @@ class Watching:
         self._open: OrderedDict[int, tuple[Key, int, Ring]] = OrderedDict()
         self._sent: OrderedDict[int, tuple[Key, int]] = OrderedDict()
         self._last_view_ns = 0
-        self._submitted = self._views = 0
         self._closed = False
         worker.open(self._open_message(), self._on_worker)
 
@@ -164,19 +160,19 @@ class Watching:
     def pace(self) -> Pace:
         """How the stream runs now."""
         deadline = worker_deadline_ns(0, self._budget_ns, self._after.ns(self._clock.now_ns()))
-        return Pace(1e9 / (self._sets.period_ns * self._every), round(self._delay_ns), deadline)
+        return Pace(self._fps, round(self._delay_ns), deadline)
 
-    def statistics(self) -> WatchStatistics:
-        """Return the counts."""
-        return WatchStatistics(self._recorded, self._submitted, self._views)
+    @property
+    def _fps(self) -> float:
+        """Instants due a second."""
+        return min(1e9 / self._sets.period_ns, self._most_fps) / self._every
 
     def _pump(self, error_ns: int) -> None:
         if self._closed:
             return
         now = self._clock.now_ns()
         taken = self._sets.take(now)
-        self._instants += taken is not None
-        if taken is not None and self._instants % self._every == 0:
+        if taken is not None and self._is_due(now):
             capture_ns, pictures = taken
             key = self._record(capture_ns, error_ns, len(pictures))
             deadline = worker_deadline_ns(capture_ns, self._budget_ns, self._after.ns(now))
@@ -198,8 +194,14 @@ class Watching:
     def _budget_ns(self) -> int:
         return round(self._settings.budget_ms * 1e6)
 
+    def _is_due(self, now_ns: int) -> bool:
+        """Whether the instant that is complete now is one of those agreed."""
+        if not self._within.take(now_ns):
+            return False
+        self._instants += 1
+        return self._instants % self._every == 0
+
     def _record(self, capture_ns: int, error_ns: int, cameras: int) -> Key:
-        self._recorded += 1
         return self._ledger.open(
             Record(
                 kind="view",
@@ -258,7 +260,7 @@ class Watching:
             id=pending.key.id,
             capture_ns=pending.capture_ns,
             deadline_ns=pending.deadline_ns,
-            period_ns=self._sets.period_ns * self._every,
+            period_ns=round(1e9 / self._fps),
             pictures=pictures,
             eyes=self.eyes,
             rung=self._settings.rung,
@@ -268,7 +270,6 @@ class Watching:
             self._give_back(ring, slots)
             self._drop(pending.key, "worker-down")
             return
-        self._submitted += 1
         self._delay_ns += 0.1 * (self._clock.now_ns() - pending.capture_ns - self._delay_ns)
         self._open[pending.key.id] = (pending.key, pending.capture_ns, ring)
         while len(self._open) > REMEMBERED:
@@ -279,7 +280,7 @@ class Watching:
         if bitrate is None:
             return None
         width, height = picture_size(self._settings)
-        return carried_db(bitrate, width, height, self.pace.fps)
+        return carried_db(bitrate, width, height, self._fps)
 
     def _give_back(self, ring: Ring, slots: list[int]) -> None:
         # Slots of a replaced ring are gone with it, and their numbers mean others now.
@@ -330,7 +331,6 @@ class Watching:
         if message.packed is not None:
             self._packed(_packed_view(rtp, message.packed))
         self._video.put(frame, capture_ns)
-        self._views += 1
         self._sent[rtp] = (key, message.stages[-1].end_ns if message.stages else arrived)
         while len(self._sent) > REMEMBERED:
             self._sent.popitem(last=False)

@@ -109,19 +109,25 @@ class TokenBook:
         """Return True when nobody gets in without a token."""
         return bool(self._entries or self.keys)
 
-    def check_join(self, token: str | None, room: str) -> Grant:
-        """Return what `token` allows in `room`; raises SignallingError (bad-token) when it doesn't open it."""
+    def check_join(self, token: str | None, room: str, *, begun: bool = False) -> Grant:
+        """Return what `token` allows in `room`; raises SignallingError (bad-token) when it doesn't open it. With
+        `begun`, for who shows the secret of something that goes on, a signed token may have ended since."""
         if not self.required:
             return EVERYTHING
-        grant = self._opens(token, room)
+        grant = self._opens(token, room, begun=begun)
         if grant is None:
             raise self._refusal(token, "the token is not accepted for this room")
         return grant
 
-    def check_any(self, token: str | None) -> None:
-        """Return when `token` opens some room; raises SignallingError (bad-token) otherwise."""
-        if self.required and self._opens(token, None, some=True) is None:
+    def check_any(self, token: str | None, *, begun: bool = False) -> Grant:
+        """Return what `token` allows in the rooms that it opens, `begun` as above; raises SignallingError (bad-token)
+        when there are none."""
+        if not self.required:
+            return EVERYTHING
+        grant = self._opens(token, None, some=True, begun=begun)
+        if grant is None:
             raise self._refusal(token, "the token is not accepted")
+        return grant
 
     def check_bearer(self, authorization: str | None) -> bool:
         """Return True when an Authorization header carries a Bearer token (RFC 6750) that isn't bound to a room and has
@@ -138,9 +144,9 @@ class TokenBook:
         told = otherwise if token else "this service needs a token"
         return SignallingError("bad-token", f"{told}; ask whoever runs the service for one")
 
-    def _opens(self, token: str | None, room: str | None, *, some: bool = False) -> Grant | None:
+    def _opens(self, token: str | None, room: str | None, *, some: bool = False, begun: bool = False) -> Grant | None:
         """Return what `token` allows in `room` (None: every room), or, with `some`, in any room at all; None where it
-        opens none."""
+        opens none, or, unless `begun`, has ended."""
         digest = _digest(token or "")
         wanted = None if room is None else same_name(room)
         found = False
@@ -148,7 +154,7 @@ class TokenBook:
             same = hmac.compare_digest(known, digest)
             found |= same and (some or only is None or only == wanted)
         grant = self._granted(token or "")
-        live = grant is not None and self._now_s() < grant.until
+        live = grant is not None and (begun or self._now_s() < grant.until)
         if grant is not None and live and (some or grant.room is None or same_name(grant.room) == wanted):
             return grant
         return EVERYTHING if found else None

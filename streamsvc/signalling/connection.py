@@ -147,7 +147,8 @@ class Connection:
 
     async def _ask_hub(self, message: ClientMessage) -> ServerMessage | None:
         if isinstance(message, Join):
-            self._grant = self._tokens.check_join(message.token, message.room)
+            begun = self._hub.waits_for(message)
+            self._grant = self._tokens.check_join(message.token, message.room, begun=begun)
             # Also of who comes back: a key that is not known any more makes this a join like any other.
             message = self._grant.settings(message, first=True)
             self._outbox.hold()  # whatever the hub sends while it admits comes after `joined`

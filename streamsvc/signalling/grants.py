@@ -84,12 +84,12 @@ class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
 
 def _fitted(pixels: int) -> tuple[int, int]:
-    """Return the usual size, or the largest of its shape, in even numbers, that has so few pixels."""
+    """Return the usual size, or the largest of its shape, in even numbers of 64 at least, that has so few pixels."""
     if USUAL[0] * USUAL[1] <= pixels:
         return USUAL
     unit = math.sqrt(pixels / (SHAPE[0] * SHAPE[1]))
-    width, height = (max(64, int(side * unit) // 2 * 2) for side in SHAPE)
-    return width, height
+    height = max(64, int(SHAPE[1] * unit) // 2 * 2)
+    return min(int(SHAPE[0] * unit), pixels // height) // 2 * 2, height
 
 
 def _not_allowed(what: str) -> SignallingError:

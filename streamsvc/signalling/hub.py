@@ -67,6 +67,10 @@ class Participant(Protocol):
 class Hub(Protocol):
     """The service, seen from the port."""
 
+    def waits_for(self, message: Join) -> bool:
+        """Whether `message.resume` is the key to a session of the room that it names."""
+        ...
+
     async def join(self, message: Join, send: Send, resumable: bool = True) -> tuple[Participant, Joined]:
         """Admit a client whose token is already checked, or return the participant that `message.resume` is the key to;
         without `resumable` the client can't come back, and has left as soon as they are lost.

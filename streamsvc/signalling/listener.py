@@ -31,8 +31,9 @@ FRAME_LIMIT_BYTES = 4 * MAX_MESSAGE_BYTES
 PING_INTERVAL_S = 10.0
 # A client that takes no bytes for this long is cut off by the kernel, so that a full buffer holds nothing for ever.
 UNACKNOWLEDGED_MS = 20_000
-FIRST_REQUEST_S = 10.0
-"""A client that has not said by then what it wants is cut off: it would hold a file descriptor for nothing."""
+REQUEST_S = 10.0
+"""A client that has not said by then what it wants, at first or after an answer, is cut off: it would hold a file
+descriptor for nothing."""
 
 
 class ListenError(StreamsvcError):
@@ -195,22 +196,35 @@ def tls_context(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
 
 
 def _impatient(stock: type[Any]) -> type[Any]:
-    """uvicorn's HTTP protocol, which by itself waits for the first request for ever."""
+    """uvicorn's HTTP protocol, which by itself waits for a request, or the rest of one, for ever."""
 
     class Impatient(stock):  # type: ignore[misc]
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
-            self.waiting = asyncio.get_running_loop().call_later(FIRST_REQUEST_S, transport.abort)
+            self.waiting: asyncio.TimerHandle | None = None
+            self.wait()
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            # A request has come, or the connection became a WebSocket, which has limits of its own.
-            if self.cycle is not None or self.transport.get_protocol() is not self:
-                self.waiting.cancel()
+            answering = self.cycle is not None and not self.cycle.response_complete
+            # Or the connection became a WebSocket, which has limits of its own.
+            if answering or self.transport.get_protocol() is not self:
+                self.wait_no_longer()
+            else:
+                self.wait()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self.waiting.cancel()
+            self.wait_no_longer()
             super().connection_lost(exc)
+
+        def wait(self) -> None:
+            if self.waiting is None:
+                self.waiting = asyncio.get_running_loop().call_later(REQUEST_S, self.transport.abort)
+
+        def wait_no_longer(self) -> None:
+            if self.waiting is not None:
+                self.waiting.cancel()
+                self.waiting = None
 
     return Impatient
 

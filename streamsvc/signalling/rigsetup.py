@@ -25,6 +25,7 @@ from streamsvc.config import Settings
 from streamsvc.frames import rigsetup
 from streamsvc.signalling.admission import Admission
 from streamsvc.signalling.auth import TokenBook, bearer_token
+from streamsvc.signalling.grants import Grant
 from streamsvc.signalling.guard import check_length, check_origin, check_type, read_body
 from streamsvc.signalling.messages import SignallingError
 from streamsvc.signalling.refusals import refusal
@@ -89,7 +90,9 @@ class RigSetups:
                 if request.method not in handlers:
                     raise SignallingError("bad-method", f"here only {methods} is answered")
                 self._admission.pace(request.client.host if request.client else "", self._clock.now_ns())
-                self._tokens.check_any(bearer_token(request.headers.get("authorization")))
+                request.state.grant = self._tokens.check_any(
+                    bearer_token(request.headers.get("authorization")), begun="id" in request.path_params
+                )
                 return await handlers[request.method](request)
             except SignallingError as e:
                 self._admission.errors[e.code] += 1
@@ -103,6 +106,8 @@ class RigSetups:
     async def _post(self, request: Request) -> Response:
         check_type(request, JSON)
         begin = _decode_begin(await self._body(request, MAX_BEGIN_BYTES))
+        grant: Grant = request.state.grant
+        grant.sending({"video": len(begin.cameras)})
         if self._open >= self._limits.max_setups:
             told = f"{self._open} rigs are being set up now, as many as the service takes; try again in a few minutes"
             raise SignallingError("setups-full", told)

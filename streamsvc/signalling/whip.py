@@ -105,8 +105,11 @@ class Whip:
                 else:
                     address = request.client.host if request.client is not None else ""
                     self._admission.pace(address, self._clock.now_ns())
+                    # A call outlives its token, and whoever began it must be able to end it.
                     request.state.grant = self._tokens.check_join(
-                        bearer_token(request.headers.get("authorization")), request.path_params["room"]
+                        bearer_token(request.headers.get("authorization")),
+                        request.path_params["room"],
+                        begun="id" in request.path_params,
                     )
                     response = await handlers[request.method](kind, request)
             except SignallingError as e:

@@ -144,7 +144,10 @@ class Guest:
         self.follows = channels.Follow(frames=False)
 
     async def answer(self, offer: m.Offer) -> m.Answer:
-        """Negotiate: cameras in, one view and one voice out."""
+        """Negotiate: cameras in, one view and one voice out; at another offer anew."""
+        if self.pc.remoteDescription:
+            await self.hang_up()
+            self.pc, self.sinks = RTCPeerConnection(RTCConfiguration(iceServers=[])), MediaBlackhole()
         pc = self.pc
         pc.on("datachannel", self.on_channel)
         await pc.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
@@ -269,6 +272,10 @@ class Guest:
         """End everything."""
         for task in self.tasks:
             task.cancel()
+        await self.hang_up()
+
+    async def hang_up(self) -> None:
+        """End the media."""
         for t in self.pc.getTransceivers():
             if t.sender.track:
                 t.sender.track.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -135,6 +136,26 @@ def test_sliders_are_made_from_the_declared_table_and_reach_the_service(caller):
     assert not [n for n in caller.stats()["notices"] if n["code"] == "bad-settings"]
 
 
+def test_presets_stand_in_front_of_the_parameters_and_follow_them(caller):
+    page = caller.page
+    page.click("[data-call=settings]")
+    page.select_option("[data-set=policy]", "agreement")
+    names = page.locator("[data-set=presets] label:visible")
+    assert names.all_inner_texts() == ["Fast", "Balanced", "Careful"]
+    held = "document.querySelector('[data-set=presets] input:checked').value"
+    assert page.evaluate(held) == "default"
+    names.filter(has_text="Careful").click()
+    caller.until("window.__said.some((m) => m.speech?.parameters?.hurry === 0.7)")
+    assert page.locator("[data-set=parameters] [name=first]").input_value() == "0.7"
+    assert "half a second later" in page.locator("[data-set=presets] small").inner_text()
+    page.locator("[data-set=parameters] [name=hurry]").fill("1.5")
+    assert page.evaluate(held) == "own" and names.last.inner_text() == "My own"
+    names.filter(has_text="Fast").locator("input").press("Space")
+    assert page.locator("[data-set=parameters] [name=frame_width]").input_value() == "0.75"
+    page.select_option("[data-set=policy]", "offline")
+    assert page.locator("[data-set=presets]").is_hidden()
+
+
 def test_a_touched_setting_alone_is_sent(visit, service):
     v = visit()
     v.join("settings", url=service.url, viewer=True)
@@ -201,6 +222,48 @@ def test_the_pointer_and_the_keys_move_the_eye_and_r_brings_it_home(caller):
     caller.until("window.__sent.viewpoint.at(-1).eyes[0][2] > 0.09", "plus goes nearer")
     page.mouse.wheel(0, 300)
     caller.until("window.__sent.viewpoint.at(-1).eyes[0][2] < 0.09", "the wheel goes away")
+
+
+def test_keys_move_the_eye_only_where_nothing_else_takes_them(caller):
+    page = caller.page
+    page.keyboard.press("ArrowLeft")
+    caller.until("Math.abs(window.streamsvc.stats.eye[0] + 0.0432) < 1e-9", "it has come to rest")
+    for focus in ("[data-call=mute]", "#meter"):
+        page.focus(focus)
+        for key in ("r", "ArrowRight", "-"):
+            page.keyboard.press(key)
+        page.evaluate("new Promise(requestAnimationFrame)")
+        assert caller.stats()["eye"] == pytest.approx([-0.0432, 0, 0])
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("r")
+    caller.until("window.streamsvc.stats.eye[0] === 0", "nothing has the focus")
+
+
+def test_an_eye_at_rest_says_again_where_it_is(run):
+    body = """
+      const real = [setTimeout, clearTimeout];
+      const timers = [];
+      window.setTimeout = (then, ms) => timers.push([then, ms]);
+      window.clearTimeout = (id) => id && (timers[id - 1] = null);
+      let frame = null;
+      const stage = document.createElementNS("http://www.w3.org/1999/xhtml", "div");
+      const sent = [];
+      const eye = new m.ViewpointControl(stage, (message) => sent.push(message.eyes[0]));
+      eye.paceBy({ requestAnimationFrame: (then) => ((frame = then), 1), cancelAnimationFrame() {} });
+      const tick = (now) => { const then = frame; frame = null; then?.(now); };
+      tick(0);
+      sent.length = 0;
+      eye.setScreen({ centre: [0, 0, 1], right: [1, 0, 0], up: [0, -1, 0] });
+      tick(1000);
+      const first = sent.length;
+      const [then, ms] = timers.filter(Boolean).at(-1);
+      then();
+      tick(1000 + ms);
+      eye.stop();
+      [window.setTimeout, window.clearTimeout] = real;
+      return [first, ms >= 1000, sent.length, String(sent[0]) === String(sent[1]), timers.at(-1)];
+    """
+    assert run("viewpoint", body) == [1, True, 2, True, None]
 
 
 def test_viewpoints_leave_only_on_change_and_at_most_sixty_a_second(caller):
@@ -303,6 +366,17 @@ def test_on_a_phone_the_transcripts_format_is_chosen_by_its_name(visit, service)
     assert header <= 0, "nothing sticks out"
 
 
+def test_on_a_phone_on_its_side_captions_leave_the_address_to_hand_on_free(visit, service):
+    v = visit(viewport={"width": 640, "height": 360})
+    v.join("on-its-side", url=service.url, viewer=True)
+    v.in_call()
+    v.until("window.streamsvc.stats.captions.length === 4")
+    boxes = [v.page.locator(part).bounding_box() for part in (".top", "#invite", "#captions")]
+    for above, below in pairwise(boxes):
+        assert above["y"] + above["height"] <= below["y"]
+    assert v.page.locator("#waiting").inner_text().startswith("You are the only one here")
+
+
 def test_two_people_are_told_of_each_other(visit, service):
     ana, ben = visit(), visit()
     ana.join("pair", name="Ana", url=service.url, viewer=True)
@@ -315,6 +389,7 @@ def test_two_people_are_told_of_each_other(visit, service):
     assert "No picture of Ana yet" in waited and "on its way" not in waited, "Ana may never send one"
     ana.until("document.querySelector('.where').innerText.includes('with Ben')")
     ben.until("document.querySelector('.where').innerText.includes('with Ana')")
+    assert ana.page.get_by_role("status").filter(has_text="with Ben").count() == 1, "a screen reader is told"
     ben.page.click("[data-call=leave]")
     ana.until("document.querySelector('.where').innerText.includes('waiting for someone')")
     assert "You are the only one here" in ana.page.locator("#stage").inner_text()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+
+from .test_join import RIG
 
 # Devices that open when they are let, and what may be asked about them.
 DEVICES = """
@@ -18,8 +22,9 @@ DEVICES = """
   navigator.mediaDevices.enumerateDevices = async () => cameras;
   navigator.mediaDevices.getUserMedia = async ({ video, audio }) => {
     const { deviceId, width } = video ?? audio;
-    if (state.refuse === deviceId.exact) throw new DOMException("", "NotReadableError");
+    if (deviceId && state.refuse === deviceId.exact) throw new DOMException("", "NotReadableError");
     if (state.hold) await new Promise((open) => held.push(open));
+    if (deviceId && state.late === deviceId.exact) throw new DOMException("", "NotReadableError");
     const track = { readyState: "live", width: width?.ideal, stop() { this.readyState = "ended"; } };
     opened.push(track);
     return { getTracks: () => [track] };
@@ -50,7 +55,7 @@ LEVEL = "Number(document.querySelector('#devices [data-ui=level]').style.getProp
 @pytest.mark.parametrize(
     ("what", "meanwhile", "left"),
     [
-        ("plugged in twice", "gone(slot); state.hold = true; plugged(); plugged(); await until(() => held[1]);", 1),
+        ("plugged in twice", "gone(slot); state.hold = true; plugged(); plugged(); await until(() => held[0]);", 1),
         ("plugged in, stopped", "gone(slot); state.hold = true; plugged(); await until(() => held[0]); stop();", 0),
         ("started, left", "stop(); state.hold = true; start(); await until(() => held[0]); media.release();", 0),
         ("added, removed", "state.hold = true; add('b'); await until(() => held[0]); media.removeCamera('b');", 1),
@@ -82,6 +87,67 @@ def test_of_two_quick_changes_the_last_is_in_force(run):
       return [live(), media.slots[0].track.width, media.microphone.deviceId];
     """
     assert run("devices", DEVICES + body) == [2, 1280, "y"]
+
+
+def test_what_is_chosen_while_others_are_opened_again_is_in_force(run):
+    body = """
+      await add("a");
+      await media.chooseMicrophone({ deviceId: "x", label: "x" });
+      gone(media.slots[0]);
+      media.microphone.track.stop();
+      state.hold = true;
+      plugged();
+      await until(() => held.length === 1);
+      const chosen = media.chooseMicrophone({ deviceId: "y", label: "y" });
+      const swapped = media.swapCamera("a", { deviceId: "b", label: "b" });
+      await until(() => held.length === 3);
+      plugged();
+      await go();
+      await Promise.all([chosen, swapped]);
+      await turn();
+      return [live(), media.slots.map((s) => s.deviceId), media.microphone.deviceId, media.microphone.track.readyState];
+    """
+    assert run("devices", DEVICES + body) == [2, ["b"], "y", "live"]
+
+
+def test_a_camera_that_is_refused_while_others_are_opened_again_gives_way_to_the_one_of_before(run):
+    body = """
+      await add("a");
+      state.hold = true;
+      state.late = "b";
+      const swapped = media.swapCamera("a", { deviceId: "b", label: "b" }).then(() => "swapped", ({ code }) => code);
+      await until(() => held.length === 1);
+      plugged();
+      await turn();
+      await go();
+      return [await swapped, media.slots[0].deviceId, media.slots[0].track.readyState];
+    """
+    assert run("devices", DEVICES + body) == ["device-busy", "a", "live"]
+
+
+def test_who_only_watched_adds_a_microphone_and_a_camera_one_at_a_time(run):
+    body = """
+      media.viewer = true;
+      await media.add("camera");
+      const seen = [media.cameras().length, media.voice()];
+      const none = await media.add("microphone").then(() => null, ({ code }) => code);
+      cameras.push({ kind: "audioinput", deviceId: "m" });
+      await media.add("microphone");
+      const heard = media.voice() !== null;
+      media.keep(1, false);
+      return [seen, none, heard, media.cameras().length, media.voice(), live()];
+    """
+    assert run("devices", DEVICES + body) == [[1, None], "no-microphone", True, 1, None, 1]
+    left = """
+      state.hold = true;
+      const added = media.add("camera");
+      await until(() => held[0]);
+      media.release();
+      await go();
+      await added;
+      return [live(), media.slots.length];
+    """
+    assert run("devices", DEVICES + left) == [0, 0], "who left meanwhile has no light on"
 
 
 def test_cameras_that_do_not_start_are_said_to_be_stopped_and_the_others_start(run):
@@ -238,3 +304,71 @@ def test_a_call_changes_its_camera_and_keeps_the_one_it_has_where_the_other_is_b
     v.until(f"{used}.length === 0")
     page.click("[data-call=camera]")
     v.until(f"String({used}) === {other!r}")
+
+
+def test_who_came_to_listen_adds_a_microphone_and_a_camera_in_the_call(visit, service):
+    v = visit()
+    page = v.page
+    v.context.add_init_script(PAGE)
+    v.join("later", url=service.url, viewer=True)
+    v.in_call()
+    v.until("window.streamsvc.stats.framesShown > 3")
+    offers = "window.__said.filter((m) => m.type === 'offer')"
+    page.click("[data-call=mute]")
+    v.until("document.querySelector('[data-call=mute]').innerText === 'Mute'")
+    v.until(f"{offers}.length === 2 && {offers}[1].sdp.match(/m=audio[^]*?a=sendrecv/)")
+    v.until("window.__heard.filter((m) => m.type === 'configured').at(-1)?.settings.speech.enabled")
+    page.click("[data-call=settings]")
+    assert page.locator("[data-set=enabled]").is_checked()
+    told = page.locator("[data-device=blind]")
+    assert "Nobody sees you" in told.inner_text()
+    assert page.locator("[data-device=deaf]").is_hidden()
+    told.locator("button").click()
+    v.until("window.streamsvc.stats.live?.cameras === 1")
+    v.until("document.querySelector('[data-device=cameras] select')?.checkVisibility()")
+    assert told.is_hidden()
+    frames = v.stats()["framesShown"]
+    v.until(f"window.streamsvc.stats.framesShown > {frames + 5}", "the view goes on")
+    assert page.evaluate("window.__said.filter((m) => m.type === 'join').length") == 1
+    page.click("[data-call=leave]")
+    v.until(f"{LIVE}.length === 0")
+
+
+def test_a_device_that_may_not_be_used_is_told_in_the_call_and_the_button_stays(visit, service):
+    v = visit(devices=False)
+    v.join("denied-later", url=service.url, viewer=True)
+    v.in_call()
+    v.page.click("[data-call=camera]")
+    v.until("window.streamsvc.stats.notices.at(-1)?.code === 'permission-denied'")
+    assert "Allow it at the icon in the address bar" in v.page.locator("#toast").inner_text()
+    assert v.page.locator("[data-call=camera]").inner_text() == "Add camera"
+
+
+def test_another_camera_in_the_place_of_one_of_the_rig_is_warned_about_with_a_way_to_set_up_anew(visit, service):
+    v = visit()
+    page = v.page
+    page.goto(f"{service.url}/room/rigged-swap?name=Ana")
+    v.choose(1)
+    rig = {**RIG, "cameras": RIG["cameras"][:1], "pairs": []}
+    page.set_input_files(
+        "[data-ui=rig]", {"name": "rig.json", "mimeType": "application/json", "buffer": json.dumps(rig).encode()}
+    )
+    v.until("document.querySelector('[data-ui=rigname]').value === 'rig.json'")
+    page.click("#form [type=submit]")
+    v.in_call()
+    page.click("[data-call=settings]")
+    select = page.locator("[data-device=cameras] select")
+    select.wait_for()
+    first = select.input_value()
+    [other] = [o for o in select.locator("option").evaluate_all("all => all.map((o) => o.value)") if o != first]
+    moved = page.locator("[data-device=moved]")
+    assert moved.is_hidden()
+    select.select_option(other)
+    moved.wait_for()
+    assert "rig belongs to the cameras that it was made with" in moved.inner_text()
+    select.select_option(first)
+    moved.wait_for(state="hidden")
+    select.select_option(other)
+    moved.locator("button").click()
+    page.locator("#setup").wait_for()
+    assert page.evaluate("window.streamsvc.state") == "idle"

@@ -112,7 +112,7 @@ def test_a_viewer_joins_without_any_device(visit, service):
     v.join("watch", url=service.url, viewer=True)
     v.in_call()
     v.until("window.streamsvc.stats.framesShown > 5")
-    assert not v.page.locator("[data-call=mute]").is_visible()
+    assert v.page.locator("[data-call=mute]").inner_text() == "Add microphone"
     assert v.stats()["live"] is None or v.stats()["live"]["cameras"] == 0
     assert said(v, "join")["fps"] == 0
 
@@ -171,11 +171,57 @@ def test_a_wrong_token_is_asked_for_again_and_the_right_one_opens(visit, guarded
     v.page.fill("[name=token]", "wrong")
     v.page.keyboard.press("Enter")
     v.until("document.querySelector('#form [type=submit]').textContent === 'Join'")
-    assert "token is missing or wrong" in v.problem()
+    assert "The token is not accepted; ask whoever runs the service for one." in v.problem()
     v.page.fill("[name=token]", "open sesame")
     v.page.keyboard.press("Enter")
     v.in_call()
     assert "access token is not in it" in v.page.locator("#invite").inner_text()
+
+
+def test_a_name_or_room_of_spaces_only_is_not_sent(visit, service):
+    v = visit()
+    v.page.goto(f"{service.url}/room/spaces?viewer")
+    for field in ("name", "room"):
+        v.page.fill(f"[name={field}]", "   ")
+        v.page.click("#form [type=submit]")
+        assert v.page.evaluate("document.activeElement.name") == field
+        v.page.fill(f"[name={field}]", "  Ana  ")
+    v.page.click("#form [type=submit]")
+    v.in_call()
+    assert (said(v, "join")["name"], said(v, "join")["room"]) == ("Ana", "Ana")
+
+
+# Holds back what the service says until `__go` is called.
+HELD = """
+window.WebSocket = class extends WebSocket {
+  constructor(url) {
+    super(url);
+    window.__go = () => { this.held?.forEach((e) => this.take(e)); this.held = null; };
+  }
+  held = [];
+  set onmessage(take) {
+    this.take = take;
+    super.onmessage = (e) => (this.held ? this.held.push(e) : take(e));
+  }
+};
+"""
+
+
+def test_while_one_joins_nothing_else_can_be_begun_and_a_refusal_brings_the_focus_back(visit, service):
+    first = visit()
+    first.join("locked", name="Ana", url=service.url, viewer=True)
+    first.in_call()
+    v = visit()
+    v.context.add_init_script(HELD)
+    v.page.goto(f"{service.url}/room/locked?viewer&name=Ana")
+    v.page.click("#form [type=submit]")
+    v.until("window.__said.length === 1")
+    locked = "document.querySelector('.columns').inert"
+    assert v.page.evaluate(locked)
+    v.page.evaluate("window.__go()")
+    assert "already has your name" in v.problem()
+    assert not v.page.evaluate(locked)
+    assert v.page.evaluate("document.activeElement.name") == "name"
 
 
 def test_a_full_room_and_a_taken_name_are_told(visit, service):
@@ -209,6 +255,10 @@ def test_plain_http_off_localhost_says_why_cameras_are_blocked_and_still_lets_on
     v.page.fill("[name=name]", "Ana")
     v.page.click("#form [type=submit]")
     v.in_call()
+    assert v.page.locator("[data-call=mute]").is_hidden()
+    v.page.click("[data-call=settings]")
+    v.until("document.querySelector('[data-device=blocked]').checkVisibility()")
+    assert v.page.locator("[data-add]:visible").count() == 0
 
 
 def test_the_page_works_where_the_browser_keeps_nothing(visit, service):

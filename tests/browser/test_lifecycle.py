@@ -129,7 +129,7 @@ def test_a_call_comes_back_past_what_looks_like_a_refusal_with_the_settings_that
     v.in_call()
     joins = v.page.evaluate("window.__said.filter((m) => m.type === 'join')")
     assert len(joins) >= 2
-    assert joins[-1]["view"] == {"width": 1920, "height": 1080, "mode": "window"}
+    assert joins[-1]["view"] == {"width": 1920, "height": 1080}
 
 
 def test_who_leaves_while_a_lost_socket_is_replaced_has_left_and_a_join_that_fails_leaves_nothing_running(
@@ -243,6 +243,14 @@ def test_notices_wait_until_they_can_be_seen_and_none_is_said_twice(run):
     """
     seen = run("toast", body)
     assert seen == [None, None, *["first"] * 4, "second", "third", None, "fourth", None]
+
+
+def test_who_leaves_finds_the_focus_on_the_button_to_join(visit, service):
+    v = visit()
+    v.join("focus", url=service.url, viewer=True)
+    v.in_call()
+    v.page.click("[data-call=leave]")
+    v.until("document.activeElement.type === 'submit'")
 
 
 def test_leaving_closes_devices_and_one_can_join_again(visit, service):

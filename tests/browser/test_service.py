@@ -222,6 +222,62 @@ async def test_a_page_whose_connections_break_goes_on_with_its_session(tmp_path:
     assert len({j["session"] for j in seen["joined"]}) == 1
 
 
+ASTRAY = """
+window.__astray = false;
+window.WebSocket = class extends window.WebSocket {
+  constructor(url) {
+    if (window.__astray) {
+      const none = { close() {} };
+      setTimeout(() => none.onclose({ reason: "" }));
+      return none;
+    }
+    super(url);
+  }
+};
+"""
+
+
+def visit_and_leave(url: str, folder: Path) -> dict:
+    film = film_body(1, (320, 240), 10.0, seconds=1.0)
+    mic = write_wav(folder / "mic.wav", np.zeros(48_000, np.float32))
+    with chromium_call(film, mic) as call:
+        for script in (KEEP, ASTRAY):
+            call.page.add_init_script(script)
+        call.page.goto(f"{url}/room/left?viewer&name=Ana")
+        call.page.click("#form [type=submit]")
+        call.until("window.streamsvc.state === 'in-call'")
+        for what in ("camera", "mute"):
+            call.page.click(f"[data-call={what}]")
+            call.until(f"!/Add/.test(document.querySelector('[data-call={what}]').innerText)")
+        call.until("window.__calls[2]?.connectionState === 'connected'")
+        offers = call.page.evaluate("[window.__calls.length, window.__joined.length]")
+        call.page.evaluate("""() => {
+          window.__astray = true;
+          window.__sockets.at(-1).close(4001);
+          window.__calls.at(-1).close();
+        }""")
+        call.until("window.streamsvc.state === 'reconnecting'")
+        call.page.click("[data-call=leave]")
+        call.until("document.querySelector('#form').checkVisibility()")
+        call.page.evaluate("window.__astray = false")
+        call.page.click("#form [type=submit]")
+        call.until("window.streamsvc.state === 'in-call' || !document.querySelector('#problem').hidden")
+        return {
+            "offers": offers,
+            "state": call.page.evaluate("window.streamsvc.state"),
+            "joined": call.page.evaluate("window.__joined.map((j) => j.resumed)"),
+            "errors": call.errors,
+        }
+
+
+async def test_who_adds_devices_is_seen_and_who_leaves_a_broken_call_joins_again_at_once(tmp_path: Path) -> None:
+    async with running_service(tmp_path, "--no-speech", view=(320, 240)) as (url, _):
+        seen = await asyncio.to_thread(visit_and_leave, url, tmp_path)
+    assert seen["offers"] == [3, 1], "each device is offered in the call that there is"
+    assert seen["state"] == "in-call" and not seen["errors"]
+    assert seen["joined"] == [False, True, False], "the old call is ended first"
+
+
 async def test_the_probe_reads_the_card_on_the_page_and_knows_where_the_time_went(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,7 +61,9 @@ def test_subtitles_hold_every_word_in_time(written: Callable[[str], str], format
     assert document.startswith("WEBVTT\n\n" if format == "vtt" else "1\n")
     cues = re.findall(r"(\S+) --> (\S+)\n(.*)\n", document)
     times = [(ms(a), ms(b)) for a, b, _ in cues]
-    texts = [re.sub("^<v [^>]*>", "", text) for *_, text in cues]
+    speaker = "^<v (Ana|Ben)>" if format == "vtt" else "^(Ana|Ben): "
+    assert [re.match(speaker, text)[1] for *_, text in cues] == ["Ana", "Ben", "Ana", "Ana", "Ana"]
+    texts = [re.sub(speaker, "", text) for *_, text in cues]
     if format == "vtt":
         assert "<v Ben>Hello &lt;Ana&gt; &amp; how are you?" in document
         texts = [t.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") for t in texts]
@@ -106,6 +108,17 @@ const say = (at, id, start, end, wall) => {
 };
 const correct = (ids, text) => captions.take({ type: "revision", speaker: "Ana", ids, text });
 """
+
+
+def test_a_screen_reader_is_told_who_speaks_when_that_changes(run: Callable[..., Any]) -> None:
+    body = """
+      for (const [speaker, text] of [["Ana", "Hello"], ["Ben", "Hi"], ["Ben", "there"], ["Ana", "Well"]]) {
+        captions.take({ type: "commit", speaker, id: 0, text, source_start_ms: 0, source_end_ms: 1, wall_ms: 1 });
+      }
+      performance.now = clock;
+      return [...elements[2].children].map((line) => line.textContent);
+    """
+    assert run("captions", CAPTIONS + body) == ["Hello", "Ben: Hi", "there", "Ana: Well"]
 
 
 def test_who_comes_again_is_corrected_as_before(run: Callable[..., Any]) -> None:

@@ -189,11 +189,6 @@ async def test_a_stage_slower_than_the_frame_period_drops_whole_sets_and_queues_
     async with service(tmp_path, extra_stage_ms=166.0) as (running, url), Call(options(url)) as call:
         await call.sees(20)
         assert running.worker.statistics().waiting <= 2
-        watching = running.hub.participants[0].watching
-        assert watching is not None
-        counts = watching.statistics()
-        # In flight: two waiting, one a lane, and what is on its way to and from the worker.
-        assert counts.submitted - counts.views - running.worker.statistics().waiting >= 0
     records = [r for r in read_ledger(tmp_path / "ledger.jsonl") if r.kind == "view"]
     # The planner thins as soon as it knows what a set costs; until then sets are overtaken or late.
     assert {r.reason for r in records if r.outcome == "dropped"} & {"thinned", "superseded", "hopeless"}

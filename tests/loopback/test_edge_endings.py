@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,16 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from edge_pair import bars, call, filming, until
 from OpenSSL import SSL
 
-from streamsvc.edge import Connection, EdgeError, IceServer, VideoOut, close_all, live_connections, peerconnection
+from streamsvc.edge import (
+    ChannelSpec,
+    Connection,
+    EdgeError,
+    IceServer,
+    VideoOut,
+    close_all,
+    live_connections,
+    peerconnection,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,6 +79,30 @@ async def test_close_ends_even_when_the_stack_hangs(monkeypatch: pytest.MonkeyPa
     assert live_connections() == 0
 
 
+@pytest.mark.parametrize("hangs", ["the first", "a relay", "a receiver"])
+async def test_a_close_that_is_cut_short_leaves_no_task(monkeypatch: pytest.MonkeyPatch, hangs: str) -> None:
+    before, never, answered = asyncio.all_tasks(), asyncio.Event(), asyncio.Event()
+    async with call(channels=[ChannelSpec("captions")]) as pair:
+        connection = pair.server._pc
+        match hangs:
+            case "the first":
+                monkeypatch.setattr(connection.getTransceivers()[0], "stop", never.wait)
+            case "a relay":
+                # As of a TURN server that doesn't answer: its transport has no `abort`.
+                relay = SimpleNamespace(transport=SimpleNamespace(close=lambda: None), close=answered.wait)
+                (ice,) = connection.ice_transports
+                ice._connection._protocols.insert(0, relay)
+            case "a receiver":
+                monkeypatch.setattr(peerconnection, "CUT_S", 0.1)
+                (receiver, *_) = connection.getReceivers()
+                receiver._RTCRtpReceiver__rtcp_exited = SimpleNamespace(set=lambda: None, wait=never.wait)
+        await pair.server.close(timeout=0.05)
+        assert pair.server.state == "closed"
+        answered.set()
+    await until(lambda: asyncio.all_tasks() <= before)
+    assert live_connections() == 0
+
+
 def test_a_process_with_open_calls_ends_on_sigterm() -> None:
     program = """
         import asyncio, signal, sys
@@ -108,9 +142,10 @@ async def test_malformed_packets_are_counted_and_the_call_goes_on() -> None:
         send_time = next(e.id for e in extensions if "abs-send-time" in e.uri)
         # abs-send-time has 3 bytes; one byte is what aiortc's parser raises struct.error for.
         header = bytes([0x90, 97, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9, 0xBE, 0xDE, 0, 1, send_time << 4, 7, 0, 0])
-        await transport._handle_rtp_data(header + b"payload", arrival_time_ms=0)
-        await transport._handle_rtcp_data(b"\x81\xce\x00\x03" + bytes(12))
-        await transport._handle_rtcp_data(b"\x81")
+        take = {False: transport._handle_rtp_data, True: transport._handle_rtcp_data}
+        await pair.server._pc._surviving(take[False])(header + b"payload", arrival_time_ms=0)
+        for data in (b"\x81\xce\x00\x03" + bytes(12), b"\x81"):
+            await pair.server._pc._surviving(take[True])(data)
         assert pair.server.statistics().malformed >= 1
         async with filming(pair.peer_videos, lambda _: bars(160, 120)):
             await until(lambda: incoming.frames >= 5)
@@ -141,7 +176,7 @@ async def test_mutilated_packets_do_not_end_a_call(caplog: pytest.LogCaptureFixt
                 for _ in range(rng.randrange(1, 4)):
                     broken[rng.randrange(min(len(broken), 40))] = rng.randrange(256)
                 arrival = {} if control else {"arrival_time_ms": clock.current_ms()}
-                await handlers[control](bytes(broken), **arrival)
+                await pair.server._pc._surviving(handlers[control])(bytes(broken), **arrival)
             assert pair.server.state == "connected"
             # New pictures come through on every camera, after a keyframe where the mutilated ones did harm.
             marks = {mid: incoming.frames for mid, incoming in pair.server.videos.items()}

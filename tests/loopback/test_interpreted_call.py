@@ -47,7 +47,7 @@ async def test_captions_say_the_reference_and_the_voice_says_the_captions(tmp_pa
             def silent() -> bool:
                 nonlocal spoken
                 worker, words = running.worker.statistics(), len(peer.figures.captions)
-                quiet = words == spoken and worker.waiting == 0 and listener.mixer.statistics().speech_backlog_ms == 0
+                quiet = words == spoken and worker.waiting == 0 and listener.mixer.waiting_s == 0
                 spoken = words
                 return quiet
 

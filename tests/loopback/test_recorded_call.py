@@ -160,8 +160,8 @@ async def test_words_lie_where_they_were_spoken_and_the_translation_where_it_was
         assert call.peer.microphone is not None
         await until(lambda: call.peer.microphone.ended, "all was said")  # type: ignore[union-attr]
         await until(lambda: len(call.peer.figures.captions) >= 2, "two captions")
-        await until(lambda: ana.mixer.statistics().speech_backlog_ms > 0, "the interpreter speaks")
-        await until(lambda: ana.mixer.statistics().speech_backlog_ms == 0, "the interpreter has spoken")
+        await until(lambda: ana.mixer.waiting_s > 0, "the interpreter speaks")
+        await until(lambda: ana.mixer.waiting_s == 0, "the interpreter has spoken")
         spoken = " ".join(c.text for c in call.peer.figures.captions)
         await ask(ana, "stop")
     file = only(folder)

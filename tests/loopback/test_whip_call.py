@@ -167,7 +167,9 @@ async def test_a_stock_viewer_sees_and_hears_a_stock_publisher_and_delete_ends_b
         await empty(running)
     views = [r for r in read_ledger(tmp_path / "ledger.jsonl") if r.kind == "view"]
     made = [r for r in views if r.rung is not None]
-    assert made and {(r.outcome, r.reason) for r in made} <= {("dropped", UNREPORTED), ("dropped", "out-of-order")}
+    reasons = {UNREPORTED, "out-of-order", "closed"}  # one may be under way when they hang up
+    assert made and {r.outcome for r in made} == {"dropped"} and {r.reason for r in made} <= reasons
+    assert UNREPORTED in {r.reason for r in made}
     assert all(r.clock_error_ns == ARRIVAL_ERROR_NS and r.capture_ns < r.deadline_ns for r in made)
 
 

@@ -1,7 +1,4 @@
-"""A hub without media, beside the interface it fakes: real rooms, answers made up, every call noted.
-
-For tests, and for working on the page without a worker.
-"""
+"""A hub without media: real rooms, answers made up, every call noted."""
 
 from __future__ import annotations
 
@@ -44,6 +41,10 @@ class FakeHub:
         self.joins: list[Join] = []
         self.left = asyncio.Event()
         self.waits = False
+
+    def waits_for(self, message: Join) -> bool:
+        """Whether the key is somebody's."""
+        return message.resume in self.participants
 
     async def join(self, message: Join, send: Send, resumable: bool = True) -> tuple[Participant, Joined]:
         """Admit by the rules of rooms and tell the others; the key to a session is its name."""
