@@ -239,33 +239,6 @@ def test_keys_move_the_eye_only_where_nothing_else_takes_them(caller):
     caller.until("window.streamsvc.stats.eye[0] === 0", "nothing has the focus")
 
 
-def test_an_eye_at_rest_says_again_where_it_is(run):
-    body = """
-      const real = [setTimeout, clearTimeout];
-      const timers = [];
-      window.setTimeout = (then, ms) => timers.push([then, ms]);
-      window.clearTimeout = (id) => id && (timers[id - 1] = null);
-      let frame = null;
-      const stage = document.createElementNS("http://www.w3.org/1999/xhtml", "div");
-      const sent = [];
-      const eye = new m.ViewpointControl(stage, (message) => sent.push(message.eyes[0]));
-      eye.paceBy({ requestAnimationFrame: (then) => ((frame = then), 1), cancelAnimationFrame() {} });
-      const tick = (now) => { const then = frame; frame = null; then?.(now); };
-      tick(0);
-      sent.length = 0;
-      eye.setScreen({ centre: [0, 0, 1], right: [1, 0, 0], up: [0, -1, 0] });
-      tick(1000);
-      const first = sent.length;
-      const [then, ms] = timers.filter(Boolean).at(-1);
-      then();
-      tick(1000 + ms);
-      eye.stop();
-      [window.setTimeout, window.clearTimeout] = real;
-      return [first, ms >= 1000, sent.length, String(sent[0]) === String(sent[1]), timers.at(-1)];
-    """
-    assert run("viewpoint", body) == [1, True, 2, True, None]
-
-
 def test_viewpoints_leave_only_on_change_and_at_most_sixty_a_second(caller):
     page = caller.page
     caller.until("(window.__sent.viewpoint ?? []).length > 0")

@@ -167,3 +167,30 @@ def test_an_eye_before_the_screen_is_as_far_before_the_window(run: Callable[...,
     assert far[0] / (1 - far[2]) == pytest.approx(1.2 / 8) and far[2] < inside[2]
     assert aside == pytest.approx([0.45, 0, 1 - 0.75]), "so is what is too far aside, where that helps"
     assert beyond == pytest.approx([0.45, 0.25, 1 - 0.5]), "elsewhere as far aside as the pointer goes"
+
+
+def test_an_eye_at_rest_says_again_where_it_is(run):
+    body = """
+      const real = [setTimeout, clearTimeout];
+      const timers = [];
+      window.setTimeout = (then, ms) => timers.push([then, ms]);
+      window.clearTimeout = (id) => id && (timers[id - 1] = null);
+      let frame = null;
+      const stage = document.createElementNS("http://www.w3.org/1999/xhtml", "div");
+      const sent = [];
+      const eye = new m.ViewpointControl(stage, (message) => sent.push(message.eyes[0]));
+      eye.paceBy({ requestAnimationFrame: (then) => ((frame = then), 1), cancelAnimationFrame() {} });
+      const tick = (now) => { const then = frame; frame = null; then?.(now); };
+      tick(0);
+      sent.length = 0;
+      eye.setScreen({ centre: [0, 0, 1], right: [1, 0, 0], up: [0, -1, 0] });
+      tick(1000);
+      const first = sent.length;
+      const [then, ms] = timers.filter(Boolean).at(-1);
+      then();
+      tick(1000 + ms);
+      eye.stop();
+      [window.setTimeout, window.clearTimeout] = real;
+      return [first, ms >= 1000, sent.length, String(sent[0]) === String(sent[1]), timers.at(-1)];
+    """
+    assert run("viewpoint", body) == [1, True, 2, True, None]
