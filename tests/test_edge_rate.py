@@ -270,7 +270,7 @@ def test_the_estimate_falls_below_what_arrives_and_lower_when_a_queue_stands() -
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1e9), st.floats(0, 1e4), st.integers(0, 5000)), max_size=60))
 def test_the_estimate_is_never_without_bounds(steps: list[tuple[bool, float, float, int]]) -> None:
-    control, now = RateControl(), 0
+    control, now, most = RateControl(), 0, 0.0
     for falls, arrives, queue_ms, wait in steps:
         now += wait
         before = control.estimate_bps
@@ -280,9 +280,29 @@ def test_the_estimate_is_never_without_bounds(steps: list[tuple[bool, float, flo
             control.rise(arrives, now)
         assert control.estimate_bps is not None and 30_000 <= control.estimate_bps <= 1.5e9 + 10_000
         if before is not None:
-            assert control.estimate_bps <= before * 1.2 + 1 and (
-                not falls or control.estimate_bps <= max(before, 30_000)
-            )
+            # Faster only back to what it once was.
+            assert control.estimate_bps <= max(before * 1.2, min(before * 1.4, most)) + 1
+            assert not falls or control.estimate_bps <= max(before, 30_000)
+        most = max(most, control.estimate_bps)
+
+
+def test_on_a_link_that_widened_the_estimate_is_soon_what_it_was() -> None:
+    control, now = RateControl(), 0
+    control.rise(6e6, now)
+    control.fall(2.8e6, 100.0, now := 1000)
+    assert control.estimate_bps is not None and control.estimate_bps < 2.2e6
+    passed = {}
+    for goal in (2.8e6, 9e6):
+        while control.estimate_bps < goal:
+            now += 250
+            control.rise(control.estimate_bps, now)
+        passed[goal] = now / 1000
+    # Slowly where it was full, and from there three times as much within five seconds.
+    assert passed[9e6] - passed[2.8e6] < 8
+    control.fall(2.8e6, 0.0, now)
+    before = control.estimate_bps
+    control.rise(9e6, now + 1000)
+    assert control.estimate_bps <= before * 1.2 + 1, "what has fallen again isn't believed to have widened"
 
 
 @settings(max_examples=100)

@@ -40,8 +40,9 @@ _REBUILD_S = 4.0
 _RETUNE_LIMIT = 2.0
 """The buffer of an encoder that retunes stays what it was, so beyond this change it is opened anew."""
 
-_FALLEN = 0.35
-"""The same for x264, of the rate that its buffer was made for."""
+_FALLEN, _RISEN = 0.35, 2.5
+"""The same for x264, of the rate that its buffer was made for: one that is too large lets a picture take the way for
+long, one that is too small keeps pictures under the rate."""
 
 _OWED_PICTURES = 3
 """After so many pictures in a row at which a hardware encoder owes us one, it has failed."""
@@ -195,7 +196,7 @@ class H264Encoder(VideoEncoder):
         ratio, change = rate / self._codec.bit_rate, rate / self._opened_rate
         age_s = time.monotonic() - self._opened
         if self._found is None:
-            if change < _FALLEN:
+            if change < _FALLEN or (change > _RISEN and age_s > _REBUILD_S):
                 return True
             if abs(ratio - 1) > 0.1:
                 self._codec.bit_rate = rate
