@@ -5,7 +5,7 @@ Three signs of too much: packets spread out on the way (aiortc's delay filter an
 al., MMSys 2016), a queue that stands (the delay beyond the least of late, which the filter can't see once the queue is
 full and no longer grows), and loss that is more than chance. Then the estimate falls to what arrives, and lower still
 by what it takes to empty the queue in about a second. It rises by a fifth a second, but slowly around the rate at which
-the link was last found full; beyond that the link has grown, and it rises twice as fast to where it was before.
+the link was last found full; far beyond that the link has grown, and it rises twice as fast to where it was before.
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ DRAINED = 0.5
 RISE, RISE_FULL, RISE_BACK = 0.2, 0.04, 0.4
 """A second, as a share: usually, around the rate at which the link was last found full, and from beyond that to what it
 once was."""
+
+GROWN = 1.5
+"""Of that rate: a link that carries so much has certainly grown. Where it is full is found too low now and then."""
 
 NEAR_FULL = (0.9, 1.1)
 BASE_MS = 30_000
@@ -146,8 +149,7 @@ class RateControl:
         self._changed_ms: int | None = None
         self._fell_ms = -(10**9)
         self._full_bps: float | None = None
-        self._back_bps = 0.0
-        self._most_bps = 0.0
+        self._grown_bps = self._back_bps = self._most_bps = 0.0
 
     def settling(self, now_ms: int) -> bool:
         """Whether the last fall can't have shown yet."""
@@ -171,11 +173,13 @@ class RateControl:
             seconds = min(now_ms - self._changed_ms, 1000) / 1000
             near = self._full_bps is not None and self._near(self._full_bps)
             risen = self.estimate_bps * (1 + (RISE_FULL if near else RISE) * seconds)
-            risen = max(risen, min(self._back_bps, self.estimate_bps * (1 + RISE_BACK * seconds)))
+            if self.estimate_bps > self._grown_bps:
+                risen = max(risen, min(self._back_bps, self.estimate_bps * (1 + RISE_BACK * seconds)))
             # What isn't used says nothing about what there is.
             self.estimate_bps = max(self.estimate_bps, min(risen, 1.5 * arrives_bps + 10_000))
             if self._full_bps is not None and self.estimate_bps > NEAR_FULL[1] * self._full_bps:
-                self._full_bps, self._back_bps = None, self._most_bps
+                self._grown_bps, self._back_bps = GROWN * self._full_bps, self._most_bps
+                self._full_bps = None
             self._most_bps = max(self._most_bps, self.estimate_bps)
         self._changed_ms = now_ms
 
