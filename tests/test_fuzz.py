@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
-from aiortc.rtp import RTCP_PSFB_APP, RtcpPacket, RtpPacket, is_rtcp, unpack_remb_fci
+from aiortc.rtp import RTCP_PSFB_APP, RtcpPacket, RtcpPsfbPacket, RtpPacket, is_rtcp, unpack_remb_fci
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -116,8 +116,8 @@ def take_packet(data: bytes) -> None:
     with suppress(ValueError, struct.error, UnicodeDecodeError, IndexError):
         if is_rtcp(data):
             for packet in RtcpPacket.parse(data):
-                if getattr(packet, "fmt", None) == RTCP_PSFB_APP:
-                    unpack_remb_fci(packet.fci)  # type: ignore[attr-defined]
+                if isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
+                    unpack_remb_fci(packet.fci)
         else:
             RtpPacket.parse(data, EXTENSIONS)
 

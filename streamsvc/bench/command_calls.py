@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 from pathlib import Path
 
-from streamsvc.bench.entry import Bench
-from streamsvc.flags import add_extra_stage, count, size, tell, within, write_json
+from streamsvc.bench.entry import Bench, measured
+from streamsvc.flags import add_extra_stage, count, size, tell, within
 
 
 def _session(arguments: argparse.Namespace) -> int:
     """Measure a whole session."""
     from streamsvc.bench.session import SessionBench, run_session
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     options = SessionBench(
         seconds=arguments.duration,
         cameras=arguments.cameras,
@@ -27,8 +25,7 @@ def _session(arguments: argparse.Namespace) -> int:
         extra_stage_ms=arguments.extra_stage_ms,
         out=arguments.out,
     )
-    figures = asyncio.run(run_session(options, tell))
-    write_json(arguments.json, figures)
+    measured(arguments, run_session(options, tell), level=logging.WARNING)
     return 0
 
 
@@ -36,10 +33,8 @@ def _capacity(arguments: argparse.Namespace) -> int:
     """Measure what a call costs when nothing is computed."""
     from streamsvc.bench.capacity import CapacityBench, run_capacity
 
-    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     options = CapacityBench(arguments.out, arguments.sessions, arguments.size, arguments.fps, arguments.seconds)
-    figures = asyncio.run(run_capacity(options, tell))
-    write_json(arguments.json, figures)
+    measured(arguments, run_capacity(options, tell))
     return 0
 
 
@@ -47,10 +42,8 @@ def _joins(arguments: argparse.Namespace) -> int:
     """Let people come and go, and look what they leave behind; exit status 1 when that is something."""
     from streamsvc.bench.joins import JoinsBench, run_joins
 
-    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     options = JoinsBench(arguments.out, arguments.minutes, arguments.at_once, seed=arguments.seed)
-    figures = asyncio.run(run_joins(options, tell))
-    write_json(arguments.json, figures)
+    figures = measured(arguments, run_joins(options, tell))
     return 1 if figures["grown"] or figures["calls"]["failed"] else 0
 
 
@@ -58,7 +51,6 @@ def _cameras(arguments: argparse.Namespace) -> int:
     """Measure at which size and rate Chromium sends several cameras."""
     from streamsvc.bench.cameras import CamerasBench, run_cameras
 
-    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     options = CamerasBench(
         out=arguments.out,
         cameras=arguments.cameras,
@@ -67,7 +59,7 @@ def _cameras(arguments: argparse.Namespace) -> int:
         seconds=arguments.seconds,
         stock=not arguments.no_stock,
     )
-    write_json(arguments.json, asyncio.run(run_cameras(options, tell)))
+    measured(arguments, run_cameras(options, tell))
     return 0
 
 
@@ -75,9 +67,8 @@ def _page(arguments: argparse.Namespace) -> int:
     """Measure the page: work a picture, and memory over a long call."""
     from streamsvc.bench.page import PageBench, run_page
 
-    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     options = PageBench(arguments.out, arguments.minutes, arguments.charts)
-    write_json(arguments.json, asyncio.run(run_page(options, tell)))
+    measured(arguments, run_page(options, tell))
     return 0
 
 
@@ -85,9 +76,8 @@ def _eyes(arguments: argparse.Namespace) -> int:
     """Measure how the page finds and follows its viewer's eyes."""
     from streamsvc.bench.eyes import EyesBench, run_eyes
 
-    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     options = EyesBench(arguments.out, arguments.people, arguments.seconds)
-    write_json(arguments.json, asyncio.run(run_eyes(options, tell)))
+    measured(arguments, run_eyes(options, tell))
     return 0
 
 

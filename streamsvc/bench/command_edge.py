@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import logging
 from pathlib import Path
 
-from streamsvc.bench.entry import Bench
-from streamsvc.flags import UsageError, count, size, tell, within, write_json
+from streamsvc.bench.entry import Bench, measured
+from streamsvc.flags import UsageError, count, size, tell, within
 
 
 def _edge(arguments: argparse.Namespace) -> int:
@@ -27,8 +25,7 @@ def _edge(arguments: argparse.Namespace) -> int:
         grain=arguments.grain,
         max_bitrate=None if arguments.mbps is None else round(arguments.mbps * 1e6),
     )
-    figures = asyncio.run(run_edge(options, tell))
-    write_json(arguments.json, figures)
+    measured(arguments, run_edge(options, tell))
     return 0
 
 
@@ -49,8 +46,7 @@ def _network(arguments: argparse.Namespace) -> int:
         voice=arguments.voice,
         consumer_ms=arguments.consumer,
     )
-    figures = asyncio.run(run_network(options, tell))
-    write_json(arguments.json, figures)
+    measured(arguments, run_network(options, tell))
     return 0
 
 
@@ -58,7 +54,6 @@ def _services(arguments: argparse.Namespace) -> int:
     """Measure our service beside public ones; exit status 1 when one of them could not be measured."""
     from streamsvc.bench.services import NAMES, STAGES_MS, ServicesBench, run_services
 
-    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     if unknown := set(arguments.only or ()) - set(NAMES):
         raise UsageError(f"--only {min(unknown)}: there are {', '.join(NAMES)}")
     options = ServicesBench(
@@ -70,8 +65,7 @@ def _services(arguments: argparse.Namespace) -> int:
         seconds=arguments.seconds,
         budget_ms=arguments.budget,
     )
-    figures = asyncio.run(run_services(options, tell))
-    write_json(arguments.json, figures)
+    figures = measured(arguments, run_services(options, tell))
     return 1 if figures["failures"] else 0
 
 

@@ -148,21 +148,22 @@ async def run_film(film: Film, side: str, drawing: Drawing, seed: int = 1) -> Ru
         def job(role: Literal["send", "receive"]) -> Job:
             voice = None if film.voice is None else str(film.voice)
             return Job(
-                role,
-                *film.size,
-                film.codec,
-                film.fps,
-                film.warm_up_s,
-                film.seconds,
-                folder,
-                drawing.box,
-                drawing.step,
-                film.chromium,
-                voice,
-                film.consumer_ms,
-                film.processing_ms,
-                film.grain,
-                film.max_bitrate,
+                role=role,
+                width=film.size[0],
+                height=film.size[1],
+                codec=film.codec,
+                fps=film.fps,
+                warm_up_s=film.warm_up_s,
+                seconds=film.seconds,
+                folder=folder,
+                box=drawing.box,
+                step=drawing.step,
+                page=film.chromium,
+                voice=voice,
+                consumer_ms=film.consumer_ms,
+                processing_ms=film.processing_ms,
+                grain=film.grain,
+                max_bitrate=film.max_bitrate,
             )
 
         viewer = CHROMIUM if film.chromium else side

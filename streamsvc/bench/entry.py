@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import NamedTuple
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
 
-from streamsvc.flags import Command
+from streamsvc.flags import Command, write_json
 
 
 class Bench(NamedTuple):
@@ -15,3 +17,14 @@ class Bench(NamedTuple):
     text: str
     run: Command
     add_flags: Callable[[argparse.ArgumentParser], None]
+
+
+def measured(
+    arguments: argparse.Namespace, work: Coroutine[Any, Any, dict[str, Any]], *, level: int = logging.ERROR
+) -> dict[str, Any]:
+    """Run a bench on a loop of its own, write its figures where `--json` says, and return them; what is less severe
+    than `level` is not logged."""
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    figures = asyncio.run(work)
+    write_json(arguments.json, figures)
+    return figures

@@ -71,14 +71,13 @@ class VideoEncoder:
         self._codec: Any = None
         self._max_bitrate = max_bitrate
         self._size = (0, 0)
-        self._profile: Profile | None = None
+        self._profile: Profile = profile_for(640, 480)
         self._target: int | None = None
 
     @property
     def target_bitrate(self) -> int:
         """Bits per second asked for; set by aiortc's sender when an estimate (REMB) arrives, clamped to the profile."""
-        profile = self._profile or profile_for(640, 480)
-        return profile.clamp(profile.start_bitrate if self._target is None else self._target)
+        return self._profile.clamp(self._profile.start_bitrate if self._target is None else self._target)
 
     @target_bitrate.setter
     def target_bitrate(self, bitrate: int) -> None:
@@ -122,7 +121,7 @@ class VideoEncoder:
         raise NotImplementedError
 
     def _context(self, name: str, width: int, height: int) -> Any:
-        codec = video_context(name, width, height, bit_rate=self.target_bitrate, fps=profile_for(width, height).fps)
+        codec = video_context(name, width, height, bit_rate=self.target_bitrate, fps=self._profile.fps)
         codec.thread_count = _threads(width * height)
         return codec
 
@@ -217,7 +216,7 @@ class H264Encoder(VideoEncoder):
         rate, self._opened = self.target_bitrate, time.monotonic()
         self._opened_rate = rate
         try:
-            return Driver(self._found, width, height, rate, profile_for(width, height).fps)
+            return Driver(self._found, width, height, rate, self._profile.fps)
         except Exception as error:  # a driver may raise anything; the call goes on
             return self._take_over(f"it can't be opened: {reason_of(error)}")
 
@@ -260,7 +259,7 @@ class H264Encoder(VideoEncoder):
         rate, self._opened = self.target_bitrate, time.monotonic()
         self._opened_rate = rate
         # Opened at a constant bitrate, x264 follows every change up to the rate that it was opened with.
-        codec.bit_rate = profile_for(width, height).raised(self._max_bitrate).max_bitrate
+        codec.bit_rate = self._profile.max_bitrate
         codec.options = {
             "preset": "superfast",
             "tune": "zerolatency",

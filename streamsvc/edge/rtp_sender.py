@@ -266,7 +266,7 @@ class Sender(RTCRtpSender):
         reports = [p for p in packets if isinstance(p, RtcpSrPacket)]
         if self._stock_packet_count == 0:
             # A report before the first frame would map RTP time 0 to the year 1900.
-            packets = [p for p in packets if p not in reports]
+            packets = [p for p in packets if not isinstance(p, RtcpSrPacket)]
         else:
             for report in reports:
                 report.sender_info = self._sender_info()
