@@ -23,6 +23,8 @@ import { explain, sentence } from "./words.js";
 
 const HINT_MS = 6000;
 const FRAME_MS = 1000 / 60;
+const STILL_MS = 600; // without a new picture: pictures that were on their way have come
+const STILL_LOOKS = 5;
 
 export class CallScreen {
   #root;
@@ -47,6 +49,8 @@ export class CallScreen {
   #names = null; // of the others, null before anybody has said
   #pictured = false; // a picture of them has come
   #awaited = 0;
+  #unseen = null; // why the service shows no picture of them
+  #still = null;
   #follower;
   #headset;
   #invite;
@@ -161,7 +165,7 @@ export class CallScreen {
     this.#shownBefore = 0;
     this.#controls.begin();
     this.#notices = [];
-    this.#names = null;
+    this.#names = this.#unseen = null;
     this.#captions.clear();
     this.#meter.clear();
     this.#root.querySelector("[data-call=room]").textContent = wish.room;
@@ -179,7 +183,10 @@ export class CallScreen {
       this.#shownAs(settings.view);
     });
     on("recording", (message) => this.#recording.take(message));
-    on("notice", ({ code, message }) => this.#notice(code, sentence(message)));
+    on("notice", ({ code, message }) => {
+      this.#notice(code, sentence(message));
+      if (code === "no-picture") this.#coverStill(sentence(message));
+    });
     on("caption", (message) => this.#captions.take(message));
     on("packed", (message) => this.#warped.told(message));
     on("live", (message) => {
@@ -199,6 +206,7 @@ export class CallScreen {
 
   detach() {
     this.#endConnection();
+    clearTimeout(this.#still);
     this.#budget.end();
     this.#follower.stop();
     this.#headset.stop();
@@ -248,6 +256,7 @@ export class CallScreen {
     this.#root.querySelector("#stage").classList.toggle("alone", alone);
     this.#invite.show(alone ? this.#wish.room : null, Boolean(this.#wish.token));
     if (screen && !alone) this.#hint();
+    if (this.#names?.some((name) => !peers.includes(name))) this.#unseen = null;
     const same = this.#names?.length === peers.length && peers.every((name) => this.#names.includes(name));
     this.#names = peers;
     if (!same) this.#awaitPicture();
@@ -262,8 +271,22 @@ export class CallScreen {
     this.#showPicture(false);
   }
 
+  // Words in place of a picture that the service says is no longer true, once it stands. Where pictures go on, the word was
+  // about the cameras of this page.
+  #coverStill(why, looks = STILL_LOOKS) {
+    clearTimeout(this.#still);
+    const before = this.stats.framesShown;
+    this.#still = setTimeout(() => {
+      if (this.stats.framesShown === before) {
+        this.#unseen = why;
+        this.#awaitPicture();
+      } else if (looks > 1) this.#coverStill(why, looks - 1);
+    }, STILL_MS);
+  }
+
   #showPicture(on) {
     this.#pictured = on;
+    if (on) this.#unseen = null;
     for (const part of this.#root.querySelectorAll("#stage > :is(video, canvas)")) part.style.opacity = on ? "" : "0";
     this.#root.querySelector("#waiting").textContent = this.#waiting();
   }
@@ -273,6 +296,7 @@ export class CallScreen {
     const names = this.#names ?? [];
     if (!this.#wish.mirror && !names.length) return "You are the only one here. Give the other person this address:";
     if (this.#pictured) return "";
+    if (this.#unseen) return `${this.#unseen} A new picture appears here by itself.`;
     if (!this.#wish.mirror) return `No picture of ${names.join(", ")} yet. Viewers, and people with only a microphone, send none.`;
     return this.#media.cameras().length
       ? "Your picture is on its way…"

@@ -74,6 +74,35 @@ def test_a_killed_service_is_told_and_the_call_comes_back_by_itself(visit, morta
     v.until("window.streamsvc.stats.live?.cameras === 2", "cameras are sent again")
 
 
+def test_a_picture_that_is_no_longer_true_is_covered_with_words_until_another_comes(visit, service):
+    ana, ben = visit(), visit()
+    ben.context.add_init_script(SOCKETS)
+    ana.join("unseen", url=service.url, viewer=True)
+    ana.in_call()
+    ben.join("unseen", name="Ben", url=service.url, viewer=True)
+    ben.in_call()
+    ben.until("window.streamsvc.stats.framesShown > 5")
+    gone = """(message) => window.__sockets[0].onmessage({
+      data: JSON.stringify({ type: "notice", v: 1, code: "no-picture", message })
+    })"""
+    opacity = """['video', 'canvas#warped'].map((part) =>
+      Number(getComputedStyle(document.querySelector(`#stage > ${part}`)).opacity)).join()"""
+    said = "document.getElementById('waiting').textContent"
+    ben.page.evaluate(gone, "nobody sees you")
+    shown = ben.stats()["framesShown"]
+    ben.until(f"window.streamsvc.stats.framesShown > {shown + 20}")
+    assert (ben.page.evaluate(opacity), ben.page.evaluate(said)) == ("1,1", ""), "of one's own cameras: pictures go on"
+    ben.page.evaluate("document.getElementById('view').pause()")
+    ben.page.evaluate("document.getElementById('warped').hidden = false")
+    ben.page.evaluate(gone, "Ana is not seen any more; you hear and read them")
+    ben.until(f"{said}.startsWith('Ana is not seen any more; you hear and read them.')")
+    assert ben.page.evaluate(opacity) == "0,0", "the video and what is warped of it"
+    assert "appears here by itself" in ben.page.evaluate(said)
+    ben.page.evaluate("document.getElementById('view').play()")
+    ben.until(f"{said} === ''")
+    assert ben.page.evaluate(opacity) == "1,1"
+
+
 def test_leaving_while_reconnecting_ends_it_and_joining_a_dead_service_is_told(visit, mortal):
     v = visit()
     v.forgive = ("ERR_CONNECTION_REFUSED", "WebSocket connection")
