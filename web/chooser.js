@@ -181,7 +181,9 @@ export class Chooser {
     ui.norig.hidden = !rig;
     ui.size.disabled = Boolean(rig);
     this.#list.draw(this.#devices.cameras);
-    ui.advice.textContent = this.#advice();
+    const { text, mend = false } = this.#advice();
+    if (ui.advice.textContent !== text) ui.advice.textContent = text; // it is read out when it changes
+    ui.mend.hidden = !mend;
   }
 
   #nameOf(index) {
@@ -190,13 +192,30 @@ export class Chooser {
     return { text: warn ? "not in the rig" : this.#media.nameOf(index), warn };
   }
 
+  // {text, mend}: what others will see, and whether a set-up would mend it.
   #advice() {
     const { slots, rig } = this.#media;
-    if (rig && slots.length < rig.cameras.length) {
-      return `The rig has ${rig.cameras.length} cameras; ${slots.length} chosen. Missing cameras are left out of the view.`;
+    if (!slots.length) return { text: "No camera chosen: you are heard, not seen." };
+    if (!rig && slots.length === 1) {
+      return { text: "Without a rig file your first camera is shown as it is, and your voice is translated." };
     }
-    if (rig) return `${rig.cameras.length} calibrated cameras: others can look at you from their own eye position.`;
-    if (!slots.length) return "No camera chosen: you are heard, not seen.";
-    return "Without a rig file your first camera is shown as it is, and your voice is translated.";
+    if (!rig) {
+      const text = "The page does not know how your cameras stand: others see only the first, as it is. Set them up, or choose a rig file.";
+      return { text, mend: true };
+    }
+    const { length } = rig.cameras;
+    const moved = slots.slice(0, length).some((s, i) => ![undefined, s.deviceId].includes(this.#rigDevices[i]));
+    if (moved) {
+      const text = "These are not the cameras that your rig was made with, or not in its order: others would see you bent. Put them right, or set them up anew.";
+      return { text, mend: true };
+    }
+    if (slots.length < length) {
+      return { text: `The rig has ${length} cameras; ${slots.length} chosen. Missing cameras are left out of the view.`, mend: true };
+    }
+    if (slots.length > length) {
+      const text = `The rig has ${length} cameras: what is chosen beyond them is not sent. Set all of them up to use them.`;
+      return { text, mend: true };
+    }
+    return { text: `${length} calibrated cameras: others can look at you from their own eye position.` };
   }
 }

@@ -44,7 +44,7 @@ export class JoinScreen {
     };
     this.#fields.viewer.onchange = () => this.#chooseViewer();
     this.#setUp = setUp;
-    root.querySelector("[data-ui=setup]").onclick = () => this.setUp();
+    for (const button of root.querySelectorAll("[data-ui=setup], [data-ui=mend]")) button.onclick = () => this.setUp();
     this.#part("again").onclick = () => this.#retry();
     this.#draw();
   }

@@ -65,6 +65,28 @@ def test_a_rig_names_the_cameras_in_order_and_goes_with_join(visit, service):
     assert [c["name"] for c in said(v, "offer")["cameras"]] == ["left", "right"]
 
 
+def test_cameras_that_no_rig_fits_are_told_of_before_joining_with_a_way_to_the_set_up(visit, service):
+    v = visit()
+    v.page.goto(service.url)
+    v.choose(1)
+    advice, mend = v.page.locator("[data-ui=advice]"), v.page.locator("[data-ui=mend]")
+    assert "as it is" in advice.inner_text() and mend.is_hidden(), "one camera needs no rig"
+    v.page.locator(".tile .add").first.click()
+    v.until("document.querySelector('[data-ui=advice]').textContent.includes('how your cameras stand')")
+    assert mend.is_visible()
+    ids = "[...document.querySelectorAll('#devices .tile')].map((t) => t.dataset.device)"
+    made = {"rig": RIG, "devices": v.page.evaluate(ids), "name": "set up"}
+    v.page.evaluate("(made) => localStorage.setItem('streamsvc.rig', JSON.stringify(made))", made)
+    v.page.reload()
+    v.until("document.querySelectorAll('.tile:not(.unused)').length === 2")
+    v.until("document.querySelector('[data-ui=advice]').textContent.startsWith('2 calibrated cameras')")
+    assert mend.is_hidden()
+    v.page.locator("[aria-label$=' down']:enabled").click()
+    v.until("document.querySelector('[data-ui=advice]').textContent.includes('not in its order')")
+    mend.click()
+    assert v.page.locator("#setup-title").is_visible()
+
+
 def test_cameras_change_places(visit, service):
     v = visit()
     v.page.goto(service.url)
