@@ -136,6 +136,20 @@ def test_sliders_are_made_from_the_declared_table_and_reach_the_service(caller):
     assert not [n for n in caller.stats()["notices"] if n["code"] == "bad-settings"]
 
 
+def test_a_quilt_that_is_too_large_is_refused_with_words_and_the_mode_of_before_is_shown_again(visit, service):
+    v = visit()
+    v.join("quilt", url=service.url, viewer=True)
+    v.in_call()
+    v.page.click("[data-call=settings]")
+    v.page.select_option("[data-set=size]", "1920×1080")
+    v.page.select_option("[data-set=mode]", "stereo")
+    v.until("window.__heard.filter((m) => m.type === 'configured').at(-1)?.settings.view.mode === 'stereo'")
+    v.page.select_option("[data-set=mode]", "quilt")
+    v.until("document.querySelector('[data-set=mode]').value === 'stereo'")
+    assert v.page.locator("[data-set=size]").input_value() == "1920×1080"
+    v.until("document.getElementById('toast').textContent.includes('ask for a smaller view')")
+
+
 def test_presets_stand_in_front_of_the_parameters_and_follow_them(caller):
     page = caller.page
     page.click("[data-call=settings]")
