@@ -63,12 +63,21 @@ export class Plot {
     }
   }
 
-  // Words under the drawing; the first and the last stay inside.
+  // Words under the drawing; the first and the last stay inside, those between are left out where they would touch others.
   columns(values, words) {
-    values.forEach((v, i) => {
+    const placed = values.map((v, i) => {
       const align = i === values.length - 1 ? "right" : i ? "center" : "left";
-      this.text(words(v), this.#x(v), this.bottom + 0.95 * this.em, { align });
+      const wide = this.#g.measureText(words(v)).width;
+      const from = this.#x(v) - { left: 0, center: wide / 2, right: wide }[align];
+      return { text: words(v), x: this.#x(v), align, from, to: from + wide };
     });
+    const last = placed.at(-1);
+    let end = -Infinity;
+    for (const { text, x, align, from, to } of placed) {
+      if (align === "center" && (from < end || to + 0.5 * this.em > last.from)) continue;
+      this.text(text, x, this.bottom + 0.95 * this.em, { align });
+      end = to + 0.5 * this.em;
+    }
   }
 
   // A line through [x, y] in the units of the scales, broken where y is null.

@@ -29,6 +29,26 @@ def test_a_picture_is_seen_when_it_was_composed_whatever_a_busy_browser_expects(
     assert run("shown", "return [m.seenAt({}, 990), m.seenAt({ expectedDisplayTime: 1000 }, 990)];") == [990, 1000]
 
 
+NARROW = """
+  const canvas = document.createElementNS("http://www.w3.org/1999/xhtml", "canvas");
+  const sizes = { clientWidth: { value: argument }, clientHeight: { value: 100 } };
+  Object.defineProperties(canvas, sizes);
+  document.documentElement.append(canvas);
+  canvas.style.fontSize = "16px";
+  const plot = new m.Plot(canvas, [-60, 0], [0, 1]);
+  const told = [];
+  plot.text = (words) => told.push(words);
+  plot.columns([-60, -45, -30, -15, 0], (s) => ({ "-60": "60 s ago", 0: "now" })[s] ?? `${-s}`);
+  canvas.remove();
+  return told;
+"""
+
+
+def test_words_under_a_narrow_chart_do_not_touch_each_other(run):
+    assert run("plot", NARROW, 600) == ["60 s ago", "45", "30", "15", "now"]
+    assert run("plot", NARROW, 300) == ["60 s ago", "30", "15", "now"]
+
+
 def test_a_way_is_without_gaps_and_names_what_lies_between(run):
     frame = {
         "latency": 100,

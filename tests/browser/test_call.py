@@ -364,6 +364,17 @@ def test_on_a_phone_on_its_side_captions_leave_the_address_to_hand_on_free(visit
     assert v.page.locator("#waiting").inner_text().startswith("You are the only one here")
 
 
+@pytest.mark.parametrize("width", [360, 761, 768, 850])
+def test_no_button_of_a_call_sticks_out_of_the_screen(visit, service, width):
+    v = visit(viewport={"width": width, "height": 800})
+    v.join(f"bar-{width}", url=service.url, cameras=1)
+    v.in_call()
+    v.page.locator("[data-call=record]").wait_for()
+    for button in v.page.locator(".bar button:visible").all():
+        box = button.bounding_box()
+        assert 0 <= box["x"] and box["x"] + box["width"] <= width, button.inner_text()
+
+
 def test_two_people_are_told_of_each_other(visit, service):
     ana, ben = visit(), visit()
     ana.join("pair", name="Ana", url=service.url, viewer=True)
