@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from view_scene import arc, looking_at, pair_rig
 
-from streamsvc.frames import Camera
+from streamsvc.frames import Camera, Rig
+from streamsvc.frames.rig import MAX_CAMERAS, MAX_PAIRS
 from streamsvc.view import maps as maps_module
 from streamsvc.view.depthrange import ROUGH_SIDE, estimate_depth_range
 from streamsvc.view.errors import ViewError
@@ -92,9 +92,27 @@ def test_maps_for_pictures_that_come_no_more_are_forgotten() -> None:
     assert maps.rectified(a, b, 120) is made[0] and maps.rectified(beside[0], beside[1], 160) is other
 
 
-def test_maps_of_a_large_rig_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maps_module, "CACHED_PAIRS", 3)
-    maps = PairMaps(replace(pair_rig([A, B])))
-    for side in range(100, 150, 10):
-        maps.prepared(maps.rectified(A, B, side), 2)
-    assert len(maps._pairs) == len(maps._prepared) == 3
+def test_maps_are_bounded_by_what_they_take_and_those_used_last_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = PairMaps(pair_rig([A, B]))
+    made = {side: maps.rectified(A, B, side) for side in (100, 110, 120, 130)}
+    maps.rectified(A, B, 100)
+    most = sum(maps_module._bytes(made[side]) for side in (130, 100, 120))
+    monkeypatch.setattr(maps_module, "MAP_BYTES", most)
+    for pair in made.values():
+        maps.prepared(pair, 2)
+    maps.rectified(A, B, 90)
+    assert maps.rectified(A, B, 100) is made[100] and maps.rectified(A, B, 110) is not made[110]
+    assert sum(map(maps_module._bytes, maps._pairs.values())) <= most
+    assert {id(pair.left.grid) for pair in maps._pairs.values()} >= {key for key, _ in maps._prepared}
+
+
+def test_the_rungs_of_the_largest_rig_do_not_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    cameras = arc(MAX_CAMERAS, 3, 80, 60)
+    around = [(cameras[i], cameras[i + by]) for by in (1, 2) for i in range(MAX_CAMERAS - by)][:MAX_PAIRS]
+    maps = PairMaps(Rig(tuple(cameras), tuple((a.name, b.name) for a, b in around), (0.5, 3.0)))
+    sides = 60, 70, 80
+    made = {(a.name, b.name, side): maps.rectified(a, b, side) for side in sides for a, b in around}
+    assert all(maps.rectified(a, b, side) is made[a.name, b.name, side] for side in sides for a, b in around)
+    monkeypatch.setattr(maps_module, "MAP_BYTES", 0)
+    small = [maps.rectified(a, b, 90) for a, b in around]
+    assert [maps.rectified(a, b, 90) for a, b in around] == small == list(maps._pairs.values())

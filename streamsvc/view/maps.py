@@ -22,8 +22,9 @@ DEFAULT_RANGE = (0.3, math.inf)
 LIKELY_RANGE = (0.5, 3.0)
 """What will be seen, for which the ladder of a rig without a range is made: a person in a room."""
 
-CACHED_PAIRS = 64
-"""More than a rig of four cameras has pairs times rungs, on a GPU too."""
+MAP_BYTES = 256 << 20
+"""Of a rig's maps that are kept: all rungs of a few pairs, or one rung of many. What the rung that runs needs of all
+its pairs stays whatever it takes."""
 
 ENLARGED = 1.6
 """Pictures are enlarged up to so many times to be matched: disparity is told in parts of a pixel, and more of them."""
@@ -65,6 +66,11 @@ class _Key(NamedTuple):
 
 def _sizes(a: Camera, b: Camera) -> tuple[int, int, int, int]:
     return a.width, a.height, b.width, b.height
+
+
+def _bytes(pair: RectifiedPair) -> int:
+    sides = pair.left, pair.right
+    return sum(a.nbytes for s in sides for a in (s.map_x, s.map_y, s.inside, s.rays))
 
 
 class PairMaps:
@@ -135,20 +141,24 @@ class PairMaps:
         if any((c.R != sources[c.name].R).any() for c in (a, b)):
             pair = turned_pair(kept, shrunk(a, side), shrunk(b, side))
         with self._lock:
-            if key not in self._pairs:
+            new = self._pairs.pop(key, None) is None
+            self._pairs[key] = pair  # last, as what was used last
+            if new:
                 self._make_room(key)
-            self._pairs[key] = pair
         return pair
 
     def _make_room(self, key: _Key) -> None:
         """Forget maps of the same pair for another depth range, or for pictures of other sizes that aren't the rig's,
-        and the oldest where there are too many."""
+        and what was used longest ago, of other rungs, where they take too much."""
         sizes = key.sizes, _sizes(*map(self._rig.camera, key.names))
         for other in list(self._pairs):
             if other.names == key.names and not (other.depth_range == key.depth_range and other.sizes in sizes):
                 del self._pairs[other]
-        while len(self._pairs) >= CACHED_PAIRS:
-            self._pairs.pop(next(iter(self._pairs)))
+        taken = sum(map(_bytes, self._pairs.values()))
+        for other in [k for k in self._pairs if k.side != key.side]:
+            if taken <= MAP_BYTES:
+                break
+            taken -= _bytes(self._pairs.pop(other))
         grids = {id(pair.left.grid) for pair in self._pairs.values()}
         self._prepared = {k: made for k, made in self._prepared.items() if k[0] in grids}
 
