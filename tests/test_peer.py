@@ -75,12 +75,31 @@ def test_unknown_scenes_and_cameras_are_refused() -> None:
         open_cameras({"door": "synthetic:body"}, None, (320, 240), 15)
 
 
-def test_only_sources_that_obey_are_told_to_have_a_rate(tmp_path: Path) -> None:
-    film = tmp_path / "film.mkv"
-    film.write_bytes(b"")
-    assert rate_of([], 15) == 0
-    assert rate_of(["synthetic:body", "/dev/video0"], 15) == 15
-    assert rate_of(["synthetic:body", f"{film}#Ana"], 15) is None
+def film(path: Path, fps: int, pictures: int = 4) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(pictures):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 60 * i, np.uint8), "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_the_rate_that_is_told_is_that_of_the_quickest_camera_and_of_a_film_its_own(tmp_path: Path) -> None:
+    slow, quick = film(tmp_path / "slow.mp4", 1), film(tmp_path / "quick.mp4", 25)
+
+    def told(*sources: str) -> float | None:
+        groups, _ = open_cameras({f"cam{i}": s for i, s in enumerate(sources)}, None, (64, 48), 15)
+        return rate_of(groups)
+
+    assert told() == 0
+    assert told("synthetic:card") == 15
+    assert told(str(slow)) == 1
+    assert told(str(slow), str(quick)) == 25
+    groups, _ = open_cameras({"cam0": str(slow)}, None, (64, 48), 15)
+    groups[0].fps = None
+    assert rate_of(groups) is None
 
 
 def test_a_scene_brings_its_rig() -> None:

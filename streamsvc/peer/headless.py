@@ -204,7 +204,7 @@ class HeadlessPeer:
                     mirror=options.mirror,
                     resume=self._key,
                     rig=None if self._rig is None else self._rig.to_json(),
-                    fps=rate_of(options.cameras.values(), options.fps),
+                    fps=rate_of(self._groups),
                     speech=options.speech,
                     view=options.view,
                     appearance=options.appearance,

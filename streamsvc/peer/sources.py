@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -25,6 +25,8 @@ from streamsvc.recording.tracks import TrackError, view_of, voice_of
 from streamsvc.scene import Scene, open_scene
 
 SYNTHETIC = "synthetic:"
+MOST_FPS = 240.0
+"""More can't be told; films of a variable rate may say anything."""
 SOUND_NS = 5_000_000_000
 """How long a film waits for its sound to begin."""
 
@@ -47,19 +49,20 @@ class SceneCameras:
     def __init__(
         self, scene: Scene, rig: Rig, names: Sequence[str], fps: float, scene_time: SceneTime | None = None
     ) -> None:
-        self._scene, self._rig, self._names, self._fps = scene, rig, tuple(names), fps
+        self._scene, self._rig, self._names = scene, rig, tuple(names)
+        self.fps = fps
         self._scene_time = scene_time
 
     def run(self, on_picture: OnPicture, stop: threading.Event) -> None:
         """Render until `stop`; an instant that can't be rendered in time is skipped, not caught up."""
         start = time.monotonic_ns()
-        period = round(1e9 / self._fps)
+        period = round(1e9 / self.fps)
         tick = 0
         while not stop.is_set():
             due = start + tick * period
             if stop.wait(max(0.0, (due - time.monotonic_ns()) / 1e9)):
                 return
-            t = tick / self._fps if self._scene_time is None else self._scene_time(due)
+            t = tick / self.fps if self._scene_time is None else self._scene_time(due)
             if t is not None:
                 pictures = [(n, self._scene.render(self._rig.camera(n), t).rgb) for n in self._names]
                 for name, pixels in pictures:
@@ -69,22 +72,24 @@ class SceneCameras:
 
 class MovieCamera:
     """One camera from a file or a device, paced by its own timestamps (a device paces itself). `sound` plays the same
-    file: then picture and sound are as they are in it, until the film begins again."""
+    file: then picture and sound are as they are in it, until the film begins again. `fps` is what it delivers, None
+    where a file doesn't say."""
 
     def __init__(
         self, name: str, source: str, size: tuple[int, int] | None, fps: float, sound: Microphone | None = None
     ) -> None:
-        self._name, self._source, self._size, self._fps = name, source, size, fps
+        self._name, self._source, self._size, self._asked_fps = name, source, size, fps
         self._sound = sound
         self._device = source.startswith("/dev/")
         with _open(_file_of(source)[0], self._options()) as container:
-            _track(container, source, "video")
+            found = _track(container, source, "video").average_rate
+        self.fps: float | None = fps if self._device else min(float(found), MOST_FPS) if found else None
 
     def _options(self) -> dict[str, str]:
         if not self._device:
             return {}
         size = {"video_size": f"{self._size[0]}x{self._size[1]}"} if self._size else {}
-        return {"framerate": f"{self._fps:g}", **size}
+        return {"framerate": f"{self._asked_fps:g}", **size}
 
     def run(self, on_picture: OnPicture, stop: threading.Event) -> None:
         """Deliver frames until `stop`; a file begins again at its end."""
@@ -111,7 +116,7 @@ class MovieCamera:
         with _open(_file_of(self._source)[0], self._options()) as container:
             first = 0.0 if absolute else None
             for i, frame in enumerate(container.decode(_track(container, self._source, "video"))):
-                seconds = frame.time if frame.time is not None else i / self._fps
+                seconds = frame.time if frame.time is not None else i / self._asked_fps
                 first = seconds if first is None else first
                 width, height = self._size or (frame.width, frame.height)
                 pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
@@ -151,13 +156,10 @@ def _open(file: Path, options: dict[str, str] | None = None) -> av.container.Inp
         raise SourceError(f"{source} can't be opened: {e.strerror or e}") from None
 
 
-def rate_of(cameras: Iterable[str], fps: float) -> float | None:
-    """Return the instants a second that sources deliver which are asked for `fps`: none for no sources, and None where
-    one is a file, which has a rate of its own."""
-    sources = list(cameras)
-    if any(not s.startswith(SYNTHETIC) and _file_of(s)[0].is_file() for s in sources):
-        return None
-    return fps if sources else 0
+def rate_of(groups: Sequence[CameraGroup]) -> float | None:
+    """Return the pictures a second of the quickest camera: 0 without any, None where one doesn't say."""
+    rates = [group.fps for group in groups]
+    return None if None in rates else max((rate for rate in rates if rate is not None), default=0.0)
 
 
 def open_cameras(
