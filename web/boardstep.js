@@ -118,10 +118,13 @@ export class BoardStep {
     print();
   }
 
-  #fill() {
-    const sheet = this.#ui.paper.parentElement;
-    if (sheet.requestFullscreen) sheet.requestFullscreen();
-    else open(this.#ui.board.src);
+  // Where the browser allows no full screen, in a tab of its own.
+  async #fill() {
+    try {
+      await this.#ui.paper.parentElement.requestFullscreen();
+    } catch {
+      open(this.#ui.board.src);
+    }
   }
 }
 

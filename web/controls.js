@@ -81,6 +81,9 @@ export class Controls {
 
   // Another call begins.
   begin() {
+    clearTimeout(this.#timer); // what was touched as the last one ended isn't meant for this one
+    this.#timer = null;
+    this.#pending = {};
     this.#glossary.begin();
   }
 
@@ -216,7 +219,7 @@ export class Controls {
 }
 
 // Kokoro's voices are called like af_bella: American, female.
-export function voiceName(voice) {
+function voiceName(voice) {
   const [, kind, name] = /^a([fm])_(\w+)$/.exec(voice) ?? [null, "m", voice];
   return `${name[0].toUpperCase()}${name.slice(1)} (${kind === "f" ? "woman" : "man"})`;
 }

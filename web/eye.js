@@ -4,7 +4,7 @@
 // default distance. It survives a change of window, because it carries no metres.
 
 export const HOME = Object.freeze({ across: 0, rise: 0, depth: 1 });
-export const DEPTH_RANGE = [0.5, 2];
+const DEPTH_RANGE = [0.5, 2];
 // Sideways 24 degrees, up and down 14: a little beyond cameras that stand 40 degrees apart.
 const ACROSS = 0.45;
 const RISE = 0.25;

@@ -25,7 +25,7 @@ export function windowBefore({ position, forward }, distance) {
 }
 
 // A point seen from the window's middle: [right, up, towards the viewer], metres.
-export function fromWindow({ centre, right, up, out }, point) {
+function fromWindow({ centre, right, up, out }, point) {
   const offset = point.map((v, i) => v - centre[i]);
   return [right, up, out].map((axis) => dot(offset, axis));
 }

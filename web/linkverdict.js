@@ -3,7 +3,7 @@
 
 import { percentile } from "./minute.js";
 
-export const IN_TIME_MS = 400; // the latency budget that a call begins with
+const IN_TIME_MS = 400; // the latency budget that a call begins with
 const SHARES = [0.9, 0.5]; // of the pictures, in time
 const LATENCIES = [250, 500]; // ms, of half of them
 const LOST = 0.02;

@@ -9,7 +9,7 @@ const DEPTH = { rest: 0.7, pace: 12, speed: 1 };
 // The weight of a new value `seconds` after the last, at cutoff `hertz`.
 const weight = (hertz, seconds) => 1 / (1 + 1 / (2 * Math.PI * hertz * seconds));
 
-export class OneEuro {
+class OneEuro {
   value = null;
   speed = 0;
   #raw; // the last value that was taken

@@ -3,7 +3,7 @@
 
 const LEFT_EM = 3.6;
 const RIGHT = 12;
-const TOP = 8;
+const TOP_EM = 0.7;
 const BOTTOM_EM = 1.7;
 
 // Round values from 0 to at most `high`, about `count` of them.
@@ -31,7 +31,7 @@ export class Plot {
     this.em = parseFloat(this.#style.fontSize);
     this.left = LEFT_EM * this.em;
     this.right = width - RIGHT;
-    this.top = TOP;
+    this.top = TOP_EM * this.em;
     this.bottom = height - BOTTOM_EM * this.em;
     const scale = ([low, high], start, end) => (v) => start + ((v - low) / (high - low || 1)) * (end - start);
     this.#x = scale(x, this.left, this.right);

@@ -103,7 +103,9 @@ export class ShowStep {
       if (this.#media.slots.some((slot) => !slot.track)) this.#say("A camera has gone: plug it in again.");
       if (run.over || document.hidden || !ready(videos)) continue;
       try {
-        const seen = await this.#link.look(await grabStills(videos));
+        const stills = await grabStills(videos);
+        if (run.over) return;
+        const seen = await this.#link.look(stills);
         if (run.over) return;
         failed = 0;
         this.#show(seen);

@@ -68,7 +68,7 @@ export class Toolbar {
   }
 
   end() {
-    if (document.fullscreenElement) document.exitFullscreen();
+    if (document.fullscreenElement) document.exitFullscreen().catch(() => {}); // has ended already
   }
 
   #panel(name) {

@@ -49,6 +49,20 @@ def test_words_under_a_narrow_chart_do_not_touch_each_other(run):
     assert run("plot", NARROW, 300) == ["60 s ago", "30", "15", "now"]
 
 
+def test_the_topmost_words_of_a_chart_are_not_cut_off_however_large_letters_are(run):
+    body = """
+      const canvas = document.createElementNS("http://www.w3.org/1999/xhtml", "canvas");
+      document.documentElement.append(canvas);
+      canvas.style.fontSize = `${argument}px`;
+      const { top, em } = new m.Plot(canvas, [0, 1], [0, 1]);
+      canvas.remove();
+      return [top, em];
+    """
+    for size in (11, 40):
+        top, em = run("plot", body, size)
+        assert em == size and top >= em / 2
+
+
 def test_a_way_is_without_gaps_and_names_what_lies_between(run):
     frame = {
         "latency": 100,

@@ -372,7 +372,7 @@ def test_no_button_of_a_call_sticks_out_of_the_screen(visit, service, width):
     v.page.locator("[data-call=record]").wait_for()
     for button in v.page.locator(".bar button:visible").all():
         box = button.bounding_box()
-        assert 0 <= box["x"] and box["x"] + box["width"] <= width, button.inner_text()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width, button.inner_text()
 
 
 def test_two_people_are_told_of_each_other(visit, service):
