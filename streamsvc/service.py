@@ -75,7 +75,12 @@ class Service:
             worker_settings(settings, extra_stage_ms=extra_stage_ms), clock, hang_s=settings.worker.hang_s
         )
         self.hub = CallHub(settings, worker=self.worker, ledger=self.ledger, board=self.board, clock=clock)
-        self.metrics.registry.register(health.People(lambda: self.hub.participants))
+        for collector in (
+            health.People(lambda: self.hub.participants),
+            health.Worker(self.worker.statistics, lambda: self.worker.slots.statistics(), self.hub.frame_sets),
+            health.Records(self.ledger.statistics),
+        ):
+            self.metrics.registry.register(collector)
         self.worker.on_state(lambda up: None if up else self.metrics.restarted("worker"))
 
     def health(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Who is taken beside the calls of others, and for how much of them: the hub over a worker that only tells costs."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import count
 from types import SimpleNamespace
@@ -361,6 +362,7 @@ async def test_of_whom_only_some_pictures_are_agreed_only_those_are_due(calls: C
         session="ana", stream="ben>ana/view", cameras=("cam0",), rig=None, settings=settings, backdrop="room",
         every=every, most_fps=60.0, worker=calls.worker, ledger=calls.ledger, clock=clock, video=VideoOut(),
         ids=count(1), bitrate=lambda: None, tell=lambda *_: None, tell_owner=lambda *_: None, windowed=lambda: None,
+        counts=Counter(),
         packed=lambda _: None,
     )  # fmt: skip
     frame = av.VideoFrame(16, 16, "yuv420p")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamsvc.edge.statistics import ConnectionStatistics, ReceivedStatistics, SentStatistics
 from streamsvc.edge.traffic import Sums, Traffic
-from streamsvc.session.health import Connections, Loop, People, Port, watch
+from streamsvc.fleet.local import WorkerStatistics
+from streamsvc.frames.ring import Slots
+from streamsvc.ledger.book import BookStatistics
+from streamsvc.ledger.sinks import LedgerStatistics
+from streamsvc.session.health import Connections, Loop, People, Port, Records, Worker, watch
 from streamsvc.session.mixer import VoiceMixer
 from streamsvc.signalling.admission import PortStatistics
 
@@ -88,6 +93,7 @@ def test_connections_are_exposed_by_kind_and_what() -> None:
     assert found["streamsvc_connections", (("state", "connected"),)] == 1
     assert found["streamsvc_target_bits_per_second", ()] == 900_000
     assert found["streamsvc_round_trip_seconds_max", ()] == 0.02
+    assert found["streamsvc_jitter_seconds_max", ()] == 0.0015
     sums.add(connection())
     later = samples(registry)
     assert all(later[key] >= value for key, value in found.items() if key[0].endswith("_total"))
@@ -136,3 +142,26 @@ def test_those_in_calls_are_exposed_with_whom_is_waited_for_and_what_waits_to_be
         mixer.speech(np.zeros(samples_waiting, np.float32))
         people.append(SimpleNamespace(presence=SimpleNamespace(is_away=away), mixer=mixer))
     assert [samples(registry)[n] for n in names] == [1, 0.5]
+
+
+def test_the_worker_its_ring_and_the_pictures_left_out_before_it_are_exposed() -> None:
+    registry, slots, counts = CollectorRegistry(), Slots(range(3)), Counter({"sets": 9, "late": 2})
+    slots.take(2)
+    slots.take(2)
+    registry.register(Worker(lambda: WorkerStatistics(True, 1, 0.25, 4, 1 << 20), slots.statistics, counts))
+    counts["dropped"] += 1
+    found = samples(registry)
+    assert found["streamsvc_worker_up", ()] == 1 and found["streamsvc_worker_load_ratio", ()] == 0.25
+    assert found["streamsvc_worker_waiting", ()] == 4 and found["streamsvc_worker_resident_bytes", ()] == 1 << 20
+    assert found["streamsvc_ring_slots_free", ()] == 1 and found["streamsvc_ring_refused_total", ()] == 1
+    sets = {what: found["streamsvc_frame_sets_total", (("what", what),)] for what in counts}
+    assert sets == counts == {"sets": 9, "late": 2, "dropped": 1}
+
+
+def test_records_that_are_lost_or_pile_up_are_exposed() -> None:
+    registry = CollectorRegistry()
+    registry.register(Records(lambda: LedgerStatistics(BookStatistics(5, 8, 2, 0), queued=3, written=7, lost=1)))
+    found = samples(registry)
+    assert found["streamsvc_ledger_open", ()] == 5 and found["streamsvc_ledger_queued", ()] == 3
+    for what, count in (("written", 7), ("lost", 1), ("strays", 2)):
+        assert found["streamsvc_ledger_total", (("what", what),)] == count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from itertools import count
 from typing import Any
@@ -59,6 +60,7 @@ class Stream:
         self.watching = Watching(
             session="ana", stream="ben>ana/view", cameras=("left", "right"), rig=None, settings=self.settings,
             backdrop="room", every=1, most_fps=60.0, worker=self.worker, ledger=self.ledger, clock=self.clock,
+            counts=Counter(),
             video=VideoOut(), ids=count(1), bitrate=lambda: None, tell=lambda *_: None, tell_owner=lambda *_: None,
             windowed=lambda: None,
             packed=lambda _: None,

@@ -1,6 +1,7 @@
 """What becomes of the sets of a stream that are under way when it ends, its worker is lost, or its budget changes."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
@@ -57,6 +58,7 @@ class Bench:
         self.watching = Watching(
             session="ana", stream="ben>ana/view", cameras=("cam0", "cam1"), rig=None, settings=SETTINGS,
             backdrop="room", every=1, most_fps=60.0, worker=self.worker, ledger=self.ledger, clock=self.clock,
+            counts=Counter(),
             video=VideoOut(), ids=count(7), bitrate=lambda: self.bitrate, tell=lambda *_: None,
             tell_owner=lambda *_: None, windowed=lambda: None, packed=lambda _: None,
         )  # fmt: skip

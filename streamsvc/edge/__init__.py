@@ -4,7 +4,7 @@ from streamsvc.edge.channels import ChannelSpec
 from streamsvc.edge.codecs import EncodedPicture
 from streamsvc.edge.connection import Connection, IceServer, all_traffic, close_all, live_connections
 from streamsvc.edge.errors import EdgeError
-from streamsvc.edge.framesets import FrameSets, FrameSetStatistics
+from streamsvc.edge.framesets import FrameSets
 from streamsvc.edge.hardware import Hardware
 from streamsvc.edge.mailbox import Mailbox, MailboxStatistics
 from streamsvc.edge.profiles import Profile, profile_for
@@ -23,7 +23,6 @@ __all__ = [
     "ConnectionStatistics",
     "EdgeError",
     "EncodedPicture",
-    "FrameSetStatistics",
     "FrameSets",
     "Hardware",
     "IceServer",

@@ -16,7 +16,7 @@ camera are held.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -30,20 +30,6 @@ _HISTORY = 64
 _SMOOTHING = 0.1
 _MIN_PERIOD_NS = 4_000_000
 _MAX_PERIOD_NS = 1_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class FrameSetStatistics:
-    """`sets` left, `partial` of them without some camera; `dropped` pictures were overtaken by a newer set, `late` ones
-    came after their instant had left; `waits` ran out; `present` cameras now; `period_ns` as estimated."""
-
-    sets: int
-    partial: int
-    dropped: int
-    late: int
-    waits: int
-    present: tuple[str, ...]
-    period_ns: int
 
 
 @dataclass(slots=True)
@@ -75,9 +61,15 @@ class _Camera(Generic[T]):
 
 class FrameSets(Generic[T]):
     """See the module. `period_ns` is a first guess of the cameras' period, `wait_ns` the bound of the wait,
-    which may be set anew at any time."""
+    which may be set anew at any time.
 
-    def __init__(self, cameras: Sequence[str], period_ns: int, wait_ns: int) -> None:
+    `counts`, which several may share: "sets" left, "partial" of them without some camera; "dropped" pictures were
+    overtaken by a newer set, "late" ones came after their instant had left; "waits" ran out.
+    """
+
+    def __init__(
+        self, cameras: Sequence[str], period_ns: int, wait_ns: int, counts: Counter[str] | None = None
+    ) -> None:
         if not cameras or len(set(cameras)) != len(cameras):
             raise ValueError("cameras must be different names, at least one")
         if period_ns <= 0 or wait_ns < 0:
@@ -87,7 +79,12 @@ class FrameSets(Generic[T]):
         self.wait_ns = wait_ns
         self._arrivals: deque[tuple[int, int]] = deque(maxlen=_HISTORY)  # (instant, first arrival), of all cameras
         self._last_ns: int | None = None
-        self._sets = self._partial = self._dropped = self._late = self._waits = 0
+        self.counts = Counter() if counts is None else counts
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """The cameras that sets are made of now."""
+        return tuple(n for n in self._names if self._cameras[n].present)
 
     @property
     def period_ns(self) -> int:
@@ -107,13 +104,13 @@ class FrameSets(Generic[T]):
         newest = max((c.last_capture_ns for c in self._cameras.values() if c.last_capture_ns is not None), default=None)
         if newest is not None and capture_ns < newest - CLOCK_JUMP_NS:
             if state.last_capture_ns is None or capture_ns > state.last_capture_ns:
-                self._late += 1
+                self.counts["late"] += 1
                 return
             self._restart()
         if state.last_capture_ns is not None:
             step = capture_ns - state.last_capture_ns
             if step <= 0:
-                self._late += 1
+                self.counts["late"] += 1
                 return
             state.learn(step)
             if step > 4 * state.period_ns:
@@ -122,12 +119,12 @@ class FrameSets(Generic[T]):
         first_ns = self._first_arrival(capture_ns, now_ns)
         self._consider_return(state, now_ns - first_ns)
         if self._last_ns is not None and capture_ns <= self._last_ns + self._leftover_ns():
-            self._late += 1
+            self.counts["late"] += 1
             return
         state.pending.append((capture_ns, now_ns, frame))
         if len(state.pending) > MAX_PENDING:
             state.pending.popleft()
-            self._dropped += 1
+            self.counts["dropped"] += 1
 
     def take(self, now_ns: int) -> tuple[int, dict[str, T]] | None:
         """Return (capture time of the earliest picture, pictures by camera in the order of the cameras), or None.
@@ -144,15 +141,15 @@ class FrameSets(Generic[T]):
             limit = used[0] if used is not None else anchor
             while state.pending and state.pending[0][0] <= limit:
                 if state.pending.popleft() is not used:
-                    self._dropped += 1
+                    self.counts["dropped"] += 1
             if state.present:
                 state.sets_since_return += 1
                 if state.sets_since_return > 4 * MAX_PATIENCE:
                     state.patience = 1
         first = min(capture for capture, _, _ in chosen.values())
         self._last_ns = anchor
-        self._sets += 1
-        self._partial += len(chosen) < len(self._names)
+        self.counts["sets"] += 1
+        self.counts["partial"] += len(chosen) < len(self._names)
         return first, {name: chosen[name][2] for name in self._names if name in chosen}
 
     def next_wake_ns(self) -> int | None:
@@ -165,17 +162,10 @@ class FrameSets(Generic[T]):
         ]
         return min(wakes, default=None)
 
-    def statistics(self) -> FrameSetStatistics:
-        """Return the counts so far."""
-        present = tuple(n for n in self._names if self._cameras[n].present)
-        return FrameSetStatistics(
-            self._sets, self._partial, self._dropped, self._late, self._waits, present, self.period_ns
-        )
-
     def _restart(self) -> None:
         """The capture clock was set back: forget everything that lies in its future."""
         for state in self._cameras.values():
-            self._dropped += len(state.pending)
+            self.counts["dropped"] += len(state.pending)
             state.pending.clear()
             state.last_capture_ns = None
         self._arrivals.clear()
@@ -222,13 +212,13 @@ class FrameSets(Generic[T]):
                 for late in self._owing(capture):
                     # At least one camera holds the picture that is waited for, so somebody always stays.
                     late.present = False
-                    self._waits += 1
+                    self.counts["waits"] += 1
                     late.in_time = 0
                     if late.sets_since_return < 4 * MAX_PATIENCE and late.last_capture_ns is not None:
                         late.patience = min(2 * late.patience, MAX_PATIENCE)
 
     def _newest_complete(self, now_ns: int) -> dict[str, tuple[int, int, T]] | None:
-        present = [n for n in self._names if self._cameras[n].present]
+        present = self.present
         if not present:
             return None
         tolerance = self.tolerance_ns

@@ -19,8 +19,8 @@ SENT = ("frames", "replaced", "errors", "packets", "bytes", "keyframes", "retran
 class Traffic:
     """`received` and `sent` map (kind, what) to a count, with what from `RECEIVED` and `SENT` (see `ReceivedStatistics`
     and `SentStatistics`); `malformed` packets; and of the connections that are open now their `states`, the bits per
-    second that their videos aim at (`targets`), round trips in seconds, and how many videos each encoder encodes
-    (`encoders`)."""
+    second that their videos aim at (`targets`), round trips and jitters in seconds, and how many videos each encoder
+    encodes (`encoders`)."""
 
     received: dict[tuple[str, str], int]
     sent: dict[tuple[str, str], int]
@@ -28,6 +28,7 @@ class Traffic:
     states: dict[str, int]
     targets: tuple[int, ...]
     round_trips_s: tuple[float, ...]
+    jitters_s: tuple[float, ...]
     encoders: dict[str, int]
 
 
@@ -56,14 +57,17 @@ class Sums:
         states: Counter[str] = Counter()
         targets: list[int] = []
         round_trips: list[float] = []
+        jitters: list[float] = []
         encoders: Counter[str] = Counter()
         for connection in connections:
             every.add(connection)
             states[connection.state] += 1
             targets += [s.target_bitrate for s in connection.sent if s.target_bitrate is not None]
             round_trips += [s.round_trip_ms / 1000 for s in connection.sent if s.round_trip_ms is not None]
+            jitters += [r.jitter_ms / 1000 for r in connection.received]
             encoders.update(s.encoder for s in connection.sent if s.encoder is not None)
         received, sent = dict(every._received), dict(every._sent)
         return Traffic(
-            *(received, sent, every._malformed, dict(states), tuple(targets), tuple(round_trips)), dict(encoders)
+            *(received, sent, every._malformed, dict(states), tuple(targets), tuple(round_trips)),
+            *(tuple(jitters), dict(encoders)),
         )

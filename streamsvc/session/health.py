@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -13,6 +13,8 @@ from prometheus_client.registry import Collector
 
 from streamsvc.edge import all_traffic, live_connections
 from streamsvc.edge.traffic import Traffic
+from streamsvc.frames.ring import SlotStatistics
+from streamsvc.ledger.sinks import LedgerStatistics
 from streamsvc.session.participant import Participant
 from streamsvc.signalling.admission import PortStatistics
 
@@ -58,6 +60,11 @@ class Connections(Collector):
             value=max(found.round_trips_s, default=0.0),
         )
         yield GaugeMetricFamily(
+            "streamsvc_jitter_seconds_max",
+            "The largest jitter of what is received now (RFC 3550)",
+            value=max(found.jitters_s, default=0.0),
+        )
+        yield GaugeMetricFamily(
             "streamsvc_connections_unclosed", "Connections not closed yet", value=live_connections()
         )
 
@@ -101,6 +108,80 @@ class People(Collector):
             "The most translated speech that waits to be heard by one participant",
             value=max((p.mixer.waiting_s for p in people), default=0.0),
         )
+
+
+class WorkerFigures(Protocol):
+    """How a worker is; see `fleet.local.WorkerStatistics`."""
+
+    @property
+    def up(self) -> bool:
+        """Whether one is warm and connected."""
+
+    @property
+    def load(self) -> float:
+        """The busy share of all lanes, 0 to 1."""
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that no lane has begun."""
+
+    @property
+    def resident_bytes(self) -> int:
+        """Its memory."""
+
+
+class Worker(Collector):
+    """The worker's last heartbeat, the ring to it, and what becomes of the pictures before, read when it is asked for.
+    `counts` are those of `FrameSets`."""
+
+    def __init__(
+        self, read: Callable[[], WorkerFigures], slots: Callable[[], SlotStatistics], counts: Mapping[str, int]
+    ) -> None:
+        self._read, self._slots, self._counts = read, slots, counts
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield how busy it is, the slots that are free or were wanted in vain, and the pictures left out."""
+        found, slots = self._read(), self._slots()
+        for name, told, value in (
+            ("worker_up", "Whether a worker is warm and connected", float(found.up)),
+            ("worker_load_ratio", "The busy share of the worker's lanes", found.load),
+            ("worker_waiting", "Jobs that wait for a lane", found.waiting),
+            ("worker_resident_bytes", "The worker's memory", found.resident_bytes),
+            ("ring_slots_free", "Places for pictures on their way to the worker that are free", slots.free),
+        ):
+            yield GaugeMetricFamily(f"streamsvc_{name}", told, value=value)
+        yield CounterMetricFamily(
+            "streamsvc_ring_refused", "Frame sets for which there was no free place", value=slots.refused
+        )
+        family = CounterMetricFamily(
+            "streamsvc_frame_sets",
+            "Frame sets, those without some camera, waits that ran out; pictures overtaken (dropped) or too late",
+            labels=["what"],
+        )
+        for what, count in sorted(self._counts.items()):
+            family.add_metric([what], count)
+        yield family
+
+
+class Records(Collector):
+    """The ledger's counts, read when they are asked for."""
+
+    def __init__(self, read: Callable[[], LedgerStatistics]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield what is open, waits, was written, lost, or reported astray."""
+        found = self._read()
+        yield GaugeMetricFamily("streamsvc_ledger_open", "Frame sets whose end isn't known yet", value=found.book.open)
+        yield GaugeMetricFamily("streamsvc_ledger_queued", "Records that wait to be written", value=found.queued)
+        family = CounterMetricFamily(
+            "streamsvc_ledger",
+            "Records by what became of them: written to the file, lost; reports about none that was open (strays)",
+            labels=["what"],
+        )
+        for what, count in (("written", found.written), ("lost", found.lost), ("strays", found.book.strays)):
+            family.add_metric([what], count)
+        yield family
 
 
 class Loop:

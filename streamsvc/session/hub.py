@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,6 +45,7 @@ class CallHub:
         limits = settings.limits
         self.rooms = Rooms(max_rooms=limits.max_rooms, max_participants=limits.max_participants)
         self.hardware = Hardware(clock)
+        self.frame_sets: Counter[str] = Counter()
         self._participants: dict[str, Participant] = {}
         self._admissions = Admissions(worker) if limits.admission else None
         self._admitting = asyncio.Lock()
@@ -100,6 +102,7 @@ class CallHub:
             board=self._board,
             clock=self._clock,
             hardware=self.hardware,
+            frame_sets=self.frame_sets,
             max_bitrate=round(self._settings.view.max_mbps * 1e6) or None,
             ice_servers=lambda: [IceServer(s.urls, s.username, s.credential) for s in self._ice_servers(session)],
             send=send,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -60,6 +61,7 @@ class Participant:
         board: LiveBoard,
         clock: Clock,
         hardware: Hardware,
+        frame_sets: Counter[str],
         max_bitrate: int | None,
         ice_servers: Callable[[], Sequence[IceServer]],
         send: Send,
@@ -80,6 +82,7 @@ class Participant:
         self.on_left: Callable[[], None] | None = None
         self._worker, self._ledger, self._board, self._clock = worker, ledger, board, clock
         self._hardware, self._max_bitrate, self._ice_servers = hardware, max_bitrate, ice_servers
+        self._frame_sets = frame_sets
         self.presence = Presence(send, resumable=resumable, away=self._on_away, gone=self._end)
         self._tell_away = away
         self._closing: asyncio.Future[None] | None = None
@@ -306,6 +309,7 @@ class Participant:
             clock=self._clock,
             video=self._video,
             ids=self._set_ids,
+            counts=self._frame_sets,
             bitrate=lambda: None if self._connection is None else self._connection.picture_bitrate,
             tell=tell,
             tell_owner=lambda code, text: owner.send(wire.Notice(code=code, message=text)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +51,8 @@ class _Pending:
 class Watching:
     """One view stream; of the instants that the cameras capture one in `every` is due, of at most `most_fps` a second,
     thinned evenly: what comes above the rate agreed is as if it had not been captured. `ids` number the sets: those of
-    an earlier stream of the same name, which may still be under way, must not come again. `bitrate` tells what views
+    an earlier stream of the same name, which may still be under way, must not come again. `counts` are those of
+    `FrameSets`. `bitrate` tells what views
     are encoded at, bits per second, None where that isn't known yet."""
 
     def __init__(
@@ -70,6 +71,7 @@ class Watching:
         clock: Clock,
         video: VideoOut,
         ids: Iterator[int],
+        counts: Counter[str],
         bitrate: Callable[[], int | None],
         tell: Callable[[str, str], None],
         tell_owner: Callable[[str, str], None],
@@ -86,7 +88,7 @@ class Watching:
         self._within = TokenBucket(per_s=most_fps, burst=math.ceil(most_fps) + 1, now_ns=clock.now_ns())
         self._video, self._windowed, self._packed = video, windowed, packed
         self._tell, self._tell_owner = tell, tell_owner
-        self._sets: FrameSets[Received] = FrameSets(cameras, FIRST_PERIOD_NS, self._budget_ns // WAIT_SHARE)
+        self._sets: FrameSets[Received] = FrameSets(cameras, FIRST_PERIOD_NS, self._budget_ns // WAIT_SHARE, counts)
         self._after = AfterWorker()
         self._ids, self._bitrate = ids, bitrate
         self._instants = 0
