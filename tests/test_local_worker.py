@@ -4,8 +4,10 @@ The worker here is a small program that speaks the link; what a real one does is
 """
 
 import asyncio
+import gc
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -57,6 +59,11 @@ def become(source: str) -> None:
     """Make what is started as a worker another program."""
     program = Path(sys.executable)
     program.write_text(f"{program.read_text().splitlines()[0]}\n{source}\n")
+
+
+def program() -> str:
+    """What is started as a worker, without its first line."""
+    return Path(sys.executable).read_text().partition("\n")[2]
 
 
 def view(stream: str) -> link.OpenView:
@@ -203,6 +210,42 @@ async def test_supervision_survives_what_nobody_thought_of(
     os.kill(worker.pid, signal.SIGKILL)
     assert [await asyncio.wait_for(states.get(), 20) for _ in range(3)] == [True, False, True]
     assert "no more threads" in caplog.text
+
+
+async def test_why_a_replacement_ends_before_it_is_ready_is_logged(
+    worker: LocalWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("streamsvc.fleet.local.BACKOFF_S", (0.0,))
+    states: asyncio.Queue[bool] = asyncio.Queue()
+    worker.on_state(states.put_nowait)
+    await worker.start()
+    assert worker.pid is not None
+    unable = "sock.sendall(link.encode(link.Unable(reason='the GPU is gone')))"
+    once = f"me = pathlib.Path({sys.executable!r} + '.once'); first = not me.exists(); me.touch()"
+    become(program().replace("sock.sendall", f"{once}\nif first:\n    {unable}\n    sys.exit(2)\nsock.sendall", 1))
+    os.kill(worker.pid, signal.SIGKILL)
+    assert [await asyncio.wait_for(states.get(), 20) for _ in range(3)] == [True, False, True]
+    assert "the worker ended (the GPU is gone)" in caplog.text
+
+
+@pytest.mark.parametrize(("owner", "made"), [(os, "memfd_create"), (socket, "socketpair")])
+async def test_a_ring_or_a_socket_that_cannot_be_made_leaves_nothing_open(
+    worker: LocalWorker, monkeypatch: pytest.MonkeyPatch, owner: Any, made: str
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError("too many open files")
+
+    before = open_files()
+    monkeypatch.setattr(owner, made, full)
+    for _ in range(3):
+        with pytest.raises(WorkerError, match="too many open files"):
+            await asyncio.wait_for(worker.start(), 20)
+    assert open_files() <= before
+
+
+def open_files() -> int:
+    gc.collect()  # what other tests left open closes now
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def failing_once(call: Callable[..., Any]) -> Callable[..., Any]:

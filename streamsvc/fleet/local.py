@@ -191,11 +191,14 @@ class LocalWorker:
         failures = 0
         while True:
             started = self._clock.now_ns()
+            self._unable = None
+            why = ""
             try:
                 await self._one_life()
-            except WorkerError:
+            except WorkerError as error:
                 if self.ready is None:
                     raise
+                why = f" ({error})"
             except Exception as error:
                 if self.ready is None:
                     raise WorkerError(f"the worker can't be started: {error}") from error
@@ -212,13 +215,18 @@ class LocalWorker:
             steady = self._clock.now_ns() - started > STEADY_S * 1e9
             failures = 0 if steady else failures + 1
             delay = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
-            log.warning("the worker ended; a new one starts in %.1f s", delay)
+            log.warning("the worker ended%s; a new one starts in %.1f s", why, delay)
             await asyncio.sleep(delay)
 
     async def _one_life(self) -> None:
-        self.ring = Ring.create()
-        self.slots = Slots(self.ring.inward)
         ours, theirs = socket.socketpair()
+        try:
+            self.ring = Ring.create()
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
+        self.slots = Slots(self.ring.inward)
         fds = (theirs.fileno(), self.ring.fd)
         try:
             process = self._process = await asyncio.create_subprocess_exec(
