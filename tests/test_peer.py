@@ -1,9 +1,11 @@
 """The headless peer's sources and eye paths: what is accepted, what is refused and how."""
 
 import asyncio
+import threading
 import wave
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import av
 import numpy as np
@@ -13,11 +15,20 @@ from port import serving
 from streamsvc.edge import Received
 from streamsvc.errors import StreamsvcError
 from streamsvc.frames import RigError, Screen
+from streamsvc.peer import sources
 from streamsvc.peer.eyes import EyeError, eye_at
 from streamsvc.peer.headless import HeadlessPeer
 from streamsvc.peer.options import KEPT, PeerOptions
 from streamsvc.peer.recorder import Recorder, RecorderError
-from streamsvc.peer.sources import Microphone, SourceError, open_cameras, open_microphone, rate_of
+from streamsvc.peer.sources import (
+    LiveMicrophone,
+    Microphone,
+    MovieCamera,
+    SourceError,
+    open_cameras,
+    open_microphone,
+    rate_of,
+)
 from streamsvc.signalling.channels import Caption
 from streamsvc.signalling.messages import encode
 
@@ -100,6 +111,50 @@ def test_the_rate_that_is_told_is_that_of_the_quickest_camera_and_of_a_film_its_
     groups, _ = open_cameras({"cam0": str(slow)}, None, (64, 48), 15)
     groups[0].fps = None
     assert rate_of(groups) is None
+
+
+def test_a_film_without_a_picture_that_can_be_decoded_is_told_and_not_tried_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera = MovieCamera("cam0", str(film(tmp_path / "film.mp4", 5)), None, 15)
+    tries = []
+    monkeypatch.setattr(camera, "_frames", lambda absolute: iter(()) if not tries and not tries.append(1) else 1 / 0)
+    with pytest.raises(SourceError, match=r"film\.mp4 has no picture"):
+        camera.run(lambda *_: None, threading.Event())
+
+
+@pytest.mark.parametrize("error", [av.error.InvalidDataError(1, "bad data"), OSError(19, "No such device")])
+async def test_a_camera_that_ends_in_a_call_is_told_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    source = str(film(tmp_path / "film.mp4", 5))
+    peer = HeadlessPeer(PeerOptions(url="http://x", room="r", cameras={"cam0": source}))
+
+    def broken(*_: object) -> object:
+        raise error
+
+    container = MagicMock(decode=broken)
+    container.__enter__.return_value = container
+    monkeypatch.setattr(sources, "_open", lambda *_: container)
+    monkeypatch.setattr(sources, "_track", lambda *_: None)
+    await asyncio.to_thread(peer._film, peer._groups[0], asyncio.get_running_loop())
+    await asyncio.sleep(0)
+    (told,) = peer.figures.notices
+    assert told == f"camera-ended: {source} can't be read any more: {error.strerror}"
+
+
+def test_a_microphone_that_is_pulled_out_is_told_and_silent(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gone(*_: object) -> object:
+        raise OSError(19, "No such device")
+
+    monkeypatch.setattr(sources.av, "open", lambda *_, **__: MagicMock(decode=gone))
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
+    microphone = LiveMicrophone("hw:7")
+    microphone._run()
+    assert "hw:7 can't be read any more: No such device" in caplog.text
+    assert not microphone.read(960).any()
 
 
 def test_a_scene_brings_its_rig() -> None:

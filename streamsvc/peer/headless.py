@@ -30,6 +30,7 @@ from streamsvc.edge import (
     VideoIn,
     VideoOut,
 )
+from streamsvc.errors import StreamsvcError
 from streamsvc.frames import Pixels, Rig, Samples, Screen
 from streamsvc.frames.clockmap import ClockMap
 from streamsvc.peer.account import Account
@@ -128,8 +129,7 @@ class HeadlessPeer:
             await self._enter()
             await self._negotiate()
             for group in self._groups:
-                on_picture = _on_loop(loop, self._picture)
-                thread = threading.Thread(target=group.run, args=(on_picture, self._stop), name="camera")
+                thread = threading.Thread(target=self._film, args=(group, loop), name="camera")
                 threads.append(thread)
                 thread.start()
             tasks = [asyncio.create_task(job) for job in (self._ping(), self._report(), self._look())]
@@ -253,6 +253,14 @@ class HeadlessPeer:
             self._video_bytes += video_bytes_of(connection.statistics())
             connection.on_state = None
             await connection.close()
+
+    def _film(self, group: CameraGroup, loop: asyncio.AbstractEventLoop) -> None:
+        """Take pictures until the call is over; a camera that ends is told, and the call goes on without it."""
+        try:
+            group.run(_on_loop(loop, self._picture), self._stop)
+        except StreamsvcError as error:
+            log.error("a camera has ended: %s", error)
+            _on_loop(loop, self._account.noticed)("camera-ended", str(error))
 
     def _picture(self, camera: str, pixels: Pixels, capture_ns: int) -> None:
         if camera == next(iter(self._outs)):

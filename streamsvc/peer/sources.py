@@ -9,6 +9,7 @@ their own voice; without a name it is the first.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,8 @@ from streamsvc.errors import StreamsvcError
 from streamsvc.frames import OUTPUT_RATE, Pixels, Rig, Samples
 from streamsvc.recording.tracks import TrackError, view_of, voice_of
 from streamsvc.scene import Scene, open_scene
+
+log = logging.getLogger(__name__)
 
 SYNTHETIC = "synthetic:"
 MOST_FPS = 240.0
@@ -92,15 +95,19 @@ class MovieCamera:
         return {"framerate": f"{self._asked_fps:g}", **size}
 
     def run(self, on_picture: OnPicture, stop: threading.Event) -> None:
-        """Deliver frames until `stop`; a file begins again at its end."""
+        """Deliver frames until `stop`; a file begins again at its end. Raises SourceError where no more can be read."""
         zero = self._sound_zero(stop)
         while not stop.is_set():
             start = time.monotonic_ns() if zero is None else zero
+            seen = False
             for seconds, pixels in self._frames(zero is not None):
+                seen = True
                 due = start + round(seconds * 1e9)
                 if stop.wait(0 if self._device else max(0.0, (due - time.monotonic_ns()) / 1e9)):
                     return
                 on_picture(self._name, pixels, time.monotonic_ns())
+            if not seen:  # and would not be the next time
+                raise SourceError(f"{self._source} has no picture that can be decoded")
             zero = None
 
     def _sound_zero(self, stop: threading.Event) -> int | None:
@@ -115,7 +122,7 @@ class MovieCamera:
         """Yield (seconds, pixels) of every frame; seconds since the first one, or with `absolute` since time zero."""
         with _open(_file_of(self._source)[0], self._options()) as container:
             first = 0.0 if absolute else None
-            for i, frame in enumerate(container.decode(_track(container, self._source, "video"))):
+            for i, frame in enumerate(_decoded(container, _track(container, self._source, "video"), self._source)):
                 seconds = frame.time if frame.time is not None else i / self._asked_fps
                 first = seconds if first is None else first
                 width, height = self._size or (frame.width, frame.height)
@@ -145,6 +152,14 @@ def _track(container: av.container.InputContainer, source: str, kind: Literal["v
     except TrackError as e:
         raise SourceError(f"{source}: {e}") from None
     return streams[0] if index is None else container.streams[index]
+
+
+def _decoded(container: av.container.InputContainer, track: Any, source: str) -> Iterator[Any]:
+    """Yield the frames of a stream; raises SourceError where one can't be read: a device is gone, a file damaged."""
+    try:
+        yield from container.decode(track)
+    except (av.FFmpegError, OSError) as e:
+        raise SourceError(f"{source} can't be read any more: {e.strerror or e}") from None
 
 
 def _open(file: Path, options: dict[str, str] | None = None) -> av.container.InputContainer:
@@ -247,7 +262,7 @@ class LiveMicrophone:
 
     def __init__(self, device: str) -> None:
         try:
-            self._container = av.open(device, format="alsa")
+            self._device, self._container = device, av.open(device, format="alsa")
         except (av.FFmpegError, OSError, ValueError) as e:
             raise SourceError(f"the microphone {device} can't be opened: {e}") from None
         self._lock = threading.Lock()
@@ -256,11 +271,14 @@ class LiveMicrophone:
 
     def _run(self) -> None:
         resampler = av.AudioResampler(format="flt", layout="mono", rate=OUTPUT_RATE)
-        for frame in self._container.decode(audio=0):
-            for out in resampler.resample(frame):
-                with self._lock:
-                    joined = np.concatenate([self._waiting, out.to_ndarray().reshape(-1)])
-                    self._waiting = joined[-OUTPUT_RATE // 5 :]
+        try:
+            for frame in _decoded(self._container, self._container.streams.audio[0], self._device):
+                for out in resampler.resample(frame):
+                    with self._lock:
+                        joined = np.concatenate([self._waiting, out.to_ndarray().reshape(-1)])
+                        self._waiting = joined[-OUTPUT_RATE // 5 :]
+        except SourceError as e:
+            log.error("the microphone has ended: %s", e)
 
     def read(self, count: int) -> Samples:
         """Return the next `count` samples, silence where none came."""
