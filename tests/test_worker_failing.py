@@ -39,6 +39,19 @@ def test_each_failure_of_a_stream_is_told_as_it_begins_and_ends() -> None:
     lanes.stop()
 
 
+def test_nothing_that_waits_is_shown_once_the_room_is_to_be_hidden_and_cannot_be() -> None:
+    clock, lanes = MockClock(), Lanes(1, MockClock())
+    sent: list[FromWorker] = []
+    views = Views(Ring.create(slot_bytes=32 * 32 * 3, inward=1, outward=9), lanes, clock, sent.append)
+    views.open(OpenView(stream="s", rig=None, width=32, height=32))
+    picture = PictureIn("cam0", 0, 32, 32, 0)
+    views.submit(SetIn(stream="s", id=1, capture_ns=0, deadline_ns=SECOND, period_ns=SECOND, pictures=[picture]))
+    views.open(OpenView(stream="s", rig=None, width=32, height=32, backdrop="blur"))
+    assert [m.code for m in sent if isinstance(m, Trouble)] == ["bad-backdrop"]
+    assert [m.reason for m in sent if isinstance(m, ViewLost)] == ["closed"]
+    assert lanes.statistics().waiting == 0
+
+
 def test_where_every_other_view_fails_that_is_told_once() -> None:
     failing = Failing()
     step = OVER_NS // 10

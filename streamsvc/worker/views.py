@@ -130,7 +130,7 @@ class Views:
         except StreamsvcError as e:
             if backdrop.hides or isinstance(e, BackdropError):
                 self._send(Trouble(stream=message.stream, code="bad-backdrop", message=str(e)))
-                self._streams.pop(message.stream, None)
+                self.close(message.stream)  # what waits would still show the room
                 return
             self._send(Trouble(stream=message.stream, code="bad-rig", message=str(e), owner=True))
             synthesizer = ViewSynthesizer(None, message.width, message.height, mode=mode, device=self._device)
