@@ -1,4 +1,4 @@
-"""The process that writes one recording: items on stdin, reports on stdout; niced, and in a session of its own.
+"""The process that writes one recording: items on stdin, reports on stdout; niced, and in a process group of its own.
 
 What happens to it, to the disk or to the file happens to nobody else. It ends when it is told to, when the edge is
 gone, when the disk is nearly full, or when the file can't be written; the file is closed and put in order in every case
