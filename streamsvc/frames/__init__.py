@@ -1,6 +1,6 @@
 """Value types that every room shares: pictures, sound, the rig, the viewpoint, clocks. numpy only."""
 
-from streamsvc.frames.audio import OUTPUT_RATE, SPEECH_RATE, AudioBlock, Samples
+from streamsvc.frames.audio import OUTPUT_RATE, SPEECH_RATE, Samples
 from streamsvc.frames.clockmap import ClockMap
 from streamsvc.frames.picture import Frame, FrameSet, Pixels
 from streamsvc.frames.rig import Camera, Rig, RigError, Screen, load_rig, load_views, parse_camera, parse_rig
@@ -9,7 +9,6 @@ from streamsvc.frames.viewpoint import Viewpoint, default_screen, off_axis_camer
 __all__ = [
     "OUTPUT_RATE",
     "SPEECH_RATE",
-    "AudioBlock",
     "Camera",
     "ClockMap",
     "Frame",

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from streamsvc.ledger.figures import is_good, latency_ns
 from streamsvc.ledger.records import Record
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
 NAME_LIMIT = 48
 GOODPUT_FRAMES = 1000
 
@@ -94,5 +93,5 @@ class Metrics:
         self._sessions.set(count)
 
     def expose(self) -> bytes:
-        """Return the text exposition; its media type is `CONTENT_TYPE`."""
+        """Return the text exposition."""
         return generate_latest(self.registry)

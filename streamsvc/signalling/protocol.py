@@ -36,7 +36,6 @@ class Close(enum.IntEnum):
     """WebSocket close codes (RFC 6455, section 7.4.1) and when they are used here."""
 
     NORMAL = 1000
-    GOING_AWAY = 1001
     POLICY = 1008
     TRY_LATER = 1013
 

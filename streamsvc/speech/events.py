@@ -108,10 +108,6 @@ class InterpreterStatistics:
     """Counts since the start, and how much audio is held; `left_out_s` is the speech of LeftOut events."""
 
     passes: int
-    flushes: int
-    abandoned: int
     rejected: int
-    words: int
     buffer_s: float
     left_out_s: float
-    language: str | None

@@ -255,10 +255,10 @@ def interpret(
         translator, engine, detector: to reuse or replace the model, the voice and the voice activity.
 
     Returns:
-        Figures: source_s, language, policy, parameters, passes, commits, words, text, left_out_s (speech that wasn't
-        translated because the model was too far behind), compute_s, real_time_factor, mean_lag_ms (wall time less
-        source end, per word), lags (metrics.py, ms), speech_s, voice (the one that was matched, or null), trouble (why
-        the voice stopped, or null).
+        Figures: source_s, language, policy, parameters, passes, rejected (passes in which no speech was heard),
+        commits, words, text, left_out_s (speech that wasn't translated because the model was too far behind),
+        compute_s, real_time_factor, mean_lag_ms (wall time less source end, per word), lags (metrics.py, ms), speech_s,
+        voice (the one that was matched, or null), trouble (why the voice stopped, or null).
 
     Raises:
         SpeechError: the input or a setting isn't accepted; said before anything is computed.
@@ -326,16 +326,18 @@ def interpret(
     if progress:
         progress(source_s, source_s)
     behind = [wall - c.source_end_ms for c, wall in said.commits for _ in c.text.split()]
+    told = interpreter.statistics()
     return {
         "source_s": round(source_s, 3),
         "language": interpreter.language,
         "policy": policy,
         "parameters": dict(interpreter.settings.parameters),
         "passes": said.passes,
+        "rejected": told.rejected,
         "commits": len(said.commits),
         "words": len(behind),
         "text": " ".join(c.text for c, _ in said.commits),
-        "left_out_s": round(interpreter.statistics().left_out_s, 3),
+        "left_out_s": round(told.left_out_s, 3),
         "compute_s": round(said.compute_s, 3),
         "real_time_factor": round(said.compute_s / source_s, 4),
         "mean_lag_ms": round(sum(behind) / len(behind), 1) if behind else None,

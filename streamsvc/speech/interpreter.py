@@ -95,7 +95,7 @@ class Interpreter:
         self._passage = OpenPassage()
         self._news: list[Event] = []
         self._backlog = Backlog()
-        self._passes = self._flushes = self._abandoned = self._rejected = self._words = 0
+        self._passes = self._abandoned = self._rejected = 0
 
     # What goes in.
 
@@ -158,9 +158,8 @@ class Interpreter:
 
     def statistics(self) -> InterpreterStatistics:
         """Return the counts so far."""
-        counts = self._passes, self._flushes, self._abandoned, self._rejected, self._words
         held = (self._fed - self._sound.start) / SPEECH_RATE
-        return InterpreterStatistics(*counts, held, self._backlog.left_out / SPEECH_RATE, self.language)
+        return InterpreterStatistics(self._passes, self._rejected, held, self._backlog.left_out / SPEECH_RATE)
 
     # What comes out.
 
@@ -196,7 +195,6 @@ class Interpreter:
         self._close(pass_)
         events: list[Event] = []
         self._passes += 1
-        self._flushes += pass_.final
         if pass_.source == self._settings.source:
             self._language = result.language_state
         self._prompt_dropped |= result.prompt_dropped
@@ -392,7 +390,6 @@ class Interpreter:
         start = min(start, end - 1)
         known = [w.probability for w in words if w.probability is not None]
         confidence = sum(known) / len(known) if known else math.exp(min(result.log_probability, 0.0))
-        self._words += len(words)
         self._committed_to = end
         if self._by_segment or pass_.final:
             self._history.extend((*self._prefix, *words))
