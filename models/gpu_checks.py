@@ -12,8 +12,9 @@ import torch
 from gpu_frames import Frame, Scene, Size
 
 from streamsvc.frames import Pixels
-from streamsvc.view.blend import blend, fill_holes
+from streamsvc.view.blend import blend
 from streamsvc.view.geometry import project
+from streamsvc.view.holes import fill_holes
 from streamsvc.view.net.geometry import NetGeometry
 from streamsvc.view.net.weights import load_net
 from streamsvc.view.quality import psnr

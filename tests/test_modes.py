@@ -17,7 +17,7 @@ from streamsvc.budget.slices import run_to_end
 from streamsvc.frames import Camera, Frame, FrameSet, Screen, Viewpoint, off_axis_camera
 from streamsvc.frames.outputmode import PACKED_MARGIN, ModeError, parse_mode
 from streamsvc.view import View, ViewError, ViewSynthesizer
-from streamsvc.view.blend import BEYOND, FADE_WIDTH, fill_holes
+from streamsvc.view.holes import BEYOND, FADE_WIDTH, fill_holes
 from streamsvc.view.modes import DepthCode, Picture, Shot, anaglyph, assemble, covered, pair_of, shoot, take
 
 W, H = 160, 120
@@ -280,6 +280,6 @@ def test_where_nothing_at_all_was_seen_there_is_dark_and_no_depth() -> None:
 
 
 def test_the_warm_up_compiles_the_fading_too() -> None:
-    code = "from streamsvc.view import blend, warm_up; warm_up(); assert blend._fade_out.signatures"
+    code = "from streamsvc.view import holes, warm_up; warm_up(); assert holes._fade_out.signatures"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

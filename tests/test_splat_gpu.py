@@ -19,12 +19,13 @@ from view_scene import PERSON, arc, render
 
 from streamsvc.frames import Camera
 from streamsvc.view import ViewError
-from streamsvc.view.blend import BEYOND, HOLE_COVERAGE, _fill_holes, blend, fill_holes
+from streamsvc.view.blend import blend
 from streamsvc.view.geometry import Source, project
 from streamsvc.view.gpu import check_device
 from streamsvc.view.gpu.compose import Compositor, Shapes
 from streamsvc.view.gpu.fill import Filler
 from streamsvc.view.gpu.splat import Splatter, Tuning
+from streamsvc.view.holes import BEYOND, HOLE_COVERAGE, _fill_holes, fill_holes
 from streamsvc.view.rectify import pixel_rays
 from streamsvc.view.splat import Splats, splat
 from streamsvc.view.splat_reference import splat_reference

@@ -7,8 +7,9 @@ import torch
 
 from streamsvc.frames import Camera
 from streamsvc.scene import Rendering, between, open_scene
-from streamsvc.view.blend import blend, fill_holes
+from streamsvc.view.blend import blend
 from streamsvc.view.geometry import Source, project
+from streamsvc.view.holes import fill_holes
 from streamsvc.view.quality import psnr
 from streamsvc.view.rectify import pixel_rays
 from streamsvc.view.splat import Splats, splat

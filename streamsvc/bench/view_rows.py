@@ -32,9 +32,10 @@ from streamsvc.frames import Camera, Pixels, Rig
 from streamsvc.frames.backdrop import ROOM, Backdrop
 from streamsvc.view import ViewError, ViewSynthesizer
 from streamsvc.view.arrange import about, groups
-from streamsvc.view.blend import blend, fill_holes
+from streamsvc.view.blend import blend
 from streamsvc.view.compose import View, compose
 from streamsvc.view.geometry import TOLERANCE_PX, Source, project
+from streamsvc.view.holes import fill_holes
 from streamsvc.view.maps import PairMaps, fade_per_m
 from streamsvc.view.rectify import pixel_rays, shrunk
 from streamsvc.view.rungs import FUSED, SPLAT_SIDE

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from streamsvc.budget.slices import Slices
 from streamsvc.frames import Camera, Pixels
-from streamsvc.view.blend import blend, fill_holes
+from streamsvc.view.blend import blend
 from streamsvc.view.geometry import Source, project
+from streamsvc.view.holes import fill_holes
 from streamsvc.view.matte import refined, view_matte
 from streamsvc.view.rectify import shrunk
 from streamsvc.view.splat import Splats, splat

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamsvc.frames import Camera, Pixels
-from streamsvc.view.blend import HOLE_COVERAGE, blend
+from streamsvc.view.blend import blend
 from streamsvc.view.geometry import Source
+from streamsvc.view.holes import HOLE_COVERAGE
 
 Plane = NDArray[np.float32]
 

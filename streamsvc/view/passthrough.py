@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from streamsvc.frames import Camera, Frame, Pixels
 from streamsvc.frames.rig import MAX_SIDE, Matrix
-from streamsvc.view.blend import fill_holes
 from streamsvc.view.compose import View
 from streamsvc.view.errors import ViewError
+from streamsvc.view.holes import fill_holes
 
 MIN_SIDE = 32
 FADED_SIDE = 320

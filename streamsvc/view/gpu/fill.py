@@ -1,4 +1,4 @@
-"""Hole filling of `view.blend.fill_holes` as Triton kernels, in place: programs write only holes and read only what is
+"""Hole filling of `view.holes.fill_holes` as Triton kernels, in place: programs write only holes and read only what is
 none, so they never meet.
 
 Rows first, then what they leave to columns, then what lies beyond all that was seen: it gets the nearest pixel by exact
@@ -12,7 +12,7 @@ import torch
 import triton
 import triton.language as tl
 
-from streamsvc.view.blend import BEYOND, FADE_WIDTH, HOLE_COVERAGE
+from streamsvc.view.holes import BEYOND, FADE_WIDTH, HOLE_COVERAGE
 
 _COLUMNS = 8
 _BLOCK_H, _BLOCK_W = 16, 32
@@ -163,9 +163,9 @@ class Filler:
 
     def fill(self, features: torch.Tensor, inverse: torch.Tensor, coverage: torch.Tensor) -> None:
         """Fill, in place, the pixels of `features` (h, w, c) and `inverse` (h, w) that `coverage` (h, w) leaves under
-        `blend.HOLE_COVERAGE`, by the rules of `blend.fill_holes`.
+        `holes.HOLE_COVERAGE`, by the rules of `holes.fill_holes`.
 
-        The first three channels are colours, 0 to 255; only they fade to `blend.BEYOND`. All contiguous, on one device.
+        The first three channels are colours, 0 to 255; only they fade to `holes.BEYOND`. All contiguous, on one device.
         """
         height, width, channels = features.shape
         common = {"THRESHOLD": HOLE_COVERAGE, "CHANNELS": channels}
