@@ -14,6 +14,7 @@ import msgspec
 from streamsvc.ledger import Outcome
 from streamsvc.signalling.messages import decoded
 
+MAX_VIEWPOINT_BYTES, MAX_LEDGER_UP_BYTES = 4096, 8192
 MAX_LEDGER_DOWN_BYTES = 65_536
 """Also what a WebRTC peer takes in one message when its SDP doesn't say (RFC 8841)."""
 MAX_FRAMES = 64
@@ -221,19 +222,19 @@ def _batches(traces: Iterable[Trace], empty: msgspec.Struct, most: int) -> Itera
 
 def decode_viewpoint(data: bytes | str) -> ViewpointMessage:
     """Return one viewpoint; raises SignallingError."""
-    message: ViewpointMessage = decoded(_viewpoint, data, 4096)
+    message: ViewpointMessage = decoded(_viewpoint, data, MAX_VIEWPOINT_BYTES)
     return message
 
 
 def decode_viewpoint_down(data: bytes | str) -> ViewpointDown:
     """Return what the server says of a picture; raises SignallingError."""
-    message: ViewpointDown = decoded(_viewpoint_down, data, 4096)
+    message: ViewpointDown = decoded(_viewpoint_down, data, MAX_VIEWPOINT_BYTES)
     return message
 
 
 def decode_ledger_up(data: bytes | str) -> LedgerUp:
     """Return one client report; raises SignallingError."""
-    message: LedgerUp = decoded(_ledger_up, data, 8192)
+    message: LedgerUp = decoded(_ledger_up, data, MAX_LEDGER_UP_BYTES)
     return message
 
 
