@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from fakehub import FakeHub
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 
 from streamsvc.config import Settings
 from streamsvc.signalling.client import SignallingClient
 from streamsvc.signalling.listener import reserve, run_server
+from streamsvc.signalling.messages import Error, Join, decode_server
 from streamsvc.signalling.server import create_app
+
+JOIN = Join(room="lab", name="Ana")
 
 
 class Service:
@@ -74,3 +77,14 @@ def get(url: str, method: str = "GET", body: bytes | None = None, **headers: str
 
 async def fetch(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, Any, bytes]:
     return await asyncio.to_thread(get, url, method, body, **headers)
+
+
+async def ask(socket: ClientConnection, text: str | bytes) -> Any:
+    await socket.send(text)
+    return decode_server(await socket.recv())
+
+
+async def told(socket: ClientConnection, text: str | bytes) -> Error:
+    answer = await ask(socket, text)
+    assert isinstance(answer, Error)
+    return answer
