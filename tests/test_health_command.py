@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 from coturn import free_port
-from port import serving
-from test_signalling_server import certificate
+from port import certificate, serving
 
 from streamsvc.cli import parser
 from streamsvc.commands.health import judge
