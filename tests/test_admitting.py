@@ -304,7 +304,7 @@ async def test_whose_one_pair_was_not_offered_is_told_that_nobody_sees_them(call
     owner.terms = Terms(one_pair=True, given_up="one pair of cameras")
     other = [n for n in (c.name for c in wide.cameras) if n not in wide.pairs[0]]
     await offer(calls, "one", names=other)
-    assert calls.worker.opened == [] and calls.notices("one")[-1][0] == "no-picture"
+    assert calls.worker.opened == [] and calls.notices("one")[-1][0] == "not-seen"
     await offer(calls, "one", names=[*other, wide.pairs[0][0]])
     assert len(calls.worker.opened) == 1 and owner.shown_cameras == wide.pairs[0][:1]
 

@@ -303,7 +303,7 @@ class CallHub:
             viewer.notice("no-picture", text)
         if owner.cameras and not owner.shown_cameras:
             text = "there is room for one pair of your cameras, and none of that pair was offered: nobody sees you"
-            owner.notice("no-picture", text)
+            owner.notice("not-seen", text)
         shows = bool(owner.shown_cameras) and owner.terms.seen
         if viewer.watching is not None and not shows:
             viewer.stop_watching()
