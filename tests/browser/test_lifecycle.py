@@ -91,7 +91,7 @@ def test_a_picture_that_is_no_longer_true_is_covered_with_words_until_another_co
     ben.page.evaluate(gone, "a moment ago there was none")
     shown = ben.stats()["framesShown"]
     ben.until(f"window.streamsvc.stats.framesShown > {shown + 20}")
-    assert (ben.page.evaluate(opacity), ben.page.evaluate(said)) == ("1,1", ""), "pictures go on, so what is shown is true"
+    assert (ben.page.evaluate(opacity), ben.page.evaluate(said)) == ("1,1", ""), "pictures go on: what is shown is true"
     ben.page.evaluate("document.getElementById('view').pause()")
     ben.page.evaluate("document.getElementById('warped').hidden = false")
     ben.page.evaluate(gone, "Ana is not seen any more; you hear and read them")
