@@ -271,8 +271,7 @@ export class CallScreen {
     this.#showPicture(false);
   }
 
-  // Words in place of a picture that the service says is no longer true, once it stands. Where pictures go on, the word was
-  // about the cameras of this page.
+  // Words in place of a picture that the service says is no longer true, once it stands: what was on its way still comes.
   #coverStill(why, looks = STILL_LOOKS) {
     clearTimeout(this.#still);
     const before = this.stats.framesShown;
