@@ -23,7 +23,7 @@ const ATTEMPTS = [
 // The service says how things are twice a second; after such a silence nothing else will come either.
 const SILENCE_MS = 2500;
 const LISTEN_MS = 500;
-const GOODBYE_MS = 2000; // for each step of a goodbye
+const GOODBYE_MS = 5000; // for each step of a goodbye
 // Refusals that pass: the service may not have noticed yet that the old connection is gone. It took this page's calls
 // before, so what looks like a refused origin is something on the way.
 const PASSING = new Set([
