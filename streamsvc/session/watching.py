@@ -52,8 +52,7 @@ class Watching:
     """One view stream; of the instants that the cameras capture one in `every` is due, of at most `most_fps` a second,
     thinned evenly: what comes above the rate agreed is as if it had not been captured. `ids` number the sets: those of
     an earlier stream of the same name, which may still be under way, must not come again. `counts` are those of
-    `FrameSets`. `bitrate` tells what views
-    are encoded at, bits per second, None where that isn't known yet."""
+    `FrameSets`. `bitrate` tells what views are encoded at, bits per second, None where that isn't known yet."""
 
     def __init__(
         self,
