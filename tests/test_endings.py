@@ -16,16 +16,16 @@ PATIENCE_S = 60.0
 COMMAND = [sys.executable, "-m", "streamsvc.cli"]
 
 
-def children(pid: int) -> list[int]:
-    """The processes that `pid` started."""
+def services(pid: int) -> list[int]:
+    """The services that `pid` started, and nothing else it did (looking for a library starts an `ldconfig`, say)."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(status.read_text().rpartition(")")[2].split()[1])
+            if parent == pid and b"serve" in (status.parent / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(status.parent.name))
         except OSError:
             continue
-        if parent == pid:
-            found.append(int(status.parent.name))
     return found
 
 
@@ -48,8 +48,8 @@ def started(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A command that runs a service in a process of its own, and that service."""
     with subprocess.Popen([*COMMAND, "demo", "--out", str(tmp_path)], stdout=subprocess.DEVNULL) as process:
         try:
-            until("a service", lambda: children(process.pid) or process.poll() is not None)
-            yield process, children(process.pid)[0]
+            until("a service", lambda: services(process.pid) or process.poll() is not None)
+            yield process, services(process.pid)[0]
         finally:
             process.kill()
 
