@@ -1,17 +1,19 @@
 """How much a connection's receiver finds that the way to it carries: one estimate for all videos of a connection, told
 to the sender as REMB (draft-alvestrand-rmcat-remb). Pure, on the arrival clock in ms.
 
-Three signs of too much: packets spread out on the way (aiortc's delay filter and overuse detector, after Carlucci et
-al., MMSys 2016), a queue that stands (the delay beyond the least of late, which the filter can't see once the queue is
-full and no longer grows), and loss that is more than chance. Then the estimate falls to what arrives, and lower still
-by what it takes to empty the queue in about a second. It rises by a fifth a second, but slowly around the rate at which
-the link was last found full; far beyond that the link has grown, and it rises twice as fast to where it was before.
+Three signs of too much: packets spread out on the way and wait (aiortc's delay filter and overuse detector, after
+Carlucci et al., MMSys 2016), a queue that stands (the delay beyond the least of late, which the filter can't see once
+the queue is full and no longer grows), and loss that is more than chance. Then the estimate falls to what arrives, and
+lower still by what it takes to empty the queue in about a second. It rises by a fifth a second, not while a queue
+builds up, and slowly around the rate at which the link was last found full; well beyond that the link has grown, and it
+rises twice as fast to where it was before.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from itertools import takewhile
 
 from aiortc.rate import (
     INTER_ARRIVAL_SHIFT,
@@ -26,6 +28,12 @@ from aiortc.rate import (
 WINDOW_MS = 500
 """Over which throughput is counted."""
 
+QUEUED_WINDOW_MS = 150
+"""The same while a queue stands: then packets come as the link lets them."""
+
+QUEUED_MS = 30
+"""A queue stands for longer than a machine that was busy takes to look at what came meanwhile."""
+
 LOSS_WINDOW_MS = 2000
 
 INTERVAL_MS = 250
@@ -35,8 +43,13 @@ SETTLE_MS = 500
 """What a fall takes to show in what arrives."""
 
 LEAST_BPS = 30_000
-STANDING_MS = 120.0
-TOO_MUCH_LOSS = 0.12
+STANDING_MS, BUILDING_MS, EMPTY_MS = 100.0, 30.0, 15.0
+"""What waits: so much is too much; with so much of it nothing rises; with so little, packets that spread out say
+nothing."""
+
+TOO_MUCH_LOSS, TOO_MUCH_LOSS_QUEUED = 0.12, 0.05
+"""A link that loses so much is full; while a queue builds less is enough."""
+
 SURE = 2.5
 """Standard deviations by which loss must be more than that: of few packets many are lost now and then."""
 
@@ -48,10 +61,10 @@ RISE, RISE_FULL, RISE_BACK = 0.2, 0.04, 0.4
 """A second, as a share: usually, around the rate at which the link was last found full, and from beyond that to what it
 once was."""
 
-GROWN = 1.5
+GROWN = 1.3
 """Of that rate: a link that carries so much has certainly grown. Where it is full is found too low now and then."""
 
-NEAR_FULL = (0.9, 1.1)
+NEAR_FULL = (0.95, 1.1)
 BASE_MS = 30_000
 BELIEF = 3
 """So many falls that did not shorten the delay, and it is taken for the way's own."""
@@ -82,7 +95,7 @@ class QueueDelay:
 
 
 class Throughput:
-    """Bits per second that arrive, over the last `WINDOW_MS`."""
+    """Bits per second that arrive, over the last `WINDOW_MS` or less."""
 
     def __init__(self) -> None:
         self._packets: deque[tuple[int, int]] = deque()
@@ -103,6 +116,11 @@ class Throughput:
         if self._since is None or now_ms - self._since < WINDOW_MS:
             return None
         return self._bytes * 8000.0 / WINDOW_MS
+
+    def queued_bps(self, now_ms: int) -> float:
+        """Return the rate over `QUEUED_WINDOW_MS`."""
+        recent = takewhile(lambda packet: packet[0] > now_ms - QUEUED_WINDOW_MS, reversed(self._packets))
+        return sum(size for _, size in recent) * 8000.0 / QUEUED_WINDOW_MS
 
 
 class Loss:
@@ -128,12 +146,10 @@ class Loss:
         sent = self._came + self._lost
         return self._lost / sent if sent else 0.0
 
-    @property
-    def is_too_much(self) -> bool:
-        """Whether a queue is likely to overflow somewhere."""
+    def exceeds(self, share: float) -> bool:
+        """Whether more than that share is lost, and not by chance."""
         sent = self._came + self._lost
-        chance = SURE * math.sqrt(TOO_MUCH_LOSS * (1 - TOO_MUCH_LOSS) * sent)
-        return self._lost > TOO_MUCH_LOSS * sent + chance
+        return self._lost > share * sent + SURE * math.sqrt(share * (1 - share) * sent)
 
     def forget(self) -> None:
         """Count anew, because less will be sent from now on."""
@@ -202,6 +218,7 @@ class Estimator:
         self._streams: dict[int, int] = {}
         self._told_ms: int | None = None
         self._queue_ms = 0.0
+        self._stands_since_ms = 0
         self._falls: list[float] = []
         self._last_timestamp: int | None = None
 
@@ -232,18 +249,21 @@ class Estimator:
         arrives = self._throughput.bps(now)
         if arrives is None:
             return None
-        usage = self._detector.state()
-        standing = self._queue_ms > STANDING_MS
+        building = self._queue_ms > BUILDING_MS
+        standing = self._stands(now)
         due = self._told_ms is None or now - self._told_ms >= INTERVAL_MS
-        if usage == BandwidthUsage.OVERUSING or standing or self._loss.is_too_much:
-            if self._rate.settling(now):
+        if self._rate.settling(now):
+            self._loss.forget()  # of what was sent before
+            if not due:
                 return None
+            self._rate.hold(now)
+        elif standing or self._spreads or self._loss.exceeds(TOO_MUCH_LOSS_QUEUED if building else TOO_MUCH_LOSS):
             self._loss.forget()
             self._note_fall(standing)
-            self._rate.fall(arrives, self._queue_ms, now)
+            self._rate.fall(self._throughput.queued_bps(now) if standing else arrives, self._queue_ms, now)
         elif not due:
             return None
-        elif usage == BandwidthUsage.NORMAL and not self._rate.settling(now):
+        elif self._detector.state() == BandwidthUsage.NORMAL and not building:
             self._rate.rise(arrives, now)
         else:
             self._rate.hold(now)
@@ -252,6 +272,17 @@ class Estimator:
         self._told_ms = now
         self._streams = {s: at for s, at in self._streams.items() if now - at < 2000}
         return int(self._rate.estimate_bps), list(self._streams)
+
+    def _stands(self, now_ms: int) -> bool:
+        """Whether there is a queue, and not only a machine that looks at once at what came while it was busy."""
+        if self._queue_ms <= STANDING_MS:
+            self._stands_since_ms = now_ms
+        return now_ms - self._stands_since_ms >= QUEUED_MS
+
+    @property
+    def _spreads(self) -> bool:
+        """Whether packets spread out on the way, and wait there."""
+        return self._detector.state() == BandwidthUsage.OVERUSING and self._queue_ms > EMPTY_MS
 
     def _note_fall(self, standing: bool) -> None:
         """A queue that no fall shortens is none: the way has become longer."""
