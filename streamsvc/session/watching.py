@@ -320,9 +320,11 @@ class Watching:
             cameras=message.cameras,
         )
         pixels = ring.pixels(message.slot, message.width, message.height)
-        frame = await executors.run(executors.encoding(), colour.to_yuv, pixels)
-        if ring is self._worker.ring:
-            self._worker.send(link.GiveOut(slots=[message.slot]))
+        try:
+            frame = await executors.run(executors.encoding(), colour.to_yuv, pixels)
+        finally:
+            if ring is self._worker.ring:
+                self._worker.send(link.GiveOut(slots=[message.slot]))
         self._ledger.stage(key, *_stages(message.stages), Stage("return", arrived, self._clock.now_ns()))
         if self._closed or capture_ns <= self._last_view_ns:
             self._drop(key, "closed" if self._closed else "out-of-order")
