@@ -182,6 +182,7 @@ export class CallScreen {
       this.#controls.show(settings);
       this.#shownAs(settings.view);
     });
+    on("refused", ({ change, message }) => this.#headset.refused(change.view?.mode, message));
     on("recording", (message) => this.#recording.take(message));
     on("notice", ({ code, message }) => {
       this.#notice(code, sentence(message));
@@ -387,6 +388,7 @@ export class CallScreen {
   }
 
   #notice(code, message) {
+    if (!this.#session) return; // what becomes of devices before a call is no news in it
     this.#notices.push({ code, message });
     this.#toast.add(code, message);
   }

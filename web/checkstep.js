@@ -4,7 +4,7 @@
 import { CameraList } from "./cameralist.js";
 import { findDevices, listDevices } from "./devices.js";
 import { element } from "./dom.js";
-import { LevelMeter } from "./level.js";
+import { drawLevel, LevelMeter } from "./level.js";
 import { judgeFocus, judgeLight, judgeSound } from "./quickcheck.js";
 import { cameraName } from "./setupwords.js";
 
@@ -32,6 +32,7 @@ export class CheckStep {
     this.#list = new CameraList(ui.cameras, media, attempt, (i) => ({ text: cameraName(i), warn: i >= MOST }));
     ui.find.onclick = () => this.#find();
     media.addEventListener("change", () => this.#timer && this.#draw());
+    media.addEventListener("back", () => this.#listen());
     navigator.mediaDevices?.addEventListener?.("devicechange", () => this.#timer && this.#refresh());
   }
 
@@ -72,8 +73,8 @@ export class CheckStep {
     if (!this.#timer) return;
     this.#levels = [];
     this.#level.watch(this.#media.microphone?.track ?? null, (level) => {
-      this.#levels = [...this.#levels.slice(1 - HEARD), level];
-      this.#ui.level.style.setProperty("--level", level);
+      this.#levels = level === null ? [] : [...this.#levels.slice(1 - HEARD), level];
+      drawLevel(this.#ui.level, level);
     });
   }
 
@@ -94,7 +95,8 @@ export class CheckStep {
       if (picture) say(tile.querySelector(".verdicts"), [judgeLight(picture), judgeFocus(picture)]);
     }
     const silent = { grade: "fair", text: "No microphone: you are seen, not heard." };
-    say(this.#ui.sound, [this.#media.microphone ? judgeSound(this.#levels) : silent]);
+    const live = this.#media.microphone?.track.readyState === "live";
+    say(this.#ui.sound, [live ? judgeSound(this.#levels) : silent]);
   }
 
   #picture(video) {

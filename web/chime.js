@@ -3,7 +3,11 @@
 let context = null;
 
 export function chime() {
-  context ??= new AudioContext();
+  try {
+    context ??= new AudioContext();
+  } catch {
+    return; // without sound the words have to do
+  }
   const [start, tone, volume] = [context.currentTime, context.createOscillator(), context.createGain()];
   tone.frequency.value = 880;
   volume.gain.setValueAtTime(0.12, start);

@@ -4,7 +4,7 @@
 import { CameraList } from "./cameralist.js";
 import { devicesBlocked, findDevices, listDevices, permission } from "./devices.js";
 import { fillSelect } from "./dom.js";
-import { LevelMeter } from "./level.js";
+import { drawLevel, LevelMeter } from "./level.js";
 import { readRig } from "./rig.js";
 import { forgetRig, recallRig, rememberRig } from "./rigstore.js";
 import { Problem } from "./words.js";
@@ -117,7 +117,7 @@ export class Chooser {
   }
 
   #listen() {
-    this.#level.watch(this.#media.microphone?.track ?? null, (x) => this.#ui.level.style.setProperty("--level", x));
+    this.#level.watch(this.#media.microphone?.track ?? null, (level) => drawLevel(this.#ui.level, level));
   }
 
   async #resize(value) {

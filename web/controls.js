@@ -36,6 +36,7 @@ export class Controls {
   #pending = {};
   #timer = null;
   #modes = MODES;
+  #mode = MODES[0][0]; // in force
   #glossary;
   #presets;
 
@@ -85,13 +86,14 @@ export class Controls {
     this.#timer = null;
     this.#pending = {};
     this.#glossary.begin();
+    this.showMode(MODES[0][0]); // until the service tells what is in force
   }
 
   // Offer the headset as a mode, or no longer.
   offerHeadset(there) {
     const { mode } = this.#ui;
     this.#modes = there ? [...MODES, HEADSET] : MODES;
-    this.showMode(mode.value === HEADSET[0] && !there ? MODES[0][0] : mode.value);
+    this.showMode(mode.value === HEADSET[0] && !there ? this.#mode : mode.value);
   }
 
   showMode(mode) {
@@ -138,6 +140,7 @@ export class Controls {
       this.#drawColour();
     }
     if ("rung" in view) ui.rung.value = view.rung ?? "";
+    if (view.mode) this.#mode = view.mode;
     if (view.mode && ui.mode.value !== HEADSET[0]) this.showMode(view.mode);
     if (view.width && view.height) {
       const size = `${view.width}×${view.height}`;

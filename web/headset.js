@@ -56,12 +56,19 @@ export class HeadsetView {
 
   // Another mode was chosen on the page.
   leaveFor(mode) {
-    if (this.state !== "on") return;
+    if (this.state === "starting") return;
     this.#before = mode;
     this.stop();
   }
 
+  // The service doesn't make pictures of this mode; `message` says why.
+  refused(mode, message) {
+    if (this.state === "on" && mode === this.#mode) this.#abandon(new Problem("headset-unserved", message));
+  }
+
+  // Leave the headset, or forget what was told of an attempt to enter it.
   stop() {
+    if (this.state === "off") this.#enter("off");
     this.#session?.end().catch(() => {}); // has ended already
   }
 
@@ -97,7 +104,9 @@ export class HeadsetView {
 
   async #prepare(session, kind) {
     const canvas = document.createElement("canvas");
-    canvas.addEventListener("webglcontextlost", () => this.#darkened(session));
+    canvas.addEventListener("webglcontextlost", () => {
+      if (session === this.#session) this.#abandon(new Problem("headset-failed", "the drawing context was lost"));
+    });
     const gl = canvas.getContext("webgl2", { xrCompatible: true, antialias: false });
     if (!gl) throw new Error("no WebGL 2");
     this.#picture = new HeadsetPicture(gl);
@@ -179,10 +188,10 @@ export class HeadsetView {
     return [(half * video.videoWidth) / video.videoHeight / views, half];
   }
 
-  // Nothing can be drawn any more: the drawing context was lost.
-  #darkened(session) {
-    if (session !== this.#session) return;
-    this.#ended(session, wordsOf(new Problem("headset-failed", "the drawing context was lost")));
+  // Nothing can be drawn any more.
+  #abandon(problem) {
+    const session = this.#session;
+    this.#ended(session, wordsOf(problem));
     session.end().catch(() => {});
   }
 

@@ -23,6 +23,7 @@ export class JoinScreen {
   #test;
   #columns; // all that may be filled in
   #busy = false;
+  #late = null; // a rig that waits until it may be used
 
   // `enter` takes what `join` says and rejects with a Problem; `setUp` takes the token and shows the set-up of a rig.
   constructor(root, media, enter, setUp) {
@@ -80,14 +81,27 @@ export class JoinScreen {
     this.#draw();
     this.tell(problem ?? null);
     if (!problem && devicesBlocked()) this.begin();
+    this.#useLate();
     this.#takeFocus();
   }
 
   // Back from a set-up, with the rig that it made ({rig, devices, name}) or none, or a problem.
   async resume(made, problem) {
-    if (made) this.#chooser.useRig(made);
+    const rig = made ?? this.#late;
+    this.#late = null;
+    if (rig) this.#chooser.useRig(rig);
     if (this.#media.slots.length || this.#media.microphone) await this.#chooser.find();
     if (problem) this.tell(problem);
+  }
+
+  // A rig came when its set-up had been left. A call goes on with what it began with; the next one uses it.
+  late(made) {
+    this.#late = made;
+    this.#useLate();
+  }
+
+  #useLate() {
+    if (this.#late && !this.#busy && document.body.dataset.screen === "join") this.resume(null);
   }
 
   tell(problem) {
@@ -156,6 +170,7 @@ export class JoinScreen {
       this.tell(problem);
     } finally {
       this.#setBusy(false);
+      this.#useLate();
       this.#takeFocus();
     }
   }

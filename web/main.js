@@ -25,9 +25,12 @@ const join = new JoinScreen(document.getElementById("join"), media, enter, (toke
   show("setup");
   setup.open(token);
 });
-const setup = new SetupScreen(document.getElementById("setup"), media, (made, problem) => {
-  show("join");
-  join.resume(made, problem);
+const setup = new SetupScreen(document.getElementById("setup"), media, {
+  leave: (made, problem) => {
+    show("join");
+    join.resume(made, problem);
+  },
+  late: (made) => join.late(made),
 });
 
 const transcript = new LeftTranscript(document.getElementById("left-transcript"));

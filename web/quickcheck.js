@@ -57,9 +57,10 @@ export function judgeFocus({ data, width, height }) {
 
 const luma = (data, i) => 0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2];
 
-// Judge a voice by the loudest of its last levels (0..1, as LevelMeter tells them).
+// Judge a voice by the loudest of its last levels (0..1, as LevelMeter tells them; none while it knows none).
 export function judgeSound(levels) {
-  const most = Math.max(0, ...levels);
+  if (!levels.length) return { grade: "fair", text: "The browser does not say yet how loud you are." };
+  const most = Math.max(...levels);
   if (most < HEARD[0]) return { grade: "poor", text: "Nothing is heard yet: say something." };
   if (most < HEARD[1]) return { grade: "fair", text: "Your voice is faint: come nearer, or turn the microphone up." };
   if (most > HEARD[2]) return { grade: "fair", text: "Your voice is too loud: turn the microphone down." };

@@ -4,8 +4,8 @@
 // what was changed since is said after it, so that a change which is refused costs nothing but itself.
 //
 // States: idle -> joining -> in-call -> reconnecting -> in-call ...; `ended` after leave() or a refusal that waiting
-// can't mend. Events (CustomEvent, the payload in `detail`): state, joined, peers, notice, configured, recording, caption, live,
-// frames, passes, view, voice, channel.
+// can't mend. Events (CustomEvent, the payload in `detail`): state, joined, peers, notice, configured, refused (the change
+// of settings that was), recording, caption, live, frames, passes, view, voice, channel.
 
 import { Call } from "./call.js";
 import { Signalling, socketUrl } from "./signalling.js";
@@ -231,8 +231,9 @@ export class Session extends EventTarget {
     this.#emit("notice", message);
     if (message.re === "record") this.#unanswered = null;
     if (message.re !== "configure") return;
-    this.#untold.shift();
+    const change = this.#untold.shift() ?? {};
     this.#emit("configured", { settings: this.#inForce });
+    this.#emit("refused", { ...message, change });
   }
 
   // A service that was started anew may not have all of what is in force: join without it, and say it then.

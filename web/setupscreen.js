@@ -20,6 +20,7 @@ export class SetupScreen {
   #ui;
   #media;
   #leave;
+  #late;
   #token = "";
   #step = null;
   #check;
@@ -27,11 +28,13 @@ export class SetupScreen {
   #show;
   #made = null; // {rig, devices, name}
 
-  // `leave` takes the rig that was made, {rig, devices, name}, or null, and the Problem that only the join screen mends.
-  constructor(root, media, leave) {
+  // `leave` takes the rig that was made, {rig, devices, name}, or null, and the Problem that only the join screen mends;
+  // `late` a rig that came when its set-up had been left.
+  constructor(root, media, { leave, late }) {
     this.#root = root;
     this.#media = media;
     this.#leave = leave;
+    this.#late = late;
     const ui = Object.fromEntries([...root.querySelectorAll("[data-setup]")].map((e) => [e.dataset.setup, e]));
     this.#ui = ui;
     ui.paper = document.querySelector("#paper img");
@@ -48,7 +51,10 @@ export class SetupScreen {
     for (const back of root.querySelectorAll("[data-leave]")) back.onclick = () => this.close();
     ui.finish.onclick = () => this.#finish();
     ui.save.onclick = () => save(new Blob([JSON.stringify(this.#made.rig, null, 1)], { type: "application/json" }), "rig.json");
-    ui.dismiss.onclick = () => this.#tell(null);
+    ui.dismiss.onclick = () => {
+      this.#tell(null);
+      this.#takeFocus();
+    };
     ui.again.onclick = () => this.#enter(this.#step);
   }
 
@@ -96,11 +102,15 @@ export class SetupScreen {
       else this.#button(s).removeAttribute("aria-current");
     }
     this.#button("rig").disabled = !this.#made;
-    this.#part(step).querySelector("h2").focus({ preventScroll: true });
+    this.#takeFocus();
     scrollTo(0, 0);
     if (step === "cameras") await this.#check.start();
     if (step === "board") await this.#board.start();
     if (step === "show") await this.#attempt(() => this.#look());
+  }
+
+  #takeFocus() {
+    this.#part(this.#step).querySelector("h2").focus({ preventScroll: true });
   }
 
   // What is missing to show the board: a Problem, or null.
@@ -126,11 +136,14 @@ export class SetupScreen {
 
   async #finish() {
     this.#tell(null);
+    const devices = this.#media.slots.map((s) => s.deviceId);
     await this.#attempt(async () => {
       const solved = await this.#show.finish();
-      const devices = this.#media.slots.map((s) => s.deviceId);
-      this.#made = { rig: solved.rig, devices, name: `set up on ${new Date().toLocaleDateString()}` };
-      rememberRig(this.#made);
+      if (!solved) return;
+      const made = { rig: solved.rig, devices, name: `set up on ${new Date().toLocaleDateString()}` };
+      rememberRig(made);
+      if (this.#step === null) return this.#late(made);
+      this.#made = made;
       this.#result(solved);
       await this.#enter("rig");
     });
@@ -157,13 +170,14 @@ export class SetupScreen {
     image.src = `data:image/png;base64,${picture}`;
   }
 
-  // Run what may throw a Problem, and tell it; returns whether it went well.
+  // Run what may throw a Problem, and tell it, unless the set-up has been left; returns whether it went well.
   async #attempt(action) {
     try {
       await action();
       return true;
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
+      if (this.#step === null) return false;
       if (problem.code === "bad-token") this.close(problem);
       else this.#tell(problem);
       return false;

@@ -74,6 +74,10 @@ const PROBLEMS = {
     text: "It forgets a set-up after two minutes without pictures. Begin again: cameras and board are still chosen.",
   },
   "setup-failed": { title: "The service could not look at the pictures", text: "Begin again; if it happens again, choose a smaller camera size." },
+  "no-still": {
+    title: "The browser can’t keep the pictures of your cameras",
+    text: "It may be short of memory: close other pages and programs, then begin again.",
+  },
   "setup-over": { title: "This set-up has gone on for too long", text: "Begin again: a rig takes three to five minutes." },
   "too-few-views": { own: true, title: "That is not enough yet", text: "Go on: hold the board still in other places until the counts have grown." },
   degenerate: { own: true, title: "The board was always held the same way", text: "Go on, and tilt it each time: to the left, to the right, up and down." },

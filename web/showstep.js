@@ -9,7 +9,7 @@ import { grabStills, ready } from "./stills.js";
 
 const PAUSE_MS = 200;
 const SPEAK_MS = 3500;
-const PASSING = new Set(["unreachable", "too-many-messages", "slow", "busy"]);
+const PASSING = new Set(["unreachable", "too-many-messages", "slow", "busy", "no-still"]);
 const PATIENCE = 10; // looks in a row that may fail in passing
 
 export class ShowStep {
@@ -65,19 +65,20 @@ export class ShowStep {
     this.#ui.finish.disabled = true;
   }
 
-  // Return the rig of what was seen; goes on looking where there is none, and throws the Problem.
+  // Return the rig of what was seen; goes on looking where there is none, and throws the Problem. Null: this step was left
+  // before there was one.
   async finish() {
     const link = this.#link;
     if (this.#run) this.#run.over = true;
     this.#ui.finish.disabled = true;
     await this.#loop;
+    if (this.#link !== link) return null;
     try {
       return await link.finish();
     } catch (problem) {
-      if (this.#link === link) {
-        this.#ui.finish.disabled = false;
-        this.#go();
-      }
+      if (this.#link !== link) return null;
+      this.#ui.finish.disabled = false;
+      this.#go();
       throw problem;
     }
   }

@@ -108,6 +108,7 @@ export class Toolbar {
   }
 
   async #busy(button, action) {
+    const { activeElement } = document;
     button.disabled = true;
     try {
       await action();
@@ -116,6 +117,8 @@ export class Toolbar {
       this.#actions.notice(code, message);
     } finally {
       button.disabled = false;
+      // a button that was disabled has lost the focus
+      if (activeElement === button && document.activeElement === document.body) button.focus({ preventScroll: true });
     }
   }
 

@@ -177,6 +177,10 @@ const WORDS = {
     title: "The browser does not let this page into the headset",
     text: "Press the button again and allow it; or allow virtual reality for this page in the browser’s settings.",
   },
+  "headset-unserved": {
+    title: "The service makes no pictures for headsets now",
+    text: "The view goes on here as before.",
+  },
   "headset-failed": {
     title: "The headset could not be started",
     text: "Start it anew and press the button again; the view goes on here as before.",
@@ -201,6 +205,7 @@ const SAME = new Map(ALIKE);
 // Where the service's own sentence says more than ours.
 const TELLING = new Set([
   "bad-token", "not-allowed", "bad-rig", "no-room", "bad-message", "wrong-kind", "bad-settings", "not-recorded", "unfit",
+  "headset-unserved",
 ]);
 
 // Return {code, title, text, field?} for a code; the service's own sentence is kept, because it knows the details.

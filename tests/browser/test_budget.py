@@ -124,6 +124,17 @@ def test_the_charts_stand_beside_the_view_and_on_a_phone_over_it(charts):
     assert page.locator("#budget-panel").is_hidden()
 
 
+def test_no_button_of_a_heading_takes_two_lines(charts):
+    page = charts.page
+    for width in (761, 768, 900, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        buttons = page.locator("#budget-panel header button").all()
+        heights = [b.bounding_box()["height"] for b in buttons]
+        assert max(heights) == pytest.approx(min(heights), abs=1), f"at {width} px"
+        fits = "document.querySelector('#budget-panel header')"
+        assert page.evaluate(f"{fits}.scrollWidth <= {fits}.clientWidth"), f"at {width} px"
+
+
 def test_every_chart_has_a_sentence_with_the_figures_of_what_was_told(charts):
     due = charts.stats()["budget"]["frames"]
     charts.page.click("[data-budget=freeze]")

@@ -336,8 +336,10 @@ def test_mute_silences_and_stop_switches_the_cameras_off_and_on(caller):
     assert mute.get_attribute("aria-pressed") is None, "“Unmute, pressed” would say the opposite"
     page.click("[data-call=camera]")
     caller.until("document.querySelector('[data-call=camera]').innerText.includes('Start')")
-    page.click("[data-call=camera]")
+    page.focus("[data-call=camera]")
+    page.keyboard.press("Enter")
     caller.until("document.querySelector('[data-call=camera]').innerText.includes('Stop')")
+    caller.until("document.activeElement.dataset.call === 'camera'", "the keyboard stays at its button")
     mute.click()
     assert mute.inner_text() == "Mute" and not page.evaluate(silent)
 

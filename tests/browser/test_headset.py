@@ -218,6 +218,47 @@ def test_a_headset_in_which_nothing_can_be_drawn_any_more_is_left_with_words(
     assert modes(v)[-1] == "window", "the mode of before is back"
 
 
+def test_a_mode_that_the_service_refuses_ends_the_session_with_words(visitor: Visitor, service: Service) -> None:
+    v, page = visitor, visitor.page
+    v.context.add_init_script(DOUBLE)
+    v.context.add_init_script(
+        """(() => {
+          const { send } = WebSocket.prototype;
+          WebSocket.prototype.send = function (data) {
+            return send.call(this, data.replace('"packed"', '"hologram"'));
+          };
+        })();"""
+    )
+    in_settings(v, service, "refused")
+    page.select_option("[data-set=mode]", "headset")
+    page.click("#enter-headset")
+    v.until("window.__headset.sessions.at(-1)?.ended")
+    told = page.locator("#headset-told").inner_text()
+    assert "makes no pictures for headsets" in told and "hologram" in told
+    assert page.locator("[data-set=mode]").input_value() == "window"
+    v.until("window.__heard.filter((m) => m.type === 'configured').at(-1)?.settings.view.mode === 'window'")
+    assert modes(v) == ["hologram", "window"]
+
+
+def test_the_next_call_begins_without_the_headset_and_without_what_was_told_of_it(
+    visitor: Visitor, service: Service
+) -> None:
+    v, page = visitor, visitor.page
+    v.context.add_init_script(DOUBLE)
+    in_settings(v, service, "after")
+    page.select_option("[data-set=mode]", "headset")
+    page.evaluate("window.__headset.refuse = 'InvalidStateError'")
+    page.click("#enter-headset")
+    v.until("document.querySelector('#headset-told').textContent.includes('in use')")
+    page.click("[data-call=leave]")
+    page.click("#form [type=submit]")
+    v.in_call()
+    page.click("[data-call=settings]")
+    assert page.locator("[data-set=mode]").input_value() == "window"
+    assert page.locator("#enter-headset").is_hidden()
+    assert page.locator("#headset-told").text_content() == ""
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [

@@ -300,27 +300,55 @@ def test_leaving_closes_devices_and_one_can_join_again(visit, service):
     v.until("window.streamsvc.stats.live?.cameras === 1")
 
 
+# `__unplug()` takes the camera away that was opened last, `__plug()` brings it back.
+UNPLUGGABLE = """(() => {
+  const devices = navigator.mediaDevices, tracks = [];
+  const [get, list] = [devices.getUserMedia.bind(devices), devices.enumerateDevices.bind(devices)];
+  let unplugged = null;
+  devices.getUserMedia = async (wanted) => {
+    const stream = await get(wanted);
+    tracks.push(...stream.getTracks());
+    return stream;
+  };
+  devices.enumerateDevices = async () => (await list()).filter((d) => d.deviceId !== unplugged);
+  window.__unplug = () => {
+    const track = tracks.filter((t) => t.kind === "video" && t.readyState === "live").at(-1);
+    unplugged = track.getSettings().deviceId;
+    track.stop();
+    track.dispatchEvent(new Event("ended"));
+  };
+  window.__plug = () => {
+    unplugged = null;
+    devices.dispatchEvent(new Event("devicechange"));
+  };
+})();"""
+
+
+def test_what_became_of_a_camera_before_a_call_is_no_news_in_it(visit, service):
+    v = visit()
+    v.context.add_init_script(UNPLUGGABLE)
+    v.page.goto(f"{service.url}/room/before")
+    v.page.fill("[name=name]", "Ana")
+    v.choose(1)
+    live = "document.querySelector('#devices .tile video').srcObject"
+    v.page.evaluate("window.__unplug()")
+    v.until(f"{live} === null")
+    v.page.evaluate("window.__plug()")
+    v.until(f"{live} !== null")
+    v.page.click("#form [type=submit]")
+    v.in_call()
+    assert v.page.locator("#toast").is_hidden()
+
+
 def test_an_unplugged_camera_is_told_and_the_call_goes_on(visit, service):
     v = visit()
-    v.context.add_init_script(
-        """window.__tracks = []; const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-        navigator.mediaDevices.getUserMedia = async (c) => {
-          const s = await get(c); window.__tracks.push(...s.getTracks()); return s; };
-        const list = navigator.mediaDevices.enumerateDevices.bind(navigator.mediaDevices);
-        navigator.mediaDevices.enumerateDevices = async () =>
-          (await list()).filter((d) => d.deviceId !== window.__unplugged);"""
-    )
+    v.context.add_init_script(UNPLUGGABLE)
     v.join("unplugged", url=service.url)
     v.in_call()
-    v.page.evaluate(
-        """() => { const t = window.__tracks.filter((t) => t.kind === 'video' && t.readyState === 'live').at(-1);
-        window.__unplugged = t.getSettings().deviceId;
-        t.stop(); t.dispatchEvent(new Event('ended')); }"""
-    )
+    v.page.evaluate("window.__unplug()")
     v.until("window.streamsvc.stats.notices.some((n) => n.code === 'device-gone')")
     assert "went away" in v.page.locator("#toast").inner_text()
-    v.page.evaluate("window.__unplugged = null")
-    v.page.evaluate("navigator.mediaDevices.dispatchEvent(new Event('devicechange'))")
+    v.page.evaluate("window.__plug()")
     v.until("window.streamsvc.stats.notices.some((n) => n.code === 'device-back')")
     assert v.page.evaluate("window.streamsvc.state") == "in-call"
 

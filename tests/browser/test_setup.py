@@ -27,7 +27,8 @@ BOARD = "charuco:7x5:0.042:0.0318621:4X4_50"
 """What the page chooses for A3 paper."""
 
 VIEWS = 16
-# Two cameras and a microphone of the test's own: a camera shows what `__show` was given, {label: base64 picture}.
+# Two cameras and a microphone of the test's own: a camera shows what `__show` was given, {label: base64 picture};
+# `__microphone` is the track that was opened last.
 DEVICES = """
 (() => {
   const size = { width: 640, height: 480 };
@@ -46,6 +47,7 @@ DEVICES = """
       volume.gain.value = 0.1;
       tone.connect(volume).connect(to);
       tone.start();
+      window.__microphone = to.stream.getAudioTracks()[0];
       return to.stream;
     }
     const { canvas } = cameras.find((c) => c.deviceId === video.deviceId?.exact) ?? cameras[0];
@@ -178,6 +180,7 @@ def test_a_rig_of_too_little_is_refused_in_words_and_one_goes_on(visit, service)
     told = v.page.locator("#setup-problem").inner_text()
     assert "That is not enough yet" in told and "camera 1: the board is found in 2 pictures" in told.replace("C", "c")
     v.page.click("[data-setup=dismiss]")
+    assert v.page.evaluate("document.activeElement.id") == "setup-show"
     show_all(v, instants()[:3])
 
 
@@ -208,6 +211,79 @@ def test_a_rig_file_is_remembered_until_it_is_taken_away(visit, service):
     v.page.reload()
     v.choose(1)
     assert v.page.locator("[data-ui=rigname]").text_content() == ""
+
+
+@pytest.mark.parametrize("where", ["lobby", "call"])
+def test_a_rig_that_comes_when_its_set_up_was_left_is_used_when_one_joins_next(visit, service, where):
+    v = opened(visit, f"{service.url}/room/late-{where}?name=Ana")
+    at_the_board(v)
+    held = []
+    v.page.route("**/finish", lambda route: held.append(route))
+    v.page.click("[data-part=board] [data-enter=show]")
+    with v.page.expect_request("**/finish"):
+        v.page.click("[data-setup=finish]")
+    v.page.click(".setup-head [data-leave]")
+    if where == "call":
+        v.page.click("#form [type=submit]")
+        v.in_call()
+    rig = Rig(make_cameras(2), (("camera 1", "camera 2"),)).to_json()
+    held[0].fulfill(json={"type": "solved", "rig": rig, "rms_px": 0.2, "cameras": [], "warnings": [], "picture": ""})
+    if where == "call":
+        v.until("localStorage.getItem('streamsvc.rig') !== null")
+        assert v.page.locator("#call").is_visible() and "camera 1" not in json.dumps(v.page.evaluate("window.__said"))
+        v.page.click("[data-call=leave]")
+    v.until("document.querySelector('[data-ui=rigname]').textContent.startsWith('set up on')")
+    assert v.page.locator("#join").is_visible() and v.page.locator("#setup").is_hidden()
+    if where == "lobby":
+        assert "2 calibrated cameras" in v.page.locator("[data-ui=advice]").inner_text()
+    v.page.click("#form [type=submit]")
+    v.in_call()
+    joins = [m for m in v.page.evaluate("window.__said") if m["type"] == "join"]
+    assert [m.get("rig") for m in joins] == [None] * (where == "call") + [rig]
+
+
+def test_a_rig_that_fails_when_its_step_was_left_is_not_told(visit, service):
+    v = opened(visit, service.url)
+    v.forgive = ("422",)
+    at_the_board(v)
+    held = []
+    v.page.route("**/finish", lambda route: held.append(route))
+    v.page.click("[data-part=board] [data-enter=show]")
+    with v.page.expect_request("**/finish"):
+        v.page.click("[data-setup=finish]")
+    v.page.click("[data-step=cameras]")
+    with v.page.expect_response("**/finish"):
+        held[0].fulfill(status=422, json={"code": "too-few-views", "message": "0 views"})
+    v.page.evaluate("fetch('/healthz').then((answer) => answer.text())")  # whose answer comes after it
+    assert v.page.locator("#setup-problem").is_hidden()
+
+
+def test_a_browser_that_keeps_no_pictures_is_told_and_one_without_sound_goes_on(visit, service):
+    v = opened(visit, service.url)
+    at_the_board(v)
+    v.page.evaluate(
+        """() => {
+          window.__toBlob = HTMLCanvasElement.prototype.toBlob;
+          HTMLCanvasElement.prototype.toBlob = (then) => then(null);
+          window.AudioContext = function () { throw new DOMException("no sound", "NotSupportedError"); };
+        }"""
+    )
+    v.page.click("[data-part=board] [data-enter=show]")
+    v.until("document.querySelector('#setup-problem').innerText.includes('can’t keep the pictures')")
+    v.page.evaluate("() => { HTMLCanvasElement.prototype.toBlob = window.__toBlob; }")
+    v.page.click("#setup-problem [data-setup=again]")
+    show_all(v, instants()[:2])
+
+
+def test_a_microphone_that_stops_is_told_and_heard_again_when_it_is_back(visit, service):
+    v = opened(visit, service.url)
+    heard = "document.querySelector('[data-setup=sound]').innerText.includes('heard well')"
+    v.until(heard)
+    v.page.evaluate("window.__microphone.stop(), window.__microphone.dispatchEvent(new Event('ended'))")
+    v.until("document.querySelector('[data-setup=sound]').innerText.includes('not heard')")
+    v.until("document.querySelector('[data-setup=level]').style.visibility === 'hidden'")
+    v.page.evaluate("navigator.mediaDevices.dispatchEvent(new Event('devicechange'))")
+    v.until(heard)
 
 
 def test_one_camera_and_a_board_without_a_size_are_told(visit, service):
