@@ -17,10 +17,12 @@ export function forget(key, storage = "localStorage") {
   }
 }
 
+// Say whether that was possible.
 export function remember(key, value, storage = "localStorage") {
   try {
     window[storage].setItem(`streamsvc.${key}`, value);
+    return true;
   } catch {
-    // see above
+    return false;
   }
 }

@@ -7,7 +7,7 @@ import { element } from "./dom.js";
 import { rememberRig } from "./rigstore.js";
 import { save } from "./save.js";
 import { SetupLink } from "./setuplink.js";
-import { cameraName, errorWords, sentence, setupProblem } from "./setupwords.js";
+import { cameraName, errorWords, keptWords, sentence, setupProblem } from "./setupwords.js";
 import { ShowStep } from "./showstep.js";
 import { Problem, explain } from "./words.js";
 
@@ -141,9 +141,10 @@ export class SetupScreen {
       const solved = await this.#show.finish();
       if (!solved) return;
       const made = { rig: solved.rig, devices, name: `set up on ${new Date().toLocaleDateString()}` };
-      rememberRig(made);
+      const kept = rememberRig(made);
       if (this.#step === null) return this.#late(made);
       this.#made = made;
+      this.#ui.kept.textContent = keptWords(kept);
       this.#result(solved);
       await this.#enter("rig");
     });

@@ -50,6 +50,12 @@ export function errorWords(px) {
   return { grade: "poor", text: `${figure}: is the board flat, and do the cameras stand still?` };
 }
 
+// How long a rig is there for; `kept`: this browser has stored it.
+export const keptWords = (kept) =>
+  kept
+    ? "It is kept in this browser and used when you join, as long as the cameras stand where they stand."
+    : "This browser stores nothing, so it is used until you close this page: save the file, and choose it next time.";
+
 // A sentence of the service, with the names that the page has for cameras.
 export function sentence(text) {
   return whole(text.replace(/\b(?:the )?cameras? (?=camera \d)/g, ""));

@@ -242,6 +242,21 @@ def test_a_rig_that_comes_when_its_set_up_was_left_is_used_when_one_joins_next(v
     assert [m.get("rig") for m in joins] == [None] * (where == "call") + [rig]
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_rig_is_said_to_be_kept_only_where_it_is(visit, service, stored):
+    v = opened(visit, service.url)
+    if not stored:
+        v.page.evaluate("Storage.prototype.setItem = () => { throw new DOMException('no room', 'QuotaExceededError') }")
+    at_the_board(v)
+    rig = Rig(make_cameras(2), (("camera 1", "camera 2"),)).to_json()
+    solved = {"type": "solved", "rig": rig, "rms_px": 0.2, "cameras": [], "warnings": [], "picture": ""}
+    v.page.route("**/finish", lambda route: route.fulfill(json=solved))
+    v.page.click("[data-part=board] [data-enter=show]")
+    v.page.click("[data-setup=finish]")
+    v.until("document.querySelector('[data-part=rig]').checkVisibility()")
+    assert ("kept in this browser" in v.page.locator("[data-setup=kept]").inner_text()) is stored
+
+
 def test_a_rig_that_fails_when_its_step_was_left_is_not_told(visit, service):
     v = opened(visit, service.url)
     v.forgive = ("422",)
