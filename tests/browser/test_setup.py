@@ -246,7 +246,7 @@ def test_a_rig_that_comes_when_its_set_up_was_left_is_used_when_one_joins_next(v
 def test_a_rig_is_said_to_be_kept_only_where_it_is(visit, service, stored):
     v = opened(visit, service.url)
     if not stored:
-        v.page.evaluate("Storage.prototype.setItem = () => { throw new DOMException('no room', 'QuotaExceededError') }")
+        v.page.evaluate("() => { Storage.prototype.setItem = () => { throw new DOMException('no room') } }")
     at_the_board(v)
     rig = Rig(make_cameras(2), (("camera 1", "camera 2"),)).to_json()
     solved = {"type": "solved", "rig": rig, "rms_px": 0.2, "cameras": [], "warnings": [], "picture": ""}
