@@ -106,6 +106,9 @@ export class EyeSettings extends EventTarget {
     const ui = this.#ui;
     ui.degrees.nextElementSibling.textContent = `${ui.degrees.value}°`;
     ui.card.nextElementSibling.textContent = `${(this.pixel * screen.width * 100).toFixed(0)} × ${(this.pixel * screen.height * 100).toFixed(0)} cm`;
+    const wrong = ui.apart.value.trim() !== "" && this.apart === null;
+    ui.apart.setAttribute("aria-invalid", wrong);
+    ui.told.textContent = wrong ? `People’s are ${APART_MM.join(" to ")} mm apart; until then it is measured.` : "";
     ui.bar.style.width = `${ui.card.value}px`;
     ui.privacy.textContent = ui.camera.value.startsWith(SENT)
       ? "It is sent to the service anyway; for this, its pictures are looked at in your browser alone."

@@ -146,6 +146,10 @@ def test_what_was_set_is_remembered(chromium: Browser, service: Service) -> None
         v.page.locator("[data-eyes=degrees]").fill("78")
     assert width == pytest.approx(300, abs=0.5), "the bar was as wide as the card from the start"
     assert v.page.locator("[data-eyes=degrees]").input_value() == "78"
+    apart, told = v.page.locator("[data-eyes=apart]"), v.page.locator("[data-eyes=told]")
+    for typed, words in (("6.3", "40 to 80 mm"), ("63,5", ""), ("abc", "40 to 80 mm"), ("", "")):
+        apart.fill(typed)
+        assert words in told.inner_text() and told.is_visible() is bool(words), typed
     v.check()
     v.context.close()
 
