@@ -82,6 +82,7 @@ export class HeadsetView {
   async #start() {
     if (this.state !== "off") return;
     this.#enter("starting");
+    const { viewpoint } = this.#look();
     let session = null;
     try {
       const kind = await headsetKind();
@@ -98,7 +99,7 @@ export class HeadsetView {
       return;
     }
     if (session !== this.#session) return;
-    if (this.#look().viewpoint) this.#begin(session);
+    if (viewpoint && this.#look().viewpoint === viewpoint) this.#begin(session);
     else this.stop(); // the call ended in between
   }
 

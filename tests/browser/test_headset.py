@@ -170,12 +170,13 @@ def test_who_leaves_the_call_or_chooses_another_mode_leaves_the_headset(visitor:
     assert page.locator("#join").is_visible()
 
 
+@pytest.mark.parametrize("next_call", ["then", "meanwhile"])
 def test_a_call_that_ends_while_the_headset_starts_leaves_the_button_as_it_was(
-    visitor: Visitor, service: Service
+    visitor: Visitor, service: Service, next_call: str
 ) -> None:
     v, page = visitor, visitor.page
     v.context.add_init_script(DOUBLE)
-    in_settings(v, service, "early")
+    in_settings(v, service, f"early-{next_call}")
     page.select_option("[data-set=mode]", "headset")
     page.evaluate(
         """() => {
@@ -191,11 +192,15 @@ def test_a_call_that_ends_while_the_headset_starts_leaves_the_button_as_it_was(
     page.click("#enter-headset")
     page.click("[data-call=leave]")
     page.locator("#form").wait_for()
+    if next_call == "meanwhile":
+        page.click("#form [type=submit]")
+        v.in_call()
     page.evaluate("window.__go()")
     v.until("window.__headset.sessions[0].ended")
     assert page.evaluate("document.querySelector('#headset-told').textContent") == ""
-    page.click("#form [type=submit]")
-    v.in_call()
+    if next_call == "then":
+        page.click("#form [type=submit]")
+        v.in_call()
     page.click("[data-call=settings]")
     page.select_option("[data-set=mode]", "headset")
     page.click("#enter-headset")
