@@ -29,6 +29,7 @@ FLAGS = [
     "--use-fake-device-for-media-stream=device-count=2",
     "--disable-features=WebRtcHideLocalIpsWithMdns",
 ]
+DRAWING = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 START_S = 120
 # Keeps what the page says: `__sent` by data channel, `__said` and `__heard` over the WebSocket. Changes nothing.
 TAP = """
@@ -157,6 +158,13 @@ def mortal(mortal_service: Service) -> Service:
 def chromium() -> Iterator[Browser]:
     """One browser a module: Playwright's event loop must be gone before a test that brings its own."""
     with launch() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def drawing() -> Iterator[Browser]:
+    """The same, and it draws WebGL in software."""
+    with launch(*DRAWING) as browser:
         yield browser
 
 

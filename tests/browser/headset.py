@@ -11,8 +11,6 @@ import numpy as np
 from playwright.sync_api import Page
 
 DOUBLE = (Path(__file__).parent / "headset_double.js").read_text("utf-8")
-DRAWING = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-"""Flags of a Chromium that draws WebGL in software."""
 
 
 def eyes_of(page: Page) -> tuple[np.ndarray, np.ndarray]:

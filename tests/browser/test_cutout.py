@@ -17,7 +17,7 @@ from streamsvc.view.backdrop import over
 from streamsvc.view.compose import View
 from streamsvc.view.modes import assemble, shoot
 
-from .conftest import Service, Visitor, launch, open_visit
+from .conftest import Service, Visitor, open_visit
 from .test_warp import SCREEN, H, W
 
 RED, GREEN = (200, 30, 20), (20, 180, 40)
@@ -33,13 +33,6 @@ CUT = """async ([data, width, height]) => {
   for (let i = 0; i < out.length; i += 4096) text += String.fromCharCode(...out.subarray(i, i + 4096));
   return [canvas.width, canvas.height, btoa(text)];
 }"""
-
-
-@pytest.fixture(scope="module")
-def drawing() -> Iterator[Browser]:
-    """Chromium that draws WebGL in software."""
-    with launch("--use-angle=swiftshader", "--enable-unsafe-swiftshader") as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from streamsvc.view.compose import View
 from streamsvc.view.modes import assemble, shoot
 from streamsvc.view.quality import psnr
 
-from .conftest import Service, Visitor, launch, open_visit
-from .headset import DOUBLE, DRAWING, eyes_of, until_seen, wear
+from .conftest import Service, Visitor, open_visit
+from .headset import DOUBLE, eyes_of, until_seen, wear
 from .test_warp import SCREEN, H, W, seen
 
 UNDATED = """(() => {
@@ -49,13 +49,6 @@ DRAW = """async ([data, width, height, message, eyes]) => {
     return btoa(text);
   });
 }"""
-
-
-@pytest.fixture(scope="module")
-def drawing() -> Iterator[Browser]:
-    """Chromium that draws WebGL in software."""
-    with launch(*DRAWING) as browser:
-        yield browser
 
 
 @pytest.fixture

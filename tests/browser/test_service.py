@@ -16,7 +16,8 @@ from streamsvc.peer.sources import open_microphone
 from streamsvc.probe import ProbeOptions, browser, run_probe
 from streamsvc.probe.chromium import ChromiumCall, chromium_call, film_body, write_wav
 
-from .headset import DOUBLE, DRAWING, eyes_of, wear
+from .conftest import DRAWING
+from .headset import DOUBLE, eyes_of, wear
 
 SECONDS = 20
 VIEW = """() => {

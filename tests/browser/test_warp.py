@@ -17,7 +17,7 @@ from streamsvc.view.compose import View
 from streamsvc.view.modes import assemble, shoot
 from streamsvc.view.quality import psnr
 
-from .conftest import Service, Visitor, launch, open_visit
+from .conftest import Service, Visitor, open_visit
 
 W, H = 320, 240
 SCREEN = Screen(np.array([0, 0, 1.0]), np.array([0.4, 0, 0]), np.array([0, -0.3, 0]))
@@ -87,13 +87,6 @@ TAKEN_BACK = """async ([kind, message]) => {
   view.stop();
   return found;
 }"""
-
-
-@pytest.fixture(scope="module")
-def drawing() -> Iterator[Browser]:
-    """Chromium that draws WebGL in software."""
-    with launch("--use-angle=swiftshader", "--enable-unsafe-swiftshader") as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -21,8 +21,7 @@ from streamsvc.demo import running_service
 from streamsvc.peer.sources import open_microphone
 from streamsvc.probe.chromium import film_body, write_wav
 
-from .conftest import Visitor, launch, open_visit
-from .headset import DRAWING
+from .conftest import DRAWING, Visitor, launch, open_visit
 from .test_setup import DEVICES, instants, show, show_all
 
 SPEECH_S = 120
