@@ -143,8 +143,7 @@ export class Call {
   // Send these instead, given as to offer(); say whether that was possible: there must have been as many in the offer.
   replace(cameras, microphone) {
     if (cameras.length > this.#cameras.length || (microphone && !this.#microphone)) return false;
-    const senders = cameras.map((_, i) => this.#cameras[i].transceiver.sender);
-    const replaced = senders.map((sender, i) => sender.replaceTrack(cameras[i].track));
+    const replaced = cameras.map(({ track }, i) => this.#cameras[i].transceiver.sender.replaceTrack(track));
     if (microphone) replaced.push(this.#microphone.replaceTrack(microphone));
     for (const done of replaced) done.catch(() => {}); // the connection was closed meanwhile
     return true;

@@ -53,7 +53,7 @@ export function errorWords(px) {
 // How long a rig is there for; `kept`: this browser has stored it.
 export const keptWords = (kept) =>
   kept
-    ? "It is kept in this browser and used when you join, as long as the cameras stand where they stand."
+    ? "It is kept in this browser and used when you join, as long as the cameras stand where they stand. The file is for use elsewhere."
     : "This browser stores nothing, so it is used until you close this page: save the file, and choose it next time.";
 
 // A sentence of the service, with the names that the page has for cameras.

@@ -65,6 +65,8 @@ GROWN = 1.3
 """Of that rate: a link that carries so much has certainly grown. Where it is full is found too low now and then."""
 
 NEAR_FULL = (0.95, 1.1)
+"""Of that rate: from here the estimate feels its way, and beyond it that rate is no longer believed."""
+
 BASE_MS = 30_000
 BELIEF = 3
 """So many falls that did not shorten the delay, and it is taken for the way's own."""
@@ -218,7 +220,7 @@ class Estimator:
         self._streams: dict[int, int] = {}
         self._told_ms: int | None = None
         self._queue_ms = 0.0
-        self._stands_since_ms = 0
+        self._clear_ms = 0  # when no queue stood
         self._falls: list[float] = []
         self._last_timestamp: int | None = None
 
@@ -241,6 +243,8 @@ class Estimator:
         self._throughput.add(payload_size, now)
         self._loss.add(1, 0, now)
         self._queue_ms = self._queue.add(now - self._unwrapped_ms(abs_send_time), now)
+        if self._queue_ms <= STANDING_MS:
+            self._clear_ms = now
         deltas = self._arrivals.compute_deltas(abs_send_time << 8, now, payload_size)
         if deltas is not None:
             sent_ms = deltas.timestamp * TIMESTAMP_TO_MS
@@ -249,8 +253,7 @@ class Estimator:
         arrives = self._throughput.bps(now)
         if arrives is None:
             return None
-        building = self._queue_ms > BUILDING_MS
-        standing = self._stands(now)
+        building, standing = self._queue_ms > BUILDING_MS, now - self._clear_ms >= QUEUED_MS
         due = self._told_ms is None or now - self._told_ms >= INTERVAL_MS
         if self._rate.settling(now):
             self._loss.forget()  # of what was sent before
@@ -272,12 +275,6 @@ class Estimator:
         self._told_ms = now
         self._streams = {s: at for s, at in self._streams.items() if now - at < 2000}
         return int(self._rate.estimate_bps), list(self._streams)
-
-    def _stands(self, now_ms: int) -> bool:
-        """Whether there is a queue, and not only a machine that looks at once at what came while it was busy."""
-        if self._queue_ms <= STANDING_MS:
-            self._stands_since_ms = now_ms
-        return now_ms - self._stands_since_ms >= QUEUED_MS
 
     @property
     def _spreads(self) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from playwright.sync_api import Route
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from calibration_scene import board_poses, corners, inside, make_cameras, render
@@ -213,21 +214,38 @@ def test_a_rig_file_is_remembered_until_it_is_taken_away(visit, service):
     assert v.page.locator("[data-ui=rigname]").text_content() == ""
 
 
-@pytest.mark.parametrize("where", ["lobby", "call"])
-def test_a_rig_that_comes_when_its_set_up_was_left_is_used_when_one_joins_next(visit, service, where):
-    v = opened(visit, f"{service.url}/room/late-{where}?name=Ana")
-    at_the_board(v)
+SOLVED = {
+    "type": "solved",
+    "rig": Rig(make_cameras(2), (("camera 1", "camera 2"),)).to_json(),
+    "rms_px": 0.2,
+    "cameras": [],
+    "warnings": [],
+    "picture": "",
+}
+
+
+def held_finish(v) -> Route:
+    """Ask for the rig; the service's answer is the test's to give."""
     held = []
     v.page.route("**/finish", lambda route: held.append(route))
     v.page.click("[data-part=board] [data-enter=show]")
     with v.page.expect_request("**/finish"):
         v.page.click("[data-setup=finish]")
+    while not held:
+        v.page.wait_for_timeout(10)
+    return held[0]
+
+
+@pytest.mark.parametrize("where", ["lobby", "call"])
+def test_a_rig_that_comes_when_its_set_up_was_left_is_used_when_one_joins_next(visit, service, where):
+    v = opened(visit, f"{service.url}/room/late-{where}?name=Ana")
+    at_the_board(v)
+    finish = held_finish(v)
     v.page.click(".setup-head [data-leave]")
     if where == "call":
         v.page.click("#form [type=submit]")
         v.in_call()
-    rig = Rig(make_cameras(2), (("camera 1", "camera 2"),)).to_json()
-    held[0].fulfill(json={"type": "solved", "rig": rig, "rms_px": 0.2, "cameras": [], "warnings": [], "picture": ""})
+    finish.fulfill(json=SOLVED)
     if where == "call":
         v.until("localStorage.getItem('streamsvc.rig') !== null")
         assert v.page.locator("#call").is_visible() and "camera 1" not in json.dumps(v.page.evaluate("window.__said"))
@@ -239,7 +257,7 @@ def test_a_rig_that_comes_when_its_set_up_was_left_is_used_when_one_joins_next(v
     v.page.click("#form [type=submit]")
     v.in_call()
     joins = [m for m in v.page.evaluate("window.__said") if m["type"] == "join"]
-    assert [m.get("rig") for m in joins] == [None] * (where == "call") + [rig]
+    assert [m.get("rig") for m in joins] == [None] * (where == "call") + [SOLVED["rig"]]
 
 
 @pytest.mark.parametrize("stored", [True, False])
@@ -248,11 +266,7 @@ def test_a_rig_is_said_to_be_kept_only_where_it_is(visit, service, stored):
     if not stored:
         v.page.evaluate("() => { Storage.prototype.setItem = () => { throw new DOMException('no room') } }")
     at_the_board(v)
-    rig = Rig(make_cameras(2), (("camera 1", "camera 2"),)).to_json()
-    solved = {"type": "solved", "rig": rig, "rms_px": 0.2, "cameras": [], "warnings": [], "picture": ""}
-    v.page.route("**/finish", lambda route: route.fulfill(json=solved))
-    v.page.click("[data-part=board] [data-enter=show]")
-    v.page.click("[data-setup=finish]")
+    held_finish(v).fulfill(json=SOLVED)
     v.until("document.querySelector('[data-part=rig]').checkVisibility()")
     assert ("kept in this browser" in v.page.locator("[data-setup=kept]").inner_text()) is stored
 
@@ -261,14 +275,10 @@ def test_a_rig_that_fails_when_its_step_was_left_is_not_told(visit, service):
     v = opened(visit, service.url)
     v.forgive = ("422",)
     at_the_board(v)
-    held = []
-    v.page.route("**/finish", lambda route: held.append(route))
-    v.page.click("[data-part=board] [data-enter=show]")
-    with v.page.expect_request("**/finish"):
-        v.page.click("[data-setup=finish]")
+    finish = held_finish(v)
     v.page.click("[data-step=cameras]")
     with v.page.expect_response("**/finish"):
-        held[0].fulfill(status=422, json={"code": "too-few-views", "message": "0 views"})
+        finish.fulfill(status=422, json={"code": "too-few-views", "message": "0 views"})
     v.page.evaluate("fetch('/healthz').then((answer) => answer.text())")  # whose answer comes after it
     assert v.page.locator("#setup-problem").is_hidden()
 
